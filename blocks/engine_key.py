@@ -1,0 +1,20 @@
+"""The key that an engine asks of its users."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr
+
+
+class EngineKey(Block):
+    """A key for instances that listen beyond this machine."""
+
+    _block_type_name: ClassVar[str] = "Engine Key"
+    _block_type_slug: ClassVar[str] = "modelshelf-engine-key"
+
+    key: SecretStr = Field(description="What requests carry as their bearer token.")
+
+    def open(self) -> str:
+        return self.key.get_secret_value()

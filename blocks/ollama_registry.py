@@ -1,0 +1,32 @@
+"""Access to a registry that speaks as Ollama's does."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr
+
+from modelshelf.sources.ollama import OllamaSource
+from modelshelf.sources.uri import OllamaUri
+
+
+class OllamaRegistry(Block):
+    """One registry host. The block's name is the host's, with `-` for every dot and colon."""
+
+    _block_type_name: ClassVar[str] = "Ollama Registry"
+    _block_type_slug: ClassVar[str] = "modelshelf-ollama-registry"
+
+    plain_http: bool = Field(default=False, description="Speak http, not https: for registries on this machine only.")
+    user: str = Field(default="", description="The user that the secret belongs to.")
+    secret: SecretStr = Field(default=SecretStr(""), description="A password or access token.")
+    redirect_hosts: list[str] = Field(default=[], description="Hosts in our own network that it may redirect to.")
+
+    def open(self, uri: OllamaUri) -> OllamaSource:
+        return OllamaSource(
+            uri,
+            plain_http=self.plain_http,
+            user=self.user,
+            secret=self.secret.get_secret_value(),
+            trusted_hosts=frozenset(self.redirect_hosts),
+        )

@@ -1,0 +1,1 @@
+"""When: schedules and limits, and how the whole is brought up on one machine."""

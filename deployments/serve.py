@@ -1,0 +1,75 @@
+"""Serve every deployment of `prefect.yaml` on this machine: `python -m deployments.serve`, in the project's folder."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import load_flow_from_entrypoint
+from prefect.runner import Runner
+
+from blocks.engine_key import EngineKey
+from blocks.hugging_face_hub import HuggingFaceHub
+from blocks.ollama_registry import OllamaRegistry
+
+_RUNS_AT_ONCE = 8
+_FILE = Path(__file__).parent.parent / "prefect.yaml"
+
+
+def read_deployments() -> list[dict[str, Any]]:
+    """The deployments as `prefect.yaml` states them."""
+    return list(yaml.safe_load(_FILE.read_text())["deployments"])
+
+
+async def serve() -> None:
+    """Every deployment is known to the server and served by this process until it ends."""
+    for block in (EngineKey, HuggingFaceHub, OllamaRegistry):
+        await block.aregister_type_and_schema()
+    runner = Runner(name="modelshelf", limit=_RUNS_AT_ONCE, query_seconds=1, pause_on_shutdown=False)
+    for stated in read_deployments():
+        await runner.aadd_deployment(await _deployment(stated))
+    await runner.start()
+
+
+async def _deployment(stated: dict[str, Any]) -> RunnerDeployment:
+    flow = load_flow_from_entrypoint(stated["entrypoint"], use_placeholder_flow=False)
+    switched_off = await _switched_off(f"{flow.name}/{stated['name']}")
+    schedules = [
+        DeploymentScheduleCreate(schedule=_schedule(one), active=one.get("active", True) and not switched_off)
+        for one in stated.get("schedules", [])
+    ]
+    return RunnerDeployment.from_entrypoint(
+        stated["entrypoint"],
+        name=stated["name"],
+        schedules=schedules,
+        description=stated["description"],
+        tags=stated["tags"],
+    )
+
+
+def _schedule(stated: dict[str, Any]) -> CronSchedule | IntervalSchedule:
+    if "cron" in stated:
+        return CronSchedule(cron=stated["cron"], timezone=stated.get("timezone"))
+    return IntervalSchedule(interval=timedelta(seconds=stated["interval"]))
+
+
+async def _switched_off(name: str) -> bool:
+    """Someone switched the deployment's schedules off: a restart does not switch them on again."""
+    async with get_client() as client:
+        try:
+            known = await client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            return False
+    return bool(known.schedules) and not any(schedule.active for schedule in known.schedules)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())

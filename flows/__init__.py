@@ -1,0 +1,1 @@
+"""What happens, in order: one file a lifecycle. No try, no clients, no bytes."""

@@ -1,0 +1,29 @@
+"""Put a version's files on a node before they are needed."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import ShortText
+from modelshelf.names import ModelRef, NodeName, ProjectName
+from tasks import instances, versions
+
+
+@flow(name="cache-version", flow_run_name="cache {model} on {node}")
+async def cache_version(
+    model: ShortText, node: ShortText = "local", project: ShortText = "default", dry_run: bool = False
+) -> str:
+    """Puts a version's files on a node, complete or not at all.
+
+    Args:
+        model: `model`, `model:tag` or `model:version`.
+        node: The node's name.
+        project: The project that asks.
+        dry_run: Only say what would be done.
+    """
+    asking, ref = ProjectName(project), ModelRef.parse(model)
+    plan = await versions.plan_cache(asking, ref, NodeName(node))
+    if not dry_run:
+        version = await instances.resolve(asking, ref)
+        await instances.fill_replica(asking, version)
+    return str(plan.ref)

@@ -1,0 +1,25 @@
+"""Remove a version that nothing uses, and the bytes that only it used."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import ShortText
+from modelshelf.names import ModelRef, ProjectName
+from tasks import versions
+
+
+@flow(name="delete-version", flow_run_name="delete {model}")
+async def delete_version(model: ShortText, project: ShortText = "default", dry_run: bool = False) -> str:
+    """Deletes a version. One that is in use is refused, and every holder is named.
+
+    Args:
+        model: `model:tag` or `model:version`.
+        project: The project that owns it.
+        dry_run: Only say what would be freed.
+    """
+    asking, ref = ProjectName(project), ModelRef.parse(model)
+    plan = await versions.plan_deletion(asking, ref)
+    if not dry_run:
+        await versions.delete(asking, plan.ref)
+    return str(plan.ref)

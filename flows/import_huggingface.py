@@ -1,0 +1,46 @@
+"""Bring a model from the Hugging Face Hub into the library, as one verified image."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.importing import bring_in
+from flows.parameters import Category, Patterns, ShortText
+from modelshelf.names import RepoId, Revision
+from modelshelf.sources.uri import HuggingFaceUri
+from tasks.sources import HuggingFaceOrigin
+
+
+@flow(name="import-huggingface", flow_run_name="import {repo}@{revision}")
+async def import_huggingface(
+    repo: ShortText,
+    revision: ShortText = "main",
+    quantization: ShortText = "",
+    include: Patterns = [],  # noqa: B006 - Prefect shows the default in its form
+    exclude: Patterns = [],  # noqa: B006
+    name: ShortText = "",
+    project: ShortText = "default",
+    category: Category = "chat",
+    hub: ShortText = "default",
+    dry_run: bool = False,
+) -> str:
+    """Brings a model from the Hugging Face Hub into the library.
+
+    The branch or tag is pinned to a commit once. Pickle weights are never fetched. Afterwards the version is ready, or
+    the catalog says why it is not. Safe to run again.
+
+    Args:
+        repo: `org/repo`.
+        revision: A branch, a tag or a commit.
+        quantization: Which GGUF, where the repository has several: `Q4_K_M`.
+        include: Shell patterns; only files that match one are taken.
+        exclude: Shell patterns; files that match one are left out.
+        name: What the library calls it; by default the repository's own name.
+        project: The project that owns it.
+        category: What it is used for.
+        hub: The block with the Hub's address and token (`modelshelf login huggingface`).
+        dry_run: Only say what would be fetched.
+    """
+    uri = HuggingFaceUri(RepoId(repo), Revision(revision), quantization or None)
+    origin = HuggingFaceOrigin(uri, hub, tuple(include), tuple(exclude))
+    return await bring_in(origin, name=name, project=project, category=category, dry_run=dry_run)

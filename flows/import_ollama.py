@@ -1,0 +1,34 @@
+"""Bring a model from an Ollama registry into the library, as one verified image."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.importing import bring_in
+from flows.parameters import Category, ShortText
+from modelshelf.sources.uri import OllamaName, OllamaUri
+from tasks.sources import OllamaOrigin
+
+
+@flow(name="import-ollama", flow_run_name="import {model}")
+async def import_ollama(
+    model: ShortText,
+    name: ShortText = "",
+    project: ShortText = "default",
+    category: Category = "chat",
+    dry_run: bool = False,
+) -> str:
+    """Brings a model from an Ollama registry into the library.
+
+    Afterwards the version is ready, or the catalog says why it is not. Safe to run again: every step finds what an
+    earlier run finished and goes on from there.
+
+    Args:
+        model: As for `ollama pull`: `qwen3:0.6b`, `namespace/name:tag`, `host/namespace/name:tag`.
+        name: What the library calls it; by default the model's own name.
+        project: The project that owns it.
+        category: What it is used for.
+        dry_run: Only say what would be fetched.
+    """
+    origin = OllamaOrigin(OllamaUri(OllamaName.parse(model)))
+    return await bring_in(origin, name=name, project=project, category=category, dry_run=dry_run)

@@ -1,0 +1,29 @@
+"""The core that every import shares: pin, list, reserve, plan, fetch, publish."""
+
+from __future__ import annotations
+
+from modelshelf.names import ModelName, ProjectName
+from tasks import imports, leases, reports, sources
+from tasks.sources import Origin
+
+
+async def bring_in(origin: Origin, *, name: str, project: str, category: str, dry_run: bool) -> str:
+    """Afterwards the version is ready, or the catalog says why it is not."""
+    asking = ProjectName(project)
+    called = ModelName(name) if name else origin.model
+    pin = await sources.pin(origin)
+    listing = await sources.list_files(origin, pin)
+    if dry_run:
+        plan = await imports.plan_only(origin, asking, called, pin, listing, category)
+        await reports.show_plan(plan)
+        return f"{plan.model}:{plan.version}"
+
+    version = await imports.reserve(origin, asking, called, pin, category)
+    async with leases.importing(version) as lease:
+        plan = await imports.plan(asking, version, listing)
+        already_ready = plan.ready
+        if not already_ready:
+            arrived = await imports.fetch_missing(origin, asking, version, listing, plan)
+            version = await imports.publish(asking, version, listing, arrived, pin, lease)
+    await reports.show_import(asking, version, plan)
+    return str(version.ref)

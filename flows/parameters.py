@@ -1,0 +1,14 @@
+"""The kinds of parameters that forms and the API share. Each is parsed again inside: a caller can switch checks off."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Category = Literal["chat", "embedding", "reranker", "image", "audio", "video"]
+EngineName = Literal["llamacpp"]
+Port = Annotated[int, Field(ge=0, le=65535)]
+ShortText = Annotated[str, Field(max_length=500)]
+Arguments = Annotated[list[Annotated[str, Field(max_length=4000)]], Field(max_length=200)]
+Patterns = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=100)]

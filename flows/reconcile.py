@@ -1,0 +1,13 @@
+"""See what is really there. For now it only observes: it repairs nothing."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks import reports, versions
+
+
+@flow(name="reconcile")
+async def reconcile() -> None:
+    """Looks at every replica and engine and records what was seen, beside what should be."""
+    await reports.show_state(await versions.observe())

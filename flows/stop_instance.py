@@ -1,0 +1,27 @@
+"""End an instance; what it was started with is kept unless it is deleted."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import ShortText
+from modelshelf.names import InstanceName, ProjectName
+from tasks import instances, leases
+
+
+@flow(name="stop-instance", flow_run_name="stop {instance}")
+async def stop_instance(instance: ShortText, project: ShortText = "default", delete: bool = False) -> str:
+    """Stops an instance.
+
+    Args:
+        instance: The instance's name.
+        project: The project that owns it.
+        delete: Remove it afterwards, with its log and what it wrote.
+    """
+    asking, name = ProjectName(project), InstanceName(instance)
+    async with leases.hold(f"instance {asking}/{name}"):
+        if delete:
+            await instances.delete(asking, name)
+        else:
+            await instances.stop(asking, name)
+    return str(name)

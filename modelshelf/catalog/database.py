@@ -1,0 +1,115 @@
+"""Opening the catalog: SQLite beside the library, or PostgreSQL for many machines. Only `migrate` changes its shape."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, create_engine, event, func, literal_column, text
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogUnreachable
+
+REVISION = "0001"
+"""The newest migration that this code knows."""
+
+
+class Catalog:
+    """The database behind `url`. Transactions are short; the database's own clock is the only one that counts."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self._engine = _sqlite(url) if self.url.get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction: all of it or nothing. Two writers of one row: the second sees what the first left."""
+        with self._translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def trying(self) -> Iterator[Connection]:
+        """A transaction that decides everything a writing one would, and is then undone: for plans."""
+        with self._translated(), self._engine.connect() as connection:
+            connection.begin()
+            yield connection
+            connection.rollback()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent view."""
+        with self._translated(), self._engine.connect().execution_options(modelshelf_reading=True) as connection:
+            yield connection
+
+    def require(self) -> None:
+        """The catalog is there and of a shape that this code knows."""
+        if self.url.get_backend_name() == "sqlite" and not Path(str(self.url.database)).exists():
+            raise CatalogNotMade(url=self.url)
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        except (OperationalError, ProgrammingError) as error:
+            raise CatalogNotMade(url=self.url) from error
+        if found is None or str(found) > REVISION:
+            raise CatalogNewer(url=self.url, found=found, known=REVISION)
+
+    def migrate(self) -> None:
+        """The catalog has this code's shape. A SQLite file is copied aside before it changes."""
+        from alembic import command
+        from alembic.config import Config
+        from alembic.runtime.migration import MigrationContext
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._translated(), self._engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        if found is not None and found > REVISION:
+            raise CatalogNewer(url=self.url, found=found, known=REVISION)
+        if found == REVISION:
+            return
+        if found is not None and self.url.get_backend_name() == "sqlite":
+            file = Path(str(self.url.database))
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            shutil.copy2(file, file.with_suffix(f".before-{REVISION}.db"))
+        with self._translated(), self._engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise CatalogUnreachable(url=self.url, reason=str(error.orig).strip()[:300]) from error
+
+
+def now(connection: Connection) -> ColumnElement[float]:
+    """The database's clock, as seconds since 1970."""
+    if connection.dialect.name == "sqlite":
+        return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Double)
+    return func.extract("epoch", func.clock_timestamp()).cast(Double)
+
+
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin when we say so, below
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL", "busy_timeout = 30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("modelshelf_reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine

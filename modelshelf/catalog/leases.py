@@ -1,0 +1,105 @@
+"""Leases: single flight across processes and machines, on the database's clock.
+
+A holder is a fresh UUID for each run, so a process that was restarted does not inherit what it held before. What is
+done under a lease is published in a transaction that renews it: a holder that was paused past its term publishes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import dataclass, field
+from typing import Self
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog.database import Catalog, now
+from modelshelf.catalog.tables import lease
+from modelshelf.errors import LeaseLost, Unavailable
+from modelshelf.limits import DEFAULT, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Who holds a lease, and for how many more seconds unless it is renewed."""
+
+    name: str
+    says: str
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A right to do one thing alone, until it lapses."""
+
+    name: str
+    says: str
+    """Who holds it, for people."""
+    holder: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def acquire(self, connection: Connection, limits: Limits = DEFAULT) -> bool:
+        """True if it is ours now: it was free, had lapsed, or was ours."""
+        clock = now(connection)
+        values = {"name": self.name, "holder": self.holder, "says": self.says, "expires": clock + limits.lease_seconds}
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        insert = dialect.insert(lease).values(values)
+        free = or_(lease.c.expires <= clock, lease.c.holder == self.holder)
+        taken = insert.on_conflict_do_update(
+            index_elements=[lease.c.name],
+            set_={key: insert.excluded[key] for key in ("holder", "says", "expires")},
+            where=free,
+        )
+        return connection.execute(taken).rowcount == 1
+
+    def renew(self, connection: Connection, limits: Limits = DEFAULT) -> None:
+        """It is ours for another term. Raises LeaseLost if it had lapsed: decided here, by the database."""
+        clock = now(connection)
+        renewed = connection.execute(
+            update(lease)
+            .where(lease.c.name == self.name, lease.c.holder == self.holder, lease.c.expires > clock)
+            .values(expires=clock + limits.lease_seconds)
+        )
+        if renewed.rowcount != 1:
+            raise LeaseLost(what=self.name)
+
+    def release(self, connection: Connection) -> None:
+        connection.execute(delete(lease).where(lease.c.name == self.name, lease.c.holder == self.holder))
+
+
+def holding(connection: Connection, name: str) -> Holding | None:
+    """Who holds the lease now; None if nobody does."""
+    left = lease.c.expires - now(connection)
+    row = connection.execute(select(lease.c.says, left.label("left")).where(lease.c.name == name)).one_or_none()
+    return Holding(name, row.says, row.left) if row is not None and row.left > 0 else None
+
+
+class Renewal:
+    """Keeps a lease while it is entered, from a thread of its own: nothing that blocks us can let it lapse."""
+
+    def __init__(self, catalog: Catalog, held: Lease, limits: Limits = DEFAULT) -> None:
+        self._catalog, self._lease, self._limits = catalog, held, limits
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"renew {held.name}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Renewed no more, and released."""
+        self._ended.set()
+        self._thread.join()
+        with self._catalog.writing() as connection:
+            self._lease.release(connection)
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._limits.lease_seconds / 3):
+            try:
+                with self._catalog.writing() as connection:
+                    self._lease.renew(connection, self._limits)
+            except LeaseLost:
+                return
+            except Unavailable:  # the database is away for a moment: the publishing transaction decides
+                continue

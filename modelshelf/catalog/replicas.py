@@ -1,0 +1,81 @@
+"""Which node holds which version: desired, observed and verified are three facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog.database import now
+from modelshelf.catalog.tables import model, node, project, replica, version
+from modelshelf.errors import NoSuchNode
+from modelshelf.names import NodeName, ProjectName
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One version on one node, as its row says it."""
+
+    node: NodeName
+    desired: str
+    observed: str
+    verified_at: float | None
+    reason: str | None
+
+
+def node_id(connection: Connection, name: NodeName, *, region: str, kind: str) -> int:
+    """The node's id; its row is made if it is not there."""
+    found = connection.execute(select(node.c.id).where(node.c.name == str(name))).scalar_one_or_none()
+    if found is not None:
+        return int(found)
+    row = insert(node).values(name=str(name), region=region, kind=kind, labels={}).returning(node.c.id)
+    return int(connection.execute(row).scalar_one())
+
+
+def require_node(connection: Connection, name: NodeName) -> int:
+    known = {row.name: row.id for row in connection.execute(select(node.c.name, node.c.id))}
+    if str(name) not in known:
+        raise NoSuchNode(node=name, known=", ".join(sorted(known)) or "none")
+    return int(known[str(name)])
+
+
+def desire(connection: Connection, at: int, version_id: int) -> None:
+    """The version is wanted on the node; whether it is there is another fact."""
+    _set(connection, at, version_id, desired="present", observed="filling", pinned=False)
+
+
+def observe(connection: Connection, at: int, version_id: int, observed: str, reason: str | None = None) -> None:
+    verified = {"verified_at": now(connection)} if observed == "present" else {}
+    _set(connection, at, version_id, desired="present", observed=observed, reason=reason, pinned=False, **verified)
+
+
+def forget_version(connection: Connection, version_id: int) -> None:
+    connection.execute(delete(replica).where(replica.c.version_id == version_id))
+
+
+def of_version(connection: Connection, version_id: int) -> list[Replica]:
+    rows = connection.execute(
+        select(node.c.name, replica).join(node, replica.c.node_id == node.c.id).where(replica.c.version_id == version_id)
+    )
+    return [Replica(NodeName(r.name), r.desired, r.observed, r.verified_at, r.reason) for r in rows]
+
+
+def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, str]]:
+    """Each version that has a replica row on the node, who owns it, and what was last observed of it."""
+    rows = connection.execute(
+        select(replica.c.version_id, project.c.name, replica.c.observed)
+        .join(version, replica.c.version_id == version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
+        .where(replica.c.node_id == at)
+    )
+    return [(row.version_id, ProjectName(row.name), row.observed) for row in rows]
+
+
+def _set(connection: Connection, at: int, version_id: int, **values: object) -> None:
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    row = dialect.insert(replica).values(node_id=at, version_id=version_id, **values)
+    changed = {key: row.excluded[key] for key in values if key != "pinned"}
+    connection.execute(row.on_conflict_do_update(index_elements=[replica.c.node_id, replica.c.version_id], set_=changed))

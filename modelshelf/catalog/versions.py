@@ -1,0 +1,318 @@
+"""Models, versions and aliases: reserved, imported, published, found, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog import blobs, journal
+from modelshelf.catalog.database import now
+from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.projects import project_id, visible_to
+from modelshelf.catalog.tables import alias, alias_move, blob, hold, image, image_file, model, project, version
+from modelshelf.digest import Digest
+from modelshelf.errors import NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
+from modelshelf.formats.image import Image, PackedFile
+from modelshelf.formats.kinds import Facts, Format, Role
+from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version as its row says it. `size` in bytes, None until it is ready; times in seconds since 1970."""
+
+    id: int
+    project: ProjectName
+    model: ModelName
+    name: Tag
+    category: str
+    visibility: str
+    source: str
+    resolved: str
+    state: str
+    reason: str | None
+    format: Format | None
+    license: str | None
+    image: Digest | None
+    size: int | None
+    facts: Facts
+    created_at: float
+    ready_at: float | None
+    aliases: tuple[Tag, ...] = ()
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef(self.model, self.name, project=None if self.project.text == "default" else self.project)
+
+    @property
+    def lease(self) -> str:
+        """The name of the lease under which it is imported."""
+        return f"import {self.id}"
+
+
+def reserve(
+    connection: Connection,
+    asking: ProjectName,
+    model_name: ModelName,
+    name: Tag,
+    *,
+    source: str,
+    resolved: str,
+    category: str,
+) -> Version:
+    """There is a version of that name and pin, new or from before. Raises NameTaken if the name has another pin."""
+    owner = project_id(connection, asking)
+    found = connection.execute(select(model.c.id).where(model.c.project_id == owner, model.c.name == str(model_name)))
+    model_id = found.scalar_one_or_none()
+    if model_id is None:
+        row = insert(model).values(project_id=owner, name=str(model_name), visibility="private", category=category)
+        model_id = connection.execute(row.returning(model.c.id)).scalar_one()
+    there = connection.execute(
+        select(version.c.id, version.c.resolved).where(version.c.model_id == model_id, version.c.name == str(name))
+    ).one_or_none()
+    if there is None:
+        values = {"model_id": model_id, "name": str(name), "source": source, "requested": name.text.rpartition("-")[0]}
+        new = insert(version).values(**values, resolved=resolved, state="registered", created_at=now(connection))
+        return get(connection, asking, connection.execute(new.returning(version.c.id)).scalar_one())
+    if there.resolved != resolved:
+        raise NameTaken(what=f"{model_name}:{name}", found=there.resolved[:16], wanted=resolved[:16])
+    return get(connection, asking, there.id)
+
+
+def set_state(connection: Connection, version_id: int, state: str, reason: str | None = None) -> None:
+    """It is importing, or failed with a reason; a version that is ready stays so."""
+    unfinished = version.c.state.in_(("registered", "importing", "failed"))
+    connection.execute(update(version).where(version.c.id == version_id, unfinished).values(state=state, reason=reason))
+
+
+def publish(
+    connection: Connection, asking: ProjectName, target: Version, packed: Image, *, lease: Lease, store_id: int,
+    license: str | None, tag: Tag, who: str,
+) -> Version:  # fmt: skip
+    """The version is ready and listed, its alias points to it: in this one transaction, under a lease that still holds.
+
+    Raises LeaseLost, BlobBeingDeleted or NameTaken, and then nothing of it is visible.
+    """
+    lease.renew(connection)
+    current = get(connection, asking, target.id)
+    if current.image is not None and current.image != packed.digest:
+        raise NameTaken(what=current.ref, found=current.image, wanted=packed.digest)
+    if current.state != "ready":
+        blobs.record(connection, store_id, packed.blobs)
+        _record_image(connection, packed)
+        connection.execute(
+            update(version)
+            .where(version.c.id == target.id)
+            .values(
+                state="ready", reason=None, image=str(packed.digest), format=packed.format, license=license,
+                ready_at=now(connection),
+            )
+        )  # fmt: skip
+        journal.record_event(connection, asking, who, "version.ready", str(current.ref), str(packed.digest))
+    move_alias(connection, asking, current, tag, who=who)
+    blobs.release_holds(connection, target.id)
+    return get(connection, asking, target.id)
+
+
+def _record_image(connection: Connection, packed: Image) -> None:
+    if connection.execute(select(image.c.digest).where(image.c.digest == str(packed.digest))).first() is not None:
+        return
+    facts = {key: getattr(packed.facts, key) for key in Facts.__slots__}
+    connection.execute(
+        insert(image).values(
+            digest=str(packed.digest),
+            config=str(Digest.of(packed.config)),
+            format=packed.format,
+            size=packed.size,
+            facts=facts,
+        )
+    )
+    rows = [
+        {"image": str(packed.digest), "path": str(f.path), "role": f.role, "digest": str(f.digest), "size": f.size}
+        for f in packed.files
+    ]
+    connection.execute(insert(image_file), rows)
+
+
+def move_alias(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str) -> None:
+    """The alias names this version from now on; the move is in its history."""
+    model_id = connection.execute(select(version.c.model_id).where(version.c.id == target.id)).scalar_one()
+    here = (alias.c.model_id == model_id) & (alias.c.name == str(tag))
+    before = connection.execute(select(alias.c.version_id, version.c.name).join(version).where(here)).one_or_none()
+    if before is not None and before.version_id == target.id:
+        return
+    if before is None:
+        connection.execute(insert(alias).values(model_id=model_id, name=str(tag), version_id=target.id))
+    else:
+        connection.execute(update(alias).where(here).values(version_id=target.id))
+    connection.execute(
+        insert(alias_move).values(
+            at=now(connection), project=str(asking), model=str(target.model), alias=str(tag),
+            before=before.name if before else None, after=str(target.name), who=who,
+        )
+    )  # fmt: skip
+
+
+def get(connection: Connection, asking: ProjectName, version_id: int) -> Version:
+    """The version of that id, if the project may see it."""
+    row = connection.execute(_versions(asking).where(version.c.id == version_id)).one_or_none()
+    if row is None:
+        raise NoSuchModel(what=f"version number {version_id}", project=asking)
+    return _with_aliases(connection, [row])[0]
+
+
+def find(connection: Connection, asking: ProjectName, ref: ModelRef) -> Version:
+    """The version that a person's reference names: by name, by alias, by image, or the only one there is."""
+    owner = ref.project or asking
+    query = _versions(asking).where(project.c.name == str(owner), model.c.name == str(ref.model))
+    if ref.tag is None and ref.image is None:
+        return _the_only(connection, asking, ref, query)
+    if ref.tag is not None:
+        named = select(alias.c.version_id).where(alias.c.model_id == model.c.id, alias.c.name == str(ref.tag))
+        rows = connection.execute(query.where((version.c.name == str(ref.tag)) | version.c.id.in_(named))).all()
+        rows = sorted(rows, key=lambda row: row.name != str(ref.tag))
+        if rows and ref.image is not None and rows[0].image != str(ref.image):
+            raise TagAndDigestDisagree(reference=ref, found=rows[0].image or "not ready")
+    else:
+        rows = list(connection.execute(query.where(version.c.image == str(ref.image)).limit(1)).all())
+    if not rows:
+        raise NoSuchModel(what=ref, project=asking)
+    return _with_aliases(connection, rows[:1])[0]
+
+
+def _the_only(connection: Connection, asking: ProjectName, ref: ModelRef, query: Select[tuple[object, ...]]) -> Version:
+    rows = connection.execute(query.limit(50)).all()
+    if not rows:
+        raise NoSuchModel(what=ref, project=asking)
+    found = _with_aliases(connection, rows)
+    latest = [one for one in found if Tag("latest") in one.aliases]
+    ready = [one for one in found if one.state == "ready"]
+    for candidates in (latest, ready, found):
+        if len(candidates) == 1:
+            return candidates[0]
+    raise WhichVersion(model=ref.model, choices=", ".join(str(one.aliases[0] if one.aliases else one.name) for one in found))
+
+
+def require_ready(target: Version) -> Version:
+    if target.state == "ready":
+        return target
+    advice = {
+        "importing": "Follow it with `modelshelf runs`; if no run is at it, import again: it goes on where it stopped.",
+        "failed": "Import again: what was downloaded is used.",
+    }.get(target.state, "Import it first.")
+    reason = f" ({target.reason})" if target.reason else ""
+    raise NotReady(what=target.ref, state=target.state, reason=reason, advice=advice)
+
+
+def page(
+    connection: Connection, asking: ProjectName, *, after: int = 0, limit: int = 100, category: str | None = None,
+    format: Format | None = None, matching: str | None = None,
+) -> list[Version]:  # fmt: skip
+    """Up to `limit` versions that the project may see, newest first, those before the id `after` if it is given."""
+    query = _versions(asking).order_by(version.c.id.desc()).limit(limit)
+    if after:
+        query = query.where(version.c.id < after)
+    if category is not None:
+        query = query.where(model.c.category == category)
+    if format is not None:
+        query = query.where(version.c.format == format)
+    if matching is not None:
+        query = query.where(model.c.name.like(f"%{matching.replace('%', '')}%"))
+    return _with_aliases(connection, connection.execute(query).all())
+
+
+def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple[PackedFile, ...]:
+    """What a ready version consists of, in the order of the paths."""
+    target = require_ready(get(connection, asking, version_id))
+    rows = connection.execute(
+        select(image_file.c.path, image_file.c.role, image_file.c.digest, image_file.c.size)
+        .where(image_file.c.image == str(target.image))
+        .order_by(image_file.c.path)
+    )
+    return tuple(sorted(PackedFile(FilePath(r.path), Role(r.role), Digest.parse(r.digest), r.size) for r in rows))
+
+
+def count_ready(connection: Connection) -> int:
+    """How many versions are ready, of every project: a number, no names."""
+    return int(connection.execute(select(func.count()).where(version.c.state == "ready")).scalar_one())
+
+
+def same_content(connection: Connection, asking: ProjectName, target: Version) -> list[Version]:
+    """Other versions that the project may see and that share its image: the same content under another name."""
+    query = _versions(asking).where(version.c.image == str(target.image), version.c.id != target.id).limit(20)
+    return _with_aliases(connection, connection.execute(query).all())
+
+
+def blob_sizes(connection: Connection, store_id: int, target: Version) -> dict[Digest, int]:
+    """Every blob that the version refers to or holds in the store, files, config and manifest, with its size in bytes."""
+    named = select(image_file.c.digest).where(image_file.c.image == str(target.image))
+    own = select(image.c.config).where(image.c.digest == str(target.image))
+    held = select(hold.c.digest).where(hold.c.version_id == target.id)
+    of_it = or_(blob.c.digest == str(target.image), blob.c.digest.in_(named), blob.c.digest.in_(own), blob.c.digest.in_(held))
+    rows = connection.execute(select(blob.c.digest, blob.c.size).where(blob.c.store_id == store_id, of_it))
+    return {Digest.parse(row.digest): row.size for row in rows}
+
+
+def remove(connection: Connection, asking: ProjectName, target: Version, who: str) -> None:
+    """The row and its aliases are gone. The caller has asked, in this transaction, that nothing holds it."""
+    connection.execute(delete(alias).where(alias.c.version_id == target.id))
+    blobs.release_holds(connection, target.id)
+    model_id = connection.execute(select(version.c.model_id).where(version.c.id == target.id)).scalar_one()
+    connection.execute(delete(version).where(version.c.id == target.id))
+    if connection.execute(select(func.count()).where(version.c.model_id == model_id)).scalar_one() == 0:
+        connection.execute(delete(model).where(model.c.id == model_id))
+    used = select(func.count()).where(version.c.image == str(target.image))
+    if target.image is not None and connection.execute(used).scalar_one() == 0:
+        connection.execute(delete(image_file).where(image_file.c.image == str(target.image)))
+        connection.execute(delete(image).where(image.c.digest == str(target.image)))
+    journal.record_event(connection, asking, who, "version.deleted", str(target.ref), str(target.image))
+
+
+def _versions(asking: ProjectName) -> Select[tuple[object, ...]]:
+    return (
+        select(
+            version,
+            model.c.name.label("model_name"),
+            model.c.category,
+            model.c.visibility,
+            project.c.name.label("project_name"),
+            image.c.size,
+            image.c.facts,
+        )
+        .select_from(version.join(model).join(project).outerjoin(image, version.c.image == image.c.digest))
+        .where(visible_to(asking))
+    )
+
+
+def _with_aliases(connection: Connection, rows: Sequence[Row[tuple[object, ...]]]) -> list[Version]:
+    named = select(alias.c.version_id, alias.c.name).where(alias.c.version_id.in_([row.id for row in rows]))
+    aliases: dict[int, list[Tag]] = {}
+    for found in connection.execute(named.order_by(alias.c.name)) if rows else ():
+        aliases.setdefault(found.version_id, []).append(Tag(found.name))
+    return [_version(row, aliases.get(row.id, ())) for row in rows]
+
+
+def _version(row: Row[tuple[object, ...]], aliases: Iterable[Tag]) -> Version:
+    return Version(
+        id=row.id,
+        project=ProjectName(row.project_name),
+        model=ModelName(row.model_name),
+        name=Tag(row.name),
+        category=row.category,
+        visibility=row.visibility,
+        source=row.source,
+        resolved=row.resolved,
+        state=row.state,
+        reason=row.reason,
+        format=Format(row.format) if row.format else None,
+        license=row.license,
+        image=Digest.parse(row.image) if row.image else None,
+        size=row.size,
+        facts=Facts(**(row.facts or {})),
+        created_at=row.created_at,
+        ready_at=row.ready_at,
+        aliases=tuple(aliases),
+    )

@@ -1,0 +1,116 @@
+"""Starting a run and following it: progress while it works, its words when it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+import click
+
+from modelshelf.catalog import journal
+from modelshelf.catalog.database import Catalog
+from modelshelf.cli import launcher
+from modelshelf.cli.prefect_api import FINAL, PrefectApi
+from modelshelf.errors import RunFailed
+from modelshelf.settings import Settings, load_settings
+
+_LOOK_SECONDS = 0.2
+
+
+def start(deployment: str, parameters: dict[str, Any]) -> tuple[Settings, PrefectApi, dict[str, Any]]:
+    """The run, on the server that is up or on one that is started for it."""
+    settings = load_settings()
+    api = launcher.ensure(settings, lambda line: click.echo(line, err=True))
+    return settings, api, api.create_run(deployment, parameters, uuid.uuid4().hex)
+
+
+def run(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any] | None:
+    """Run a deployment; the run's plan when it has ended well, None if it was not waited for.
+
+    Ctrl-C leaves the run going and says how to follow or cancel it. A run that did not complete raises RunFailed with
+    what it said.
+    """
+    settings, api, made = start(deployment, parameters)
+    if not wait:
+        if as_json:
+            click.echo(json.dumps({"run": made["id"], "name": made["name"]}))
+        else:
+            click.echo(f"Run {made['id'][:8]} ({made['name']}) goes on. {_how_to(made['id'])}")
+        return None
+    return follow(settings, api, made["id"], quiet=as_json)
+
+
+def follow(settings: Settings, api: PrefectApi, run_id: str, *, quiet: bool = False) -> dict[str, Any]:
+    """Show the run until it ends; its plan. Raises RunFailed if it did not complete."""
+    catalog = Catalog(settings.catalog_url)
+    catalog.require()
+    try:
+        ended = _watch(api, catalog, run_id, quiet=quiet)
+    except KeyboardInterrupt:
+        click.echo(f"\nThe run goes on. {_how_to(run_id)}", err=True)
+        raise
+    if ended["state_type"] != "COMPLETED":
+        raise RunFailed(message=_words(ended))
+    with catalog.reading() as connection:
+        plan = journal.get_plan(connection, run_id) or {}
+    return {"run": run_id, **plan}
+
+
+def _watch(api: PrefectApi, catalog: Catalog, run_id: str, *, quiet: bool) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True, quiet=quiet)
+    spinner = Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True)
+    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    bars = Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
+    waiting = spinner.add_task("waiting for the runner")
+    bar = None
+    shown = 0
+    with spinner:
+        while True:
+            seen = api.run(run_id)
+            with catalog.reading() as connection:
+                sample = journal.get_progress(connection, run_id)
+            if sample is not None and sample.total and bar is None:
+                spinner.stop()
+                bars.start()
+                bar = bars.add_task(sample.stage, total=sample.total)
+            if bar is not None and sample is not None:
+                bars.update(bar, completed=sample.done)
+            spinner.update(waiting, description=f"{seen['name']}: {seen['state_name'].lower()}")
+            lines = api.logs(run_id, shown)
+            shown += len(lines)
+            for line in lines:
+                if line["message"].startswith("Waiting for "):
+                    console.print(line["message"])
+            if seen["state_type"] in FINAL:
+                bars.stop()
+                return seen
+            time.sleep(_LOOK_SECONDS)
+
+
+def _words(ended: dict[str, Any]) -> str:
+    """What the run said of its end; Prefect's prefix is left away, the error's own words stay."""
+    message = str((ended.get("state") or {}).get("message") or ended["state_name"])
+    prefix = "Flow run encountered an exception: "
+    if message.startswith(prefix):
+        message = message.removeprefix(prefix)
+        kind, _, words = message.partition(": ")
+        return words if words and kind.isidentifier() else message
+    return f"The run ended as {ended['state_name']}: {message}"
+
+
+def _how_to(run_id: str) -> str:
+    short = run_id[:8]
+    return f"Follow it: modelshelf follow {short}   Cancel it: modelshelf cancel {short}"

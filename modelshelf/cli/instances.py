@@ -1,0 +1,217 @@
+"""Commands about instances: launch, instances, logs, stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelshelf.cli import options
+from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
+
+if TYPE_CHECKING:
+    from modelshelf.catalog.instances import Instance
+    from modelshelf.library.opening import Library
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
+@click.option("--as", "instance", type=options.parsed(InstanceName, "NAME"), help="The instance's name.  [default: the model's]")
+@click.option("--name", "served", type=options.parsed(ServedName, "NAME"), help="What requests call the model.")
+@click.option("--engine", type=click.Choice(["llamacpp"]), default="llamacpp", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Kept through restarts.  [default: a free one]")
+@click.option("--bind", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--key", default="", metavar="NAME", help="The stored engine key that requests must carry.")
+@click.option("--unprotected", is_flag=True, help="Listen beyond this machine without a key.")
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def launch(
+    model: ModelRef, instance: InstanceName | None, served: ServedName | None, engine: str, port: int, bind: str, key: str,
+    unprotected: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool, arguments: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Serve a version, and print where. What follows `--` goes to the engine itself.
+
+    Ready means that the engine lists the model and has returned a token. Launching it again finds what runs; launching
+    a stopped instance again keeps its port.
+
+    \b
+    Examples:
+      modelshelf launch qwen3:0.6b
+      modelshelf launch qwen3:0.6b --as chat-1 --port 8080 -- --ctx-size 8192 --threads 4
+    """
+    from modelshelf.cli import follow, tables
+
+    parameters: dict[str, Any] = {
+        "model": str(model), "instance": str(instance or ""), "served_name": str(served or ""), "engine": engine,
+        "port": port, "bind": bind, "arguments": list(arguments), "key": key, "unprotected": unprotected,
+        "project": str(project), "dry_run": dry_run,
+    }  # fmt: skip
+    plan = follow.run("launch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    if plan is None:
+        return
+    if dry_run:
+        _say_plan(plan, as_json=as_json)
+        return
+    library = _library()
+    launched = _find(library, project, InstanceName(plan["instance"]))
+    if as_json:
+        tables.show_json(_instance_json(library, launched))
+        return
+    if plan["running"]:
+        click.echo(f"{launched.name} runs already, just as asked.")
+    _say_instance(library, launched)
+
+
+@click.command()
+@options.project
+@options.as_json
+def instances(project: ProjectName, as_json: bool) -> None:
+    """List instances as they are now: each process is looked at. Needs no server."""
+    from modelshelf.catalog import instances as queries
+    from modelshelf.cli import tables
+    from modelshelf.library.launching import seen_state
+
+    library = _library()
+    with library.catalog.reading() as connection:
+        found = queries.page(connection, project)
+    if as_json:
+        tables.show_json([_instance_json(library, one) for one in found])
+        return
+    rows = []
+    for one in found:
+        state, reason = seen_state(library, one)
+        served = ", ".join(f"{serving.served_name} = {serving.ref}" for serving in one.serves)
+        rows.append((str(one.name), state, one.engine, served, _url(one), reason or ""))
+    tables.show(
+        ("INSTANCE", "STATE", "ENGINE", "SERVES", "URL", "WHY"), rows, empty="No instances. Start one: modelshelf launch MODEL"
+    )
+    for one in found:
+        if seen_state(library, one)[0] == "ready":
+            click.echo(f"\n{one.name}:\n{_curl(one)}")
+
+
+@click.command()
+@click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
+@click.option("--lines", "-n", default=100, show_default=True, help="How many of the last lines; 0 for all.")
+@options.project
+def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
+    """Print an instance's log. Needs no server."""
+    from modelshelf.library.launching import log_file
+
+    library = _library()
+    file = log_file(library, _find(library, project, instance))
+    if not file.exists():
+        click.echo("Its engine was never started; there is no log.", err=True)
+        return
+    text = file.read_text(errors="replace").splitlines()
+    click.echo("\n".join(text[-lines:] if lines else text))
+
+
+@click.command()
+@click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
+@options.project
+@options.no_wait
+@options.as_json
+def stop(instance: InstanceName, project: ProjectName, no_wait: bool, as_json: bool) -> None:
+    """Stop an instance. What it was started with is kept for the next launch."""
+    from modelshelf.cli import follow, tables
+
+    parameters = {"instance": str(instance), "project": str(project), "delete": False}
+    if follow.run("stop-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is None:
+        return
+    if as_json:
+        library = _library()
+        tables.show_json(_instance_json(library, _find(library, project, instance)))
+    else:
+        click.echo(f"{instance} is stopped.")
+
+
+COMMANDS = (launch, instances, logs, stop)
+
+
+def _library() -> Library:
+    from modelshelf.library.opening import Library
+    from modelshelf.settings import load_settings
+
+    return Library.open(load_settings())
+
+
+def _find(library: Library, project: ProjectName, name: InstanceName) -> Instance:
+    from modelshelf.catalog import instances as queries
+
+    with library.catalog.reading() as connection:
+        return queries.find(connection, project, name)
+
+
+def _say_plan(plan: dict[str, Any], *, as_json: bool) -> None:
+    from modelshelf.cli import tables
+    from modelshelf.words import said_bytes
+
+    if as_json:
+        tables.show_json(plan)
+    elif plan["running"]:
+        click.echo(f"{plan['instance']} runs already, just as asked; nothing would be done.")
+    else:
+        cached = "cached" if plan["cached"] else "to be laid out as links first"
+        click.echo(f"{plan['instance']} would serve {plan['ref']} as {plan['served_name']} with {plan['engine']}")
+        click.echo(f"at http://{plan['bind']}:{plan['port']}; its files ({said_bytes(plan['size'])}) are {cached}.")
+
+
+def _say_instance(library: Library, one: Instance) -> None:
+    from modelshelf.cli import tables
+    from modelshelf.words import said_seconds
+
+    served = ", ".join(f"{serving.served_name} = {serving.ref}" for serving in one.serves)
+    stages = " + ".join(f"{stage} {said_seconds(seconds)}" for stage, seconds in one.stages.items())
+    tables.show_facts(
+        [
+            ("instance", f"{one.name} ({one.state})"),
+            ("base URL", f"{_url(one)}/v1"),
+            ("serves", served),
+            ("started in", f"{said_seconds(sum(one.stages.values()))}: {stages}" if one.stages else None),
+            ("command", " ".join(one.command)),
+        ]
+    )
+    for note in one.notes:
+        click.echo(note)
+    click.echo(f"\n{_curl(one)}")
+
+
+def _url(one: Instance) -> str:
+    host = f"[{one.bind}]" if ":" in one.bind else one.bind
+    return f"http://{host}:{one.port}"
+
+
+def _curl(one: Instance) -> str:
+    """A command that works as it stands; a key is read from where the engine reads it, never printed."""
+    (serving,) = one.serves
+    key = ""
+    if one.settings.get("key_block"):
+        key = ' -H "Authorization: Bearer $YOUR_KEY"'
+    body = f'{{"model": "{serving.served_name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    host = _url(one).replace("//0.0.0.0:", "//127.0.0.1:")
+    return f"curl -s {host}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n  -d '{body}'"
+
+
+def _instance_json(library: Library, one: Instance) -> dict[str, Any]:
+    from modelshelf.library.launching import seen_state
+
+    state, reason = seen_state(library, one)
+    return {
+        "instance": str(one.name),
+        "state": state,
+        "reason": reason,
+        "engine": one.engine,
+        "base_url": f"{_url(one)}/v1",
+        "serves": [{"name": str(s.served_name), "version": str(s.ref)} for s in one.serves],
+        "bind": one.bind,
+        "port": one.port,
+        "process": one.process,
+        "command": list(one.command),
+        "notes": list(one.notes),
+        "stages": dict(one.stages),
+        "curl": _curl(one),
+    }

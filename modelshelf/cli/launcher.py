@@ -1,0 +1,270 @@
+"""A Prefect server and a runner on this machine: found, started, stopped.
+
+They bind to loopback, ask for a secret, take no request that another web page sends, and keep the key that encrypts blocks
+outside the database. Each runs in a session of its own: Ctrl-C in a terminal does not reach them.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from modelshelf.cli.prefect_api import FINAL, PrefectApi
+from modelshelf.errors import CatalogUnknown, ServerDown
+from modelshelf.nodes import processes
+from modelshelf.nodes.contract import Process
+from modelshelf.settings import Settings, private_folder
+
+_START_SECONDS = 120.0
+_DRAIN_SECONDS = 40.0
+_PREFERRED_PORT = 4200
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `run/server.json` says: where the server is, and which processes are ours. `server` is None for a remote one."""
+
+    url: str
+    server: Process | None
+    runner: Process
+
+    @classmethod
+    def read(cls, settings: Settings) -> Running | None:
+        try:
+            said: dict[str, Any] = json.loads((settings.run / "server.json").read_text())
+        except FileNotFoundError:
+            return None
+        server = Process(**said["server"]) if said["server"] else None
+        return cls(said["url"], server, Process(**said["runner"]))
+
+    def write(self, settings: Settings) -> None:
+        file = private_folder(settings.run) / "server.json"
+        fresh = file.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(asdict(self)))
+        fresh.replace(file)
+
+    @property
+    def alive(self) -> bool:
+        return processes.alive(self.runner) and (self.server is None or processes.alive(self.server))
+
+
+def project_folder() -> Path:
+    """Where `prefect.yaml` and the flows lie: the checkout, or what the wheel carries."""
+    package = Path(__file__).parent.parent
+    return package.parent if (package.parent / "prefect.yaml").exists() else package / "project"
+
+
+def find(settings: Settings) -> PrefectApi | None:
+    """The server that is up for this home; None if there is none."""
+    running = Running.read(settings)
+    if running is None or not running.alive:
+        return None
+    api = PrefectApi(running.url, auth_string(settings))
+    return api if api.is_healthy() else None
+
+
+def ensure(settings: Settings, say: Say, *, remote: str = "") -> PrefectApi:
+    """A server that is up, and a runner that serves every deployment: the ones there are, or new ones in the background."""
+    with _one_at_a_time(settings):
+        if not remote and (api := find(settings)) is not None:
+            return api
+        stop_processes(settings)
+        prepare(settings)
+        if remote and not _names_a_catalog(settings):
+            raise CatalogUnknown(server=remote, config=settings.config_file)
+        say("Starting a Prefect server and a runner in the background (`modelshelf down` stops them) …")
+        return _start(settings, remote)
+
+
+def prepare(settings: Settings) -> None:
+    """The home folder, the catalog's shape and the secrets are there."""
+    from modelshelf.library.opening import migrate
+
+    migrate(settings)
+    private_folder(settings.prefect_home)
+    private_folder(settings.run)
+    auth_string(settings)
+
+
+def auth_string(settings: Settings) -> str:
+    """What the server asks of its users: `modelshelf:<random>`, made once."""
+    return _secret(settings, "auth-string", lambda: f"modelshelf:{secrets.token_urlsafe(24)}")
+
+
+def stop(settings: Settings, say: Say) -> bool:
+    """Nothing of ours runs any more but the engines: runs were cancelled and waited for. False if nothing ran."""
+    with _one_at_a_time(settings):
+        running = Running.read(settings)
+        if running is None or not running.alive:
+            stop_processes(settings)
+            return False
+        if (api := find(settings)) is not None:
+            _drain(api, say)
+        stop_processes(settings)
+        return True
+
+
+def stop_processes(settings: Settings) -> None:
+    """Runner first, then server: a server without its runner loses nothing."""
+    running = Running.read(settings)
+    if running is None:
+        return
+    processes.stop(running.runner, 15)
+    if running.server is not None:
+        processes.stop(running.server, 15)
+    (settings.run / "server.json").unlink(missing_ok=True)
+
+
+def _drain(api: PrefectApi, say: Say) -> None:
+    active = [run for run in api.runs(200) if run["state_type"] not in FINAL]
+    for run in active:
+        say(f"Cancelling {run['name']} …")
+        api.set_state(run["id"], "CANCELLING", "modelshelf down")
+    until = time.monotonic() + _DRAIN_SECONDS
+    while active and time.monotonic() < until:
+        time.sleep(0.25)
+        active = [run for run in active if api.run(run["id"])["state_type"] not in FINAL]
+
+
+def _start(settings: Settings, remote: str) -> PrefectApi:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    port = _free_port()
+    url = remote or f"http://127.0.0.1:{port}"
+    environment |= _environment(settings, url)
+    server = None
+    if not remote:
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        server = _spawn(command, environment, settings.run / "server.log", settings.home)
+    api = PrefectApi(url, auth_string(settings))
+    _wait(settings, server, settings.run / "server.log", api.is_healthy)
+    command = [sys.executable, "-m", "deployments.serve"]
+    runner = _spawn(command, environment, settings.run / "runner.log", project_folder())
+    Running(url, server, runner).write(settings)
+    stated = _stated_deployments()
+
+    def served() -> bool:
+        return stated <= {one["entrypoint"] for one in api.deployments() if one["status"] == "READY"}
+
+    _wait(settings, runner, settings.run / "runner.log", served)
+    return api
+
+
+def _stated_deployments() -> set[str]:
+    import yaml
+
+    stated = yaml.safe_load((project_folder() / "prefect.yaml").read_text())
+    return {one["entrypoint"] for one in stated["deployments"]}
+
+
+def _environment(settings: Settings, url: str) -> dict[str, str]:
+    """Prefect's settings for server and runner alike. Reasons are in docs/decisions."""
+    secret = auth_string(settings)
+    return {
+        "MODELSHELF_HOME": str(settings.home),
+        "PREFECT_HOME": str(settings.prefect_home),
+        "PREFECT_PROFILES_PATH": str(settings.prefect_home / "profiles.toml"),
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_API_AUTH_STRING": secret,
+        "PREFECT_SERVER_API_AUTH_STRING": secret,
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_API_ENCRYPTION_KEY": _secret(settings, "block-key", _fernet_key),
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _secret(settings: Settings, name: str, make: Callable[[], str]) -> str:
+    file = private_folder(settings.secrets) / name
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        pass
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as fresh:
+            fresh.write(make())
+    return file.read_text().strip()
+
+
+def _names_a_catalog(settings: Settings) -> bool:
+    return not settings.catalog_url.startswith("sqlite")
+
+
+def _spawn(command: list[str], environment: dict[str, str], log: Path, folder: Path) -> Process:
+    with log.open("ab") as output:
+        log.chmod(0o600)
+        child = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    child.returncode = 0  # it outlives us
+    found = processes.identify(child.pid)
+    assert found is not None
+    return found
+
+
+def _wait(settings: Settings, process: Process | None, log: Path, holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while not holds():
+        if process is not None and not processes.alive(process):
+            raise ServerDown(home=settings.home, reason=f"it ended at once ({_last_line(log)})", log=log)
+        if time.monotonic() > until:
+            if process is not None:
+                processes.stop(process, 5)
+            raise ServerDown(home=settings.home, reason=f"it was not up after {_START_SECONDS:.0f} s", log=log)
+        time.sleep(0.1)
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "its log is empty"
+
+
+def _free_port() -> int:
+    for port in (_PREFERRED_PORT, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise AssertionError
+
+
+@contextlib.contextmanager
+def _one_at_a_time(settings: Settings) -> Iterator[None]:
+    """Two commands that both find no server start one."""
+    file = private_folder(private_folder(settings.home) / "run") / "lock"
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,273 @@
+"""Commands about models: import, list, show, cache, delete."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from modelshelf.cli import options
+from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName
+from modelshelf.sources.uri import HuggingFaceUri, OllamaUri, SourceUri, parse_source
+
+CATEGORIES = ["chat", "embedding", "reranker", "image", "audio", "video"]
+
+
+@click.command("import")
+@click.argument("source", type=options.parsed(parse_source, "SOURCE"))
+@click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.")
+@click.option("--category", type=click.Choice(CATEGORIES), default="chat", show_default=True, help="What it is used for.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match (hf://).")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match (hf://).")
+@click.option("--hub", default="default", show_default=True, help="The stored Hub login to use (hf://).")
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+def import_(
+    source: SourceUri, name: ModelName | None, category: str, include: tuple[str, ...], exclude: tuple[str, ...],
+    hub: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Bring a model in: pinned, fetched, verified, packed, listed.
+
+    What the store holds already is not fetched again, whatever source it came from. An interrupted import goes on where
+    it stopped.
+
+    \b
+    Examples:
+      modelshelf import ollama://qwen3:0.6b
+      modelshelf import hf://Qwen/Qwen3-0.6B-GGUF:Q8_0 --name qwen3
+      modelshelf import hf://org/repo@v1.2 --exclude 'onnx/*' --dry-run
+    """
+    from modelshelf.cli import follow, tables
+
+    parameters: dict[str, Any] = {"project": str(project), "category": category, "dry_run": dry_run, "name": str(name or "")}
+    if isinstance(source, OllamaUri):
+        if include or exclude:
+            raise click.UsageError("--include and --exclude are for hf:// sources; a registry's model is taken whole.")
+        deployment = "import-ollama/on-demand"
+        parameters["model"] = str(source.name)
+    else:
+        assert isinstance(source, HuggingFaceUri)
+        deployment = "import-huggingface/on-demand"
+        parameters |= {"repo": str(source.repo), "revision": str(source.revision), "hub": hub}
+        parameters |= {"quantization": source.quantization or "", "include": list(include), "exclude": list(exclude)}
+    plan = follow.run(deployment, parameters, wait=not no_wait, as_json=as_json)
+    if plan is None:
+        return
+    if as_json:
+        tables.show_json(plan)
+    else:
+        _say_import(plan, dry_run=dry_run)
+
+
+@click.command("list")
+@click.argument("matching", required=False)
+@click.option("--type", "format", type=click.Choice(["gguf", "safetensors", "ollama"]), help="Only this format.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="Only this category.")
+@click.option("--limit", default=100, show_default=True, help="How many, newest first.")
+@options.project
+@options.as_json
+def list_(
+    matching: str | None, format: str | None, category: str | None, limit: int, project: ProjectName, as_json: bool
+) -> None:
+    """List versions, newest first. Needs no server.
+
+    \b
+    Examples:
+      modelshelf list
+      modelshelf list qwen --type ollama --json
+    """
+    from modelshelf.catalog import versions
+    from modelshelf.catalog.leases import holding
+    from modelshelf.cli import reading, tables
+    from modelshelf.formats.kinds import Format
+    from modelshelf.words import said_bytes
+
+    with reading.open_catalog().reading() as connection:
+        only = Format(format) if format else None
+        found = versions.page(connection, project, limit=limit, category=category, format=only, matching=matching)
+        interrupted = {one.id for one in found if one.state == "importing" and holding(connection, one.lease) is None}
+    if as_json:
+        tables.show_json([_version_json(one, interrupted=one.id in interrupted) for one in found])
+        return
+    rows = [
+        (
+            str(one.ref),
+            ", ".join(map(str, one.aliases)),
+            "interrupted" if one.id in interrupted else one.state,
+            one.format or "",
+            one.facts.quantization or one.facts.precision or "",
+            said_bytes(one.size) if one.size is not None else "",
+            one.image.short if one.image else "",
+            reading.ago(one.ready_at or one.created_at),
+        )
+        for one in found
+    ]
+    columns = ("MODEL", "ALSO", "STATE", "FORMAT", "QUANT", "SIZE", "IMAGE", "SINCE")
+    tables.show(columns, rows, empty="Nothing here yet. Bring a model in: modelshelf import ollama://qwen3:0.6b")
+
+
+@click.command()
+@click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
+@options.project
+@options.as_json
+def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
+    """Show one version: source, pin, image, files, where it is cached and who serves it. Needs no server."""
+    from modelshelf.catalog import instances, replicas, versions
+    from modelshelf.cli import reading, tables
+    from modelshelf.words import said_bytes
+
+    with reading.open_catalog().reading() as connection:
+        one = versions.find(connection, project, model)
+        files = versions.files(connection, project, one.id) if one.state == "ready" else ()
+        cached = replicas.of_version(connection, one.id)
+        twins = versions.same_content(connection, project, one) if one.image else []
+        serving = [i for i in instances.page(connection, project) if any(s.version_id == one.id for s in i.serves)]
+    if as_json:
+        tables.show_json(
+            {
+                **_version_json(one, interrupted=False),
+                "files": [{"path": str(f.path), "size": f.size, "digest": str(f.digest), "role": f.role} for f in files],
+                "replicas": [asdict(replica) for replica in cached],
+                "instances": [str(instance.name) for instance in serving],
+                "same_content": [str(twin.ref) for twin in twins],
+            }
+        )
+        return
+    facts = one.facts
+    tables.show_facts(
+        [
+            ("model", one.ref),
+            ("also called", ", ".join(map(str, one.aliases))),
+            ("state", f"{one.state}: {one.reason}" if one.reason else one.state),
+            ("category", one.category),
+            ("visible to", one.visibility),
+            ("source", one.source),
+            ("pin", one.resolved),
+            ("image", one.image),
+            ("format", one.format),
+            ("architecture", facts.architecture),
+            ("parameters", f"{facts.parameters:,}" if facts.parameters else None),
+            ("quantisation", facts.quantization or facts.precision),
+            ("context length", facts.context_length),
+            ("licence", one.license),
+            ("size", f"{said_bytes(one.size)} ({one.size:,} bytes)" if one.size is not None else None),
+            ("cached on", ", ".join(f"{replica.node} ({replica.observed})" for replica in cached)),
+            ("served by", ", ".join(f"{instance.name} ({instance.state})" for instance in serving)),
+            ("same content", ", ".join(str(twin.ref) for twin in twins)),
+        ]
+    )
+    rows = [(str(file.path), file.role, said_bytes(file.size), str(file.digest)) for file in files]
+    if rows:
+        click.echo()
+        tables.show(("FILE", "ROLE", "SIZE", "DIGEST"), rows, empty="")
+
+
+@click.command()
+@click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
+@click.option("--node", default="local", show_default=True, help="The node's name.")
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+def cache(model: ModelRef, node: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
+    """Put a version's files on a node before they are needed.
+
+    On the node beside its store nothing is copied: the files are links.
+    """
+    from modelshelf.cli import follow, tables
+    from modelshelf.words import said_bytes
+
+    parameters = {"model": str(model), "node": node, "project": str(project), "dry_run": dry_run}
+    plan = follow.run("cache-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    if plan is None:
+        return
+    if as_json:
+        tables.show_json(plan)
+        return
+    would = "would be" if dry_run else "is" if plan["there"] else "is now"
+    what = f"{plan['files']} files, {said_bytes(plan['size'])}, {said_bytes(plan['to_copy'])} to copy"
+    click.echo(f"{plan['ref']} {would} cached on {plan['node']} ({what}).")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--instance", is_flag=True, help="NAME is an instance: stop it and remove it with its log.")
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
+    """Delete a version that nothing uses, and the bytes that only it used.
+
+    One that is in use is refused, and every holder is named.
+
+    \b
+    Examples:
+      modelshelf delete qwen3:0.6b --dry-run
+      modelshelf delete --instance qwen3
+    """
+    from modelshelf.cli import follow, tables
+    from modelshelf.words import said_bytes
+
+    if instance:
+        if dry_run:
+            raise click.UsageError("--dry-run is for versions; `modelshelf instances` shows what an instance is.")
+        parameters: dict[str, Any] = {"instance": str(InstanceName(name)), "project": str(project), "delete": True}
+        if follow.run("stop-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is not None:
+            click.echo(f"{name} is gone." if not as_json else '{"deleted": true}')
+        return
+    parameters = {"model": str(ModelRef.parse(name)), "project": str(project), "dry_run": dry_run}
+    plan = follow.run("delete-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    if plan is None:
+        return
+    if as_json:
+        tables.show_json(plan)
+        return
+    would = "would free" if dry_run else "freed"
+    stays = f"; {said_bytes(plan['keeps'])} stay, others use them" if plan["keeps"] else ""
+    click.echo(f"Deleting {plan['ref']} {would} {said_bytes(plan['frees'])}{stays}.")
+
+
+COMMANDS = (import_, list_, show, cache, delete)
+
+
+def _say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
+    from modelshelf.cli import tables
+    from modelshelf.words import said_bytes
+
+    if dry_run:
+        rows = [
+            (file["path"], said_bytes(file["size"]), "fetch" if file["fetch"] else "have it", file["digest"][:19])
+            for file in plan["files"]
+        ]
+        tables.show(("FILE", "SIZE", "TO DO", "DIGEST"), rows, empty="")
+        click.echo()
+    for line in plan["left_out"]:
+        click.echo(f"Left out: {line}")
+    named = f"{plan['model']}:{plan['version']}"
+    moved = f"{said_bytes(plan['to_fetch'])} of {said_bytes(plan['total'])}"
+    free = f"{said_bytes(plan['free_after'])} free on disk after it"
+    if plan["ready"]:
+        click.echo(f"{named} was here already; nothing was fetched.")
+    elif dry_run:
+        click.echo(f"{named} would be imported: {moved} to fetch, {free}.")
+    else:
+        click.echo(f"{named} is ready: {moved} were fetched, {free}.")
+        click.echo(f"Serve it: modelshelf launch {named}")
+
+
+def _version_json(one: Any, *, interrupted: bool) -> dict[str, Any]:
+    plain = asdict(one)
+    plain["facts"] = {key: value for key, value in plain["facts"].items() if value is not None}
+    texts = {key: str(plain_value) for key in ("project", "model", "name") if (plain_value := getattr(one, key))}
+    return {
+        **plain,
+        **texts,
+        "ref": str(one.ref),
+        "aliases": [str(alias) for alias in one.aliases],
+        "image": str(one.image) if one.image else None,
+        "interrupted": interrupted,
+    }

@@ -1,0 +1,81 @@
+"""Options that many commands share, and completion from the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from modelshelf.names import ProjectName
+
+F = Callable[..., Any]
+
+
+class _Parsed(click.ParamType[Any]):
+    """Text that is parsed into one of the library's types, its refusal shown as a usage error."""
+
+    def __init__(self, kind: Callable[[str], Any], name: str) -> None:
+        self.name = name
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from modelshelf.errors import Refused
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._kind(value)
+        except Refused as error:
+            self.fail(str(error), param, ctx)
+
+
+def parsed(kind: Callable[[str], Any], name: str) -> click.ParamType[Any]:
+    return _Parsed(kind, name)
+
+
+project = click.option(
+    "--project",
+    type=parsed(ProjectName, "NAME"),
+    default="default",
+    envvar="MODELSHELF_PROJECT",
+    show_default=True,
+    help="The project that asks.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+no_wait = click.option("--no-wait", is_flag=True, help="Start the run and return; follow it later.")
+
+
+def complete_models(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names that the catalog knows and that begin with what was typed."""
+    from modelshelf.catalog import versions
+    from modelshelf.catalog.database import Catalog
+    from modelshelf.errors import ModelshelfError
+    from modelshelf.settings import load_settings
+
+    try:
+        catalog = Catalog(load_settings().catalog_url)
+        catalog.require()
+        with catalog.reading() as connection:
+            found = versions.page(connection, ProjectName(ctx.params.get("project") or "default"), limit=500)
+    except ModelshelfError:
+        return []
+    names = {f"{one.model}:{alias}" for one in found for alias in (*one.aliases, one.name)}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def complete_instances(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from modelshelf.catalog import instances
+    from modelshelf.catalog.database import Catalog
+    from modelshelf.errors import ModelshelfError
+    from modelshelf.settings import load_settings
+
+    try:
+        catalog = Catalog(load_settings().catalog_url)
+        catalog.require()
+        with catalog.reading() as connection:
+            found = instances.page(connection, ProjectName(ctx.params.get("project") or "default"))
+    except ModelshelfError:
+        return []
+    return sorted(str(one.name) for one in found if str(one.name).startswith(incomplete))

@@ -1,0 +1,131 @@
+"""Prefect's HTTP API, the few calls of it that the command needs. Importing Prefect's own client takes a second."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from typing import Any
+
+from modelshelf.errors import NoSuchRun, NotDeployed, NotFound
+from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
+
+FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+
+
+class PrefectApi:
+    """One server at `url` (without `/api`)."""
+
+    def __init__(self, url: str, auth_string: str) -> None:
+        self._base = Url(f"{url.rstrip('/')}/api/")
+        encoded = base64.b64encode(auth_string.encode()).decode()
+        self._authorization = Authorization(f"Basic {encoded}") if auth_string else None
+        self._wire = Wire()
+        self._client = uuid.uuid4().hex
+        self._csrf: str | None = None
+
+    def is_healthy(self) -> bool:
+        """It answers, and it is the server whose secret we hold: another one's answer counts as none."""
+        from modelshelf.errors import Unavailable
+
+        try:
+            answer = self._wire.request("GET", self._base.join("admin/version"), authorization=self._authorization, seconds=5)
+        except Unavailable:
+            return False
+        return answer.status == 200
+
+    def create_run(self, deployment: str, parameters: dict[str, Any], idempotency_key: str) -> dict[str, Any]:
+        """The run that was made, or the one that this key made before."""
+        try:
+            found = self._get(f"deployments/name/{deployment}", what=deployment)
+        except NotFound as error:
+            raise NotDeployed(deployment=deployment) from error
+        body = {"parameters": parameters, "idempotency_key": idempotency_key, "enforce_parameter_schema": True}
+        made: dict[str, Any] = self._send("POST", f"deployments/{found['id']}/create_flow_run", body, what=deployment)
+        return made
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._get(f"flow_runs/{uuid.UUID(run_id)}", what=f"run {run_id}")
+        except (NotFound, ValueError) as error:
+            raise NoSuchRun(run=run_id) from error
+        return found
+
+    def find_run(self, start: str) -> dict[str, Any]:
+        """The run whose id begins with these digits, or whose id it is."""
+        if len(start) == 36:
+            return self.run(start)
+        matching = [run for run in self.runs(200) if run["id"].startswith(start)]
+        if len(matching) != 1:
+            raise NoSuchRun(run=start)
+        return dict(matching[0])
+
+    def runs(self, limit: int) -> list[dict[str, Any]]:
+        """The newest runs of our deployments."""
+        ours = {"deployment_id": {"is_null_": False}, "state": {"name": {"not_any_": ["Scheduled"]}}}
+        body = {"sort": "EXPECTED_START_TIME_DESC", "limit": limit, "flow_runs": ours}
+        return list(self._send("POST", "flow_runs/filter", body, what="runs"))
+
+    def deployments(self) -> list[dict[str, Any]]:
+        return list(self._send("POST", "deployments/filter", {"limit": 200}, what="deployments"))
+
+    def flow_name(self, flow_id: str) -> str:
+        return str(self._get(f"flows/{flow_id}", what="a flow")["name"])
+
+    def logs(self, run_id: str, offset: int) -> list[dict[str, Any]]:
+        """What the run has logged, from the line `offset` on."""
+        which = {"flow_run_id": {"any_": [run_id]}}
+        body = {"logs": which, "sort": "TIMESTAMP_ASC", "offset": offset, "limit": 200}
+        return list(self._send("POST", "logs/filter", body, what="logs"))
+
+    def set_state(self, run_id: str, kind: str, message: str) -> None:
+        name = {"CANCELLING": "Cancelling", "SCHEDULED": "AwaitingRetry"}.get(kind, kind.title())
+        body = {"state": {"type": kind, "name": name, "message": message}, "force": False}
+        self._send("POST", f"flow_runs/{run_id}/set_state", body, what=f"run {run_id}")
+
+    def pause(self, deployment_id: str, *, paused: bool) -> None:
+        self._send("PATCH", f"deployments/{deployment_id}", {"paused": paused}, what="a deployment")
+
+    def save_block(self, type_slug: str, name: str, data: dict[str, Any]) -> None:
+        """The block of that name holds this; other fields of an existing one stay as they are."""
+        kind = self._get(f"block_types/slug/{type_slug}", what=f"block type {type_slug}")
+        schemas = self._send("POST", "block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}})
+        body = {"name": name, "data": data, "block_schema_id": schemas[0]["id"], "block_type_id": kind["id"]}
+        path = f"block_types/slug/{type_slug}/block_documents/name/{name}"
+        answer = self._request("GET", path)
+        if answer.status == 404:
+            self._send("POST", "block_documents/", body, what="a block")
+            return
+        there = answer.expect(200, what="a block").json()
+        merge = {"data": data, "merge_existing_data": True, "block_schema_id": schemas[0]["id"]}
+        self._send("PATCH", f"block_documents/{there['id']}", merge, what="a block")
+
+    def _get(self, path: str, *, what: str) -> Any:
+        return self._request("GET", path).expect(200, what=what).json()
+
+    def _send(self, method: str, path: str, body: dict[str, Any], what: str = "a request") -> Any:
+        answer = self._request(method, path, body)
+        if answer.status == 403 and self._csrf is not None:  # the token has expired
+            self._csrf = None
+            answer = self._request(method, path, body)
+        if answer.status == 422:
+            from modelshelf.errors import UnexpectedAnswer
+
+            raise UnexpectedAnswer(host=self._base.place, what=what, reason=answer.body.decode(errors="replace")[:500])
+        answer.expect(200, 201, 204, what=what)
+        return answer.json() if answer.body else {}
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        if method != "GET":
+            headers |= self._csrf_headers()
+        content = json_body(body) if body is not None else None
+        url = self._base.join(path)
+        return self._wire.request(method, url, headers=headers, body=content, authorization=self._authorization, seconds=30)
+
+    def _csrf_headers(self) -> dict[str, str]:
+        """A server with the protection off says so by refusing the question."""
+        if self._csrf is None:
+            url = self._base.join(f"csrf-token?client={self._client}")
+            answer = self._wire.request("GET", url, authorization=self._authorization, seconds=30)
+            self._csrf = str(answer.json()["token"]) if answer.status == 200 else ""
+        return {"Prefect-Csrf-Token": self._csrf, "Prefect-Csrf-Client": self._client} if self._csrf else {}

@@ -1,0 +1,101 @@
+"""Commands about runs: runs, follow, cancel, retry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from modelshelf.cli import options
+from modelshelf.errors import ServerDown
+
+
+@click.command()
+@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@options.as_json
+def runs(limit: int, as_json: bool) -> None:
+    """List what was run and what is running."""
+    from datetime import datetime
+
+    from modelshelf.cli import reading, tables
+
+    found = _api()[1].runs(limit)
+    if as_json:
+        keys = ("id", "name", "state_type", "state_name", "parameters", "start_time", "end_time", "total_run_time")
+        tables.show_json([{key: run[key] for key in keys} for run in found])
+        return
+    rows = []
+    for run in found:
+        begun = run["start_time"] or run["expected_start_time"]
+        since = reading.ago(datetime.fromisoformat(begun).timestamp()) if begun else ""
+        message = str((run.get("state") or {}).get("message") or "")
+        rows.append((run["id"][:8], run["name"], run["state_name"], since, f"{run['total_run_time']:.1f} s", message[:200]))
+    tables.show(("RUN", "WHAT", "STATE", "SINCE", "TOOK", "SAID"), rows, empty="Nothing was run yet.")
+
+
+@click.command()
+@click.argument("run")
+@options.as_json
+def follow(run: str, as_json: bool) -> None:
+    """Follow a run to its end, by its id or the first digits of it."""
+    from modelshelf.cli import follow as following
+    from modelshelf.cli import tables
+
+    settings, api = _api()
+    plan = following.follow(settings, api, api.find_run(run)["id"], quiet=as_json)
+    if as_json:
+        tables.show_json(plan)
+    else:
+        click.echo("The run has completed.")
+
+
+@click.command()
+@click.argument("run")
+def cancel(run: str) -> None:
+    """Cancel a run. What it has fetched is kept; the same command goes on from there."""
+    from modelshelf.cli.prefect_api import FINAL
+
+    api = _api()[1]
+    found = api.find_run(run)
+    if found["state_type"] in FINAL:
+        click.echo(f"{found['name']} has ended already ({found['state_name']}).")
+        return
+    api.set_state(found["id"], "CANCELLING", "modelshelf cancel")
+    click.echo(f"{found['name']} is being cancelled; what it has fetched is kept.")
+
+
+@click.command()
+@click.argument("run")
+@options.no_wait
+def retry(run: str, no_wait: bool) -> None:
+    """Run again what a run was asked for. It finds what the first one finished."""
+    import uuid
+
+    from modelshelf.cli import follow as following
+
+    settings, api = _api()
+    found = api.find_run(run)
+    deployments = {one["id"]: one for one in api.deployments()}
+    deployment = deployments[found["deployment_id"]]
+    flow_name = api.flow_name(deployment["flow_id"])
+    made = api.create_run(f"{flow_name}/{deployment['name']}", found["parameters"], uuid.uuid4().hex)
+    if no_wait:
+        click.echo(f"Run {made['id'][:8]} ({made['name']}) goes on.")
+        return
+    following.follow(settings, api, made["id"])
+    click.echo("The run has completed.")
+
+
+COMMANDS = (runs, follow, cancel, retry)
+
+
+def _api() -> tuple[Any, Any]:
+    """The server that is up; asking what runs starts none."""
+    from modelshelf.cli import launcher
+    from modelshelf.settings import load_settings
+
+    settings = load_settings()
+    api = launcher.find(settings)
+    if api is None:
+        raise ServerDown(home=settings.home, reason="none is running", log=settings.run / "server.log")
+    return settings, api

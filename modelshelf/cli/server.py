@@ -1,0 +1,142 @@
+"""Commands about the program itself: up, down, status."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import click
+
+from modelshelf.cli import options
+
+
+@click.command()
+@click.option("--server", "remote", default="", metavar="URL", help="Use this Prefect server instead of one of our own.")
+@click.option("--detach", is_flag=True, help="Return when it is up; `modelshelf down` stops it.")
+def up(remote: str, detach: bool) -> None:
+    """Bring up the Prefect server and the runner, and stay until Ctrl-C.
+
+    Engines are not stopped when this ends. Everything is kept in one folder: MODELSHELF_HOME, by default ~/.modelshelf.
+    """
+    from modelshelf.cli import launcher, tables
+    from modelshelf.settings import load_settings
+    from modelshelf.words import said_bytes
+
+    settings = load_settings()
+    if "PREFECT_API_URL" in os.environ:
+        click.echo("PREFECT_API_URL is set and not used: it may be another team's. `up --server URL` names a server.", err=True)
+    launcher.ensure(settings, lambda line: click.echo(line, err=True), remote=remote)
+    running = launcher.Running.read(settings)
+    assert running is not None
+    disk = shutil.disk_usage(settings.home)
+    tables.show_facts(
+        [
+            ("home", settings.home),
+            ("file system", f"{_file_system(str(settings.home))}, {said_bytes(disk.free)} of {said_bytes(disk.total)} free"),
+            ("UI", f"{running.url}/"),
+            ("log in", f"paste the line in {settings.secrets / 'auth-string'}"),
+            ("stop", "Ctrl-C, or `modelshelf down`" if not detach else "`modelshelf down`"),
+        ]
+    )
+    if detach:
+        return
+    try:
+        while running.alive:
+            time.sleep(1)
+        click.echo("Server or runner has ended; see `modelshelf status`.", err=True)
+    except KeyboardInterrupt:
+        click.echo("\nStopping; engines stay up (`modelshelf stop INSTANCE`) …", err=True)
+    finally:
+        launcher.stop(settings, lambda line: click.echo(line, err=True))
+
+
+@click.command()
+@click.option("--instances", is_flag=True, help="Stop every instance first.")
+def down(instances: bool) -> None:
+    """Stop the server and the runner: runs are cancelled and waited for. Engines stay up."""
+    from modelshelf.cli import launcher
+    from modelshelf.settings import load_settings
+
+    settings = load_settings()
+    if instances:
+        _stop_engines()
+    stopped = launcher.stop(settings, lambda line: click.echo(line, err=True))
+    click.echo("Server and runner are stopped." if stopped else "Nothing was running.")
+
+
+@click.command()
+@options.as_json
+def status(as_json: bool) -> None:
+    """Say what is up: server, runner, space, and what needs a look. Needs no server."""
+    from modelshelf.cli import launcher, tables
+    from modelshelf.library.opening import Library
+    from modelshelf.nodes import processes
+    from modelshelf.settings import load_settings
+    from modelshelf.words import said_bytes
+
+    settings = load_settings()
+    running = launcher.Running.read(settings)
+    server = running is not None and (running.server is None or processes.alive(running.server))
+    runner = running is not None and processes.alive(running.runner)
+    facts: dict[str, object] = {
+        "home": str(settings.home),
+        "catalog": settings.catalog_url.rpartition("@")[2],
+        "url": running.url if running else None,
+        "server": "up" if server else "down",
+        "runner": "up" if runner else "down",
+    }
+    if (settings.home / "catalog.db").exists() or not settings.catalog_url.startswith("sqlite"):
+        library = Library.open(settings)
+        facts |= {"free": library.store.free_bytes(), **_counts(library)}
+    if as_json:
+        tables.show_json(facts)
+        return
+    shown = [(key, said_bytes(value) if key in ("free", "partial downloads") else value) for key, value in facts.items()]  # type: ignore[arg-type]
+    tables.show_facts([(key, value) for key, value in shown if value not in (None, 0)])
+
+
+COMMANDS = (up, down, status)
+
+
+def _counts(library: object) -> dict[str, object]:
+    from modelshelf.catalog import instances, versions
+    from modelshelf.library.launching import seen_state
+    from modelshelf.library.opening import Library
+
+    assert isinstance(library, Library)
+    with library.catalog.reading() as connection:
+        ready = versions.count_ready(connection)
+        running = [instances.find(connection, owner, name) for owner, name in instances.everywhere(connection, library.node_id)]
+    states = [seen_state(library, one)[0] for one in running]
+    return {
+        "versions ready": ready,
+        "instances ready": states.count("ready"),
+        "instances failed": states.count("failed"),
+        "partial downloads": sum(size for _, size in library.store.partial()),
+    }
+
+
+def _stop_engines() -> None:
+    from modelshelf.catalog import instances
+    from modelshelf.library.launching import stop_instance
+    from modelshelf.library.opening import Library
+    from modelshelf.settings import load_settings
+
+    library = Library.open(load_settings())
+    with library.catalog.reading() as connection:
+        running = instances.everywhere(connection, library.node_id)
+    for project, name in running:
+        stop_instance(library, project, name, who="modelshelf down")
+        click.echo(f"{name} is stopped.")
+
+
+def _file_system(path: str) -> str:
+    """The type of the file system that `path` lies on, from the longest mount point above it."""
+    best, kind = "", "unknown"
+    with open("/proc/mounts") as mounts:  # noqa: PTH123 - a line at a time
+        for line in mounts:
+            _, point, type_, *_ = line.split()
+            if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) > len(best):
+                best, kind = point, type_
+    return kind

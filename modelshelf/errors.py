@@ -1,0 +1,336 @@
+"""Every error, worded once: the docstring of its class is its message.
+
+Two families. `Refused`: what we were given is wrong, trying again gives the same answer. `Unavailable`: something
+could not be reached or held, trying again may help. A message says what happened, what was expected and found, what
+state things are in now, and what to do. A test holds every `raise` to the fields that the class's sentence names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Self
+
+
+class ModelshelfError(Exception):
+    """Something went wrong in modelshelf."""
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = {name: str(value) for name, value in facts.items()}
+        template = " ".join(inspect.getdoc(type(self)).split())  # type: ignore[union-attr]
+        super().__init__(template.format(**self.facts))
+
+    @classmethod
+    def _again(cls, facts: dict[str, str]) -> Self:
+        return cls(**facts)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self)._again, (self.facts,))
+
+
+class Refused(ModelshelfError):
+    """It was refused."""
+
+
+class Unavailable(ModelshelfError):
+    """It is not available now. Try again."""
+
+
+# --- values -----------------------------------------------------------------------------------------------------
+
+
+class BadDigest(Refused):
+    """{text} is not a digest: expected `sha256:` and 64 lower-case hex digits."""
+
+
+class BadName(Refused):
+    """{text} is not a {kind}: expected {expected}. Nothing was changed."""
+
+
+class BadReference(Refused):
+    """{text} is not a model reference: expected `model`, `model:tag`, `model:version` or `model@sha256:…`, with
+    `project/` before it if it is another project's. See `modelshelf list`."""
+
+
+class TagAndDigestDisagree(Refused):
+    """{reference} names a tag and a digest that disagree: the tag is {found}. Nothing was changed. Leave one of the
+    two away, or look with `modelshelf show`."""
+
+
+class BadSource(Refused):
+    """{text} is not a source: {reason}. Expected for example `ollama://qwen3:0.6b`, `hf://org/repo@main` or
+    `hf://org/repo:Q4_K_M`."""
+
+
+class HostileFileName(Refused):
+    """The file name {text} is refused: {reason}. Nothing was stored."""
+
+
+class CollidingFileNames(Refused):
+    """{first} and {second} would be one file on some systems: their names differ only by case or Unicode form.
+    Nothing was stored. Leave one of them out (`--exclude`)."""
+
+
+class LimitExceeded(Refused):
+    """{what} is over a limit: {found}, at most {limit} is accepted. Nothing was stored."""
+
+
+class BadSetting(Refused):
+    """{where} is not usable: {reason}."""
+
+
+class CatalogUnknown(Refused):
+    """Prefect runs elsewhere ({server}), but no catalog was named: its flows and this command would each see a catalog
+    of their own. Set MODELSHELF_CATALOG_URL, or `catalog_url` in {config}."""
+
+
+# --- network ----------------------------------------------------------------------------------------------------
+
+
+class Unreachable(Unavailable):
+    """{host} could not be reached: {reason}. What was already downloaded is kept. Check the network and
+    `HTTPS_PROXY`/`NO_PROXY`, then run it again: it goes on where it stopped."""
+
+
+class Stalled(Unavailable):
+    """{host} stopped sending: less than {rate} bytes a second for {seconds} s. What was already downloaded is kept; run
+    it again and it goes on from there."""
+
+
+class ServerTrouble(Unavailable):
+    """{host} answered {status} for {what}{detail}. What was already downloaded is kept; run it again later."""
+
+
+class TooBusy(Unavailable):
+    """{host} asks us to wait (status {status}, Retry-After {seconds} s), longer than the {limit} s we wait by ourselves.
+    What was already downloaded is kept; run it again later."""
+
+
+class ConnectionCut(Unavailable):
+    """The connection to {host} ended early: {found} of {expected} bytes of {what}. What was finished is kept; run it
+    again and it goes on from there."""
+
+
+class CertificateRefused(Refused):
+    """The certificate of {host} is not trusted: {reason}. Nothing was sent. If the host is right, name its authority's
+    file with SSL_CERT_FILE."""
+
+
+class RedirectRefused(Refused):
+    """{host} redirects to {target}, which is refused: {reason}. Nothing was sent there. If this is meant, name the host
+    in the source's block (`redirect_hosts`)."""
+
+
+class NotFound(Refused):
+    """{host} has no {what} (status {status}). Nothing was stored. Check the name and the tag or revision."""
+
+
+class AccessDenied(Refused):
+    """{host} does not give us {what} (status {status}{detail}). Nothing was stored. If it is private or gated, accept its
+    terms there and store a token: `modelshelf login {login}`."""
+
+
+class UnexpectedAnswer(Refused):
+    """{host} gave an answer for {what} that we cannot use: {reason}. Nothing was stored from it."""
+
+
+class ContentChanged(Unavailable):
+    """{what} changed on {host} while it was being downloaded (ETag {before}, now {after}). What was received is
+    discarded; run it again."""
+
+
+# --- content ----------------------------------------------------------------------------------------------------
+
+
+class DigestMismatch(Refused):
+    """{what} is not the file that {whose} lists: expected {expected}, received {found} (all {size} bytes). Nothing was
+    stored. Import again; if it happens twice, something between us and {whose} alters the file."""
+
+
+class SizeMismatch(Refused):
+    """{what} is not the file that {whose} lists: expected {expected} bytes, received {found}. Nothing was stored. Import
+    again; if it happens twice, something between us and {whose} alters the file."""
+
+
+class NotWhatItSays(Refused):
+    """{file} is not what its name says: {reason}. Nothing of it was stored, and nothing in it was executed."""
+
+
+class FormatRefused(Refused):
+    """{file} is refused: {reason}. Nothing was stored. Leave it out with `--exclude`, or ask the publisher for
+    safetensors or GGUF."""
+
+
+class BadHeader(Refused):
+    """{file} has a broken {format} header: {reason}. Nothing of it was stored. Ask the publisher for a whole file."""
+
+
+class BadJson(Refused):
+    """{file} is not JSON that we accept: {reason}. Nothing of it was stored."""
+
+
+class BadManifest(Refused):
+    """The manifest of {what} is refused: {reason}. Nothing was stored."""
+
+
+class NothingToImport(Refused):
+    """{what} has no file to import{detail}. Nothing was stored."""
+
+
+class ChooseQuantization(Refused):
+    """{what} holds several quantisations: {choices}. Nothing was stored. Name one: `{example}`."""
+
+
+class UnknownQuantization(Refused):
+    """{what} has no quantisation {wanted}: it has {choices}. Nothing was stored. Name one of these."""
+
+
+# --- store ------------------------------------------------------------------------------------------------------
+
+
+class BlobMissing(Refused):
+    """The store {store} does not hold {digest}. Nothing was changed. `modelshelf import` of its source brings it back."""
+
+
+class StoreDamaged(Refused):
+    """{path} in the store is not what we left there: {reason}. It was not used. Remove it, or run the import again."""
+
+
+class DiskFull(Refused):
+    """{path} needs {needed} and has {free} free ({kept} of it stays free). Nothing was stored. Make room, or move
+    the library (`MODELSHELF_HOME`)."""
+
+
+class WriteFailed(Refused):
+    """Writing {what} to {path} failed: {reason}. Nothing of it is visible, and the temporary file is gone. Make room or
+    repair the disk, then run it again."""
+
+
+# --- catalog ----------------------------------------------------------------------------------------------------
+
+
+class NoSuchModel(Refused):
+    """There is no {what} that project {project} may see. Look with `modelshelf list`, or bring it in with `modelshelf
+    import`."""
+
+
+class WhichVersion(Refused):
+    """{model} has several versions and none is called `latest`: {choices}. Name one of them."""
+
+
+class NotReady(Refused):
+    """{what} is not ready: it is {state}{reason}. Nothing was changed. {advice}"""
+
+
+class NameTaken(Refused):
+    """{what} is taken by other content: it is {found}, this would be {wanted}. A version never changes, so nothing was
+    changed. Import under another name (`--name`)."""
+
+
+class StillInUse(Refused):
+    """{what} is in use: {holders}. Nothing was deleted. Stop or delete these first, then delete again."""
+
+
+class HeldByAnother(Unavailable):
+    """{what} is being worked on by {holder} until at least {expires}. Nothing was changed. Wait for it, or follow it with
+    `modelshelf runs`."""
+
+
+class LeaseLost(Unavailable):
+    """The lease on {what} lapsed before the work was done, so its result was not published. What was downloaded is kept;
+    run it again."""
+
+
+class BlobBeingDeleted(Unavailable):
+    """{digest} is just being deleted by a clean-up. Nothing was changed; run it again in a moment."""
+
+
+class CatalogUnreachable(Unavailable):
+    """The catalog {url} could not be used: {reason}. Nothing was changed."""
+
+
+class CatalogNewer(Refused):
+    """The catalog {url} is at revision {found}, which this modelshelf ({known}) does not know. Nothing was changed. Use
+    the newer modelshelf."""
+
+
+class CatalogNotMade(Refused):
+    """There is no catalog at {url} yet. Run `modelshelf up`, or any command that changes something."""
+
+
+# --- nodes and engines ------------------------------------------------------------------------------------------
+
+
+class NoSuchNode(Refused):
+    """There is no node {node}. Known are: {known}."""
+
+
+class NodeFull(Refused):
+    """{node} has {free} free of its disk and {what} needs {needed}. Nothing was copied."""
+
+
+class TypeMismatch(Refused):
+    """{engine} serves {accepted}, and {what} is {found}. Nothing was started. Choose another version (`modelshelf list`)
+    or another engine (`--engine`)."""
+
+
+class NothingToServe(Refused):
+    """{what} holds no file that {engine} can serve: {reason}. Nothing was started."""
+
+
+class EngineMissing(Refused):
+    """The engine {engine} is not there: {reason}. Nothing was started. {advice}"""
+
+
+class EngineDied(Refused):
+    """{engine} ended by itself (exit status {status}) before it answered. Nothing is running. Its last lines:
+    {tail} — the whole log: `modelshelf logs {instance}`."""
+
+
+class EngineTooSlow(Refused):
+    """{engine} did not {stage} within {seconds} s and was stopped. Its last lines: {tail} — the whole log: `modelshelf
+    logs {instance}`."""
+
+
+class EngineListsOther(Refused):
+    """{engine} lists {found} and not {expected}. It was stopped. See `modelshelf logs {instance}`."""
+
+
+class PortTaken(Refused):
+    """Port {port} on {bind} is taken{by}. Nothing was started. Choose another with `--port`, or leave it away: a free
+    one is taken."""
+
+
+class Unprotected(Refused):
+    """An engine that listens on {bind} is open to the network: {reason}. Nothing was started. {advice}"""
+
+
+class NoSuchInstance(Refused):
+    """There is no instance {instance} in project {project}. See `modelshelf instances`."""
+
+
+class InstanceRuns(Refused):
+    """{instance} is {state} with {found}; this asks for {wanted}. Nothing was changed. Stop it first (`modelshelf stop
+    {instance}`), or launch under another name (`--as`)."""
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+class ServerDown(Unavailable):
+    """No modelshelf server answers for {home}: {reason}. Start it with `modelshelf up`; its log is {log}."""
+
+
+class NoSuchRun(Refused):
+    """There is no run {run}. See `modelshelf runs`."""
+
+
+class RunFailed(Refused):
+    """{message}"""
+
+
+class NotDeployed(Refused):
+    """The server does not know the deployment {deployment}. Its runner may still be starting: see `modelshelf status`."""
+
+
+class NoSuchBlockType(Refused):
+    """{kind} is not something to log in to: expected {known}."""

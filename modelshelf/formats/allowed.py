@@ -1,0 +1,83 @@
+"""Which files a model may consist of: by name before the first byte, by their own bytes before they are stored."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from modelshelf.errors import FormatRefused, NotWhatItSays
+from modelshelf.formats.gguf import MAGIC as GGUF_MAGIC
+from modelshelf.formats.gguf import read_gguf
+from modelshelf.formats.kinds import Facts, Role
+from modelshelf.formats.safetensors import read_safetensors
+from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import FilePath
+
+PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill"})
+"""Loading one of these can run code of whoever wrote it."""
+
+_REFUSED = {
+    **dict.fromkeys(PICKLES, "loading it can run the publisher's code (pickle)"),
+    **dict.fromkeys((".h5", ".hdf5", ".keras", ".pb", ".mar", ".nemo"), "it can carry code (Keras, TensorFlow, archives)"),
+    **dict.fromkeys((".py", ".pyc", ".so", ".dll", ".dylib", ".exe", ".sh", ".ps1", ".bat", ".js", ".wasm"), "it is code"),
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"), "archives are not opened here"),
+}  # fmt: skip
+
+_ROLES = {
+    ".safetensors": Role.WEIGHT,
+    ".gguf": Role.WEIGHT,
+    **dict.fromkeys((".json", ".jsonl", ".txt", ".model", ".jinja", ".yaml", ".yml", ".tiktoken", ".spm", ".vocab"), Role.CONFIG),
+    **dict.fromkeys((".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bib", ".rst", ".html"), Role.DOC),
+}  # fmt: skip
+
+_DOC_NAMES = {"license", "licence", "notice", "copying", "readme", "use_policy", "authors", "changelog"}
+_UNPACKED = {".gitattributes", ".gitignore"}
+"""Files of the repository, not of the model."""
+
+_PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
+_ZIP_START, _NPY_START, _ELF_START, _GZIP_START = b"PK\x03\x04", b"\x93NUMPY", b"\x7fELF", b"\x1f\x8b"
+
+
+def belongs_to_model(path: FilePath) -> bool:
+    """False for what only the repository needs."""
+    return path.name not in _UNPACKED
+
+
+def role_of(path: FilePath) -> Role:
+    """What the file is in the image; a file that may not be there raises FormatRefused."""
+    if (role := _ROLES.get(path.suffix)) is not None:
+        return role
+    if path.name.lower().split(".")[0] in _DOC_NAMES:
+        return Role.DOC
+    reason = _REFUSED.get(path.suffix, f"files of the kind {path.suffix or 'without an extension'} are not on the list")
+    raise FormatRefused(file=path, reason=reason)
+
+
+def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DEFAULT) -> Facts | None:
+    """What weights of `size` bytes say of themselves; None for other files.
+
+    A file whose bytes are not what `named` says raises NotWhatItSays, a broken header BadHeader.
+    """
+    start = file.read(16)
+    file.seek(0)
+    _refuse_disguised(start, named)
+    match named.suffix:
+        case ".gguf":
+            return read_gguf(file, size, name=str(named), limits=limits)
+        case ".safetensors":
+            return read_safetensors(file, size, name=str(named), limits=limits)
+    return None
+
+
+def _refuse_disguised(start: bytes, named: FilePath) -> None:
+    if start.startswith(_PICKLE_STARTS):
+        raise NotWhatItSays(file=named, reason="its first bytes are a pickle's")
+    if start.startswith((_ZIP_START, _GZIP_START)):
+        raise NotWhatItSays(file=named, reason="its first bytes are an archive's (PyTorch saves pickles in one)")
+    if start.startswith((_NPY_START, _ELF_START)):
+        raise NotWhatItSays(file=named, reason="its first bytes are a program's or a NumPy array's")
+    if named.suffix == ".gguf" and not start.startswith(GGUF_MAGIC):
+        raise NotWhatItSays(file=named, reason=f"expected `GGUF` as its first bytes, found {start[:4]!r}")
+    if named.suffix == ".safetensors" and start[8:9] != b"{":
+        raise NotWhatItSays(file=named, reason="a safetensors header begins with `{` at byte 8, this does not")
+    if named.suffix == ".json" and start[:1] and start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"[", b'"', b""):
+        raise NotWhatItSays(file=named, reason="it does not begin as JSON does")

@@ -1,0 +1,178 @@
+"""The header of a GGUF file. Source: the GGUF specification (ggml), versions 2 and 3."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import BinaryIO
+
+from modelshelf.errors import BadHeader
+from modelshelf.formats.kinds import Facts
+from modelshelf.limits import DEFAULT, Limits
+
+MAGIC = b"GGUF"
+
+_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_STRING, _ARRAY = 8, 9
+
+# ggml_type: (its name, elements a block, bytes a block)
+_TYPES = {
+    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
+}  # fmt: skip
+
+# general.file_type (llama_ftype): how people call the whole file
+_FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE",
+}  # fmt: skip
+
+
+def read_gguf(file: BinaryIO, size: int, *, name: str, limits: Limits = DEFAULT) -> Facts:
+    """What the header says; every count and offset lies within the file, or BadHeader is raised."""
+    return _Header(file, size, name, limits).read()
+
+
+class _Header:
+    """One pass over a header, in memory bounded by `limits`, whatever the counts in it say."""
+
+    def __init__(self, file: BinaryIO, size: int, name: str, limits: Limits) -> None:
+        self._file, self._size, self._name, self._limits = file, size, name, limits
+        self._items = 0
+        self._at = 0
+
+    def read(self) -> Facts:
+        if self._take(4) != MAGIC:
+            raise self._broken("it does not begin with `GGUF`")
+        (version,) = struct.unpack("<I", self._take(4))
+        if version not in (2, 3):
+            raise self._broken(f"version {version} is not known (2 and 3 are; a big-endian file is not served here)")
+        tensors, entries = struct.unpack("<QQ", self._take(16))
+        if entries > self._limits.gguf_entries or tensors > self._limits.tensors:
+            raise self._broken(f"it says {entries} entries and {tensors} tensors")
+        known = self._read_entries(entries)
+        alignment = known.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment <= 0 or alignment % 8 or alignment > 1 << 20:
+            raise self._broken(f"its alignment is {alignment!r}")
+        parameters = self._read_tensors(tensors, alignment)
+        architecture = known.get("general.architecture")
+        context = known.get(f"{architecture}.context_length")
+        file_type = known.get("general.file_type")
+        return Facts(
+            architecture=architecture if isinstance(architecture, str) else None,
+            parameters=parameters,
+            quantization=_FILE_TYPES.get(file_type) if isinstance(file_type, int) else None,
+            context_length=context if isinstance(context, int) else None,
+            chat_template="tokenizer.chat_template" in known,
+        )
+
+    def _read_entries(self, count: int) -> dict[str, str | int | None]:
+        """The entries whose values are short texts or whole numbers; of the rest, the names alone."""
+        known: dict[str, str | int | None] = {}
+        for _ in range(count):
+            key = self._text(65_535)
+            (kind,) = struct.unpack("<I", self._take(4))
+            if key in known:
+                raise self._broken(f"{key[:80]!r} is there twice")
+            value = self._value(kind, 0)
+            known[key] = value if isinstance(value, int | str) else None
+        return known
+
+    def _read_tensors(self, count: int, alignment: int) -> int:
+        parameters = 0
+        spans: list[tuple[int, int, str]] = []
+        names: set[str] = set()
+        for _ in range(count):
+            name = self._text(65_535)
+            if name in names:
+                raise self._broken(f"the tensor {name[:80]!r} is there twice")
+            names.add(name)
+            (dimensions,) = struct.unpack("<I", self._take(4))
+            if dimensions > self._limits.tensor_dimensions:
+                raise self._broken(f"the tensor {name[:80]!r} has {dimensions} dimensions")
+            shape = struct.unpack(f"<{dimensions}Q", self._take(8 * dimensions))
+            kind, offset = struct.unpack("<IQ", self._take(12))
+            elements = math.prod(shape)
+            _, block, block_bytes = _TYPES.get(kind, ("", 1, 0))
+            if offset % alignment:
+                raise self._broken(f"the tensor {name[:80]!r} is not aligned to {alignment} bytes")
+            if shape and shape[0] % block:
+                raise self._broken(f"a row of the tensor {name[:80]!r} is not a whole number of blocks")
+            spans.append((offset, offset + elements // block * block_bytes, name))
+            parameters += elements
+        start = -(-self._at // alignment) * alignment
+        front = 0
+        for begin, end, name in sorted(spans):
+            if begin < front:
+                raise self._broken(f"the tensor {name[:80]!r} overlaps another")
+            if start + end > self._size:
+                raise self._broken(f"the tensor {name[:80]!r} ends at byte {start + end} of a file of {self._size}")
+            front = end
+        return parameters
+
+    def _value(self, kind: int, depth: int) -> str | int | float | bool | None:
+        if kind == _STRING:
+            return self._text(self._limits.gguf_string_bytes)
+        if kind == _ARRAY:
+            self._skip_array(depth)
+            return None
+        if (shape := _SCALARS.get(kind)) is None:
+            raise self._broken(f"the value type {kind} is not known")
+        value: int | float | bool
+        (value,) = struct.unpack(shape, self._take(struct.calcsize(shape)))
+        return value
+
+    def _skip_array(self, depth: int) -> None:
+        if depth >= 4:
+            raise self._broken("its arrays are nested too deep")
+        kind, count = struct.unpack("<IQ", self._take(12))
+        self._items += count
+        if self._items > self._limits.gguf_array_items:
+            raise self._broken(f"its arrays have more than {self._limits.gguf_array_items} items")
+        if (shape := _SCALARS.get(kind)) is not None:
+            self._skip(count * struct.calcsize(shape))
+        elif kind == _STRING:
+            for _ in range(count):
+                self._skip(int.from_bytes(self._take(8), "little"))
+        elif kind == _ARRAY:
+            for _ in range(count):
+                self._skip_array(depth + 1)
+        else:
+            raise self._broken(f"the value type {kind} is not known")
+
+    def _text(self, most: int) -> str:
+        length = int.from_bytes(self._take(8), "little")
+        if length > most:
+            raise self._broken(f"a text is {length} bytes long, at most {most} are accepted")
+        try:
+            return self._take(length).decode()
+        except UnicodeDecodeError as error:
+            raise self._broken("a text is not UTF-8") from error
+
+    def _take(self, count: int) -> bytes:
+        if self._at + count > self._size:
+            raise self._broken(f"it wants {count} bytes at byte {self._at} of a file of {self._size}")
+        taken = self._file.read(count)
+        if len(taken) != count:
+            raise self._broken(f"the file ends at byte {self._at + len(taken)}")
+        self._at += count
+        return taken
+
+    def _skip(self, count: int) -> None:
+        if self._at + count > self._size:
+            raise self._broken(f"it wants {count} bytes at byte {self._at} of a file of {self._size}")
+        if count <= 4096:
+            self._file.read(count)
+        else:
+            self._file.seek(count, 1)
+        self._at += count
+
+    def _broken(self, reason: str) -> BadHeader:
+        return BadHeader(file=self._name, format="GGUF", reason=reason)

@@ -1,0 +1,310 @@
+"""Bringing a model in: reserved, planned, fetched, packed, published. Only the last step makes anything visible."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from modelshelf.catalog import blobs, journal, versions
+from modelshelf.catalog.leases import Holding, Lease, Renewal, holding
+from modelshelf.catalog.versions import Version
+from modelshelf.crash_points import reach
+from modelshelf.digest import Blob, Digest
+from modelshelf.errors import DiskFull, LimitExceeded, NameTaken
+from modelshelf.formats.allowed import inspect_file
+from modelshelf.formats.image import PackedFile
+from modelshelf.formats.kinds import Facts, Role
+from modelshelf.library.opening import Library
+from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import FilePath, ModelName, ProjectName, refuse_colliding
+from modelshelf.packing.modelpack import pack
+from modelshelf.sources.contract import Listing, Pin, Source, SourceFile
+from modelshelf.sources.fetch import fetch_blob
+from modelshelf.stop import StopToken
+from modelshelf.transfer import Downloads
+
+_LEASED_BYTES = 16 << 20
+"""Smaller files are not worth waiting for another run that may be fetching them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """One file of an import. `fetch` is false for what the store holds and the project may count on."""
+
+    path: FilePath
+    size: int
+    digest: Digest | None
+    fetch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """What an import does, and nothing else. Sizes in bytes."""
+
+    model: ModelName
+    version: str
+    source: str
+    resolved: str
+    format: str
+    license: str | None
+    files: tuple[PlannedFile, ...]
+    left_out: tuple[str, ...]
+    total: int
+    to_fetch: int
+    free_before: int
+    ready: bool
+    """The version was there already: nothing is to be done."""
+
+    @property
+    def free_after(self) -> int:
+        return self.free_before - self.to_fetch
+
+    def to_json(self) -> dict[str, Any]:
+        files = [{**asdict(file), "path": str(file.path), "digest": str(file.digest or "")} for file in self.files]
+        return {**asdict(self), "model": str(self.model), "files": files, "free_after": self.free_after}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One file that the store holds for this import, and what its header says if it was read on the way."""
+
+    path: FilePath
+    role: Role
+    blob: Blob
+    facts: Facts | None
+
+
+def admit(listing: Listing, source: str, limits: Limits = DEFAULT) -> None:
+    """Refuse what is over a limit or could not be laid out on every system, before the first byte."""
+    count = len(listing.files) + len(listing.inline)
+    if count > limits.files:
+        raise LimitExceeded(what=source, found=f"{count} files", limit=f"{limits.files} files")
+    if listing.size > limits.model_bytes:
+        raise LimitExceeded(what=source, found=f"{listing.size:,} bytes", limit=f"{limits.model_bytes:,} bytes")
+    refuse_colliding([file.path for file in listing.files] + [path for path, _, _ in listing.inline])
+
+
+def plan_dry(
+    library: Library, asking: ProjectName, name: ModelName, pin: Pin, listing: Listing, *, source: str, category: str
+) -> ImportPlan:
+    """What an import would do; nothing is changed, not even reserved."""
+    with library.catalog.trying() as connection:
+        target = versions.reserve(connection, asking, name, pin.version, source=source, resolved=pin.resolved, category=category)
+        known = blobs.hold_known(connection, asking, library.store_id, target.id, _digests(listing))
+    return _plan(library, target, listing, known)
+
+
+def plan_and_hold(library: Library, asking: ProjectName, target: Version, listing: Listing, run: str) -> ImportPlan:
+    """The plan of this run, recorded before it acts. What it counts on stays in the store until it publishes."""
+    with library.catalog.writing() as connection:
+        current = versions.get(connection, asking, target.id)
+        known = blobs.hold_known(connection, asking, library.store_id, target.id, _digests(listing))
+        here = {digest for digest in known if library.store.size_of(digest) is not None}
+        plan = _plan(library, current, listing, here)
+        if current.state != "ready":
+            versions.set_state(connection, target.id, "importing")
+            _require_space(library, plan)
+        else:
+            blobs.release_holds(connection, target.id)
+            _require_same(current, versions.files(connection, asking, target.id), listing)
+        journal.record_plan(connection, run, plan.to_json())
+        journal.record_progress(connection, run, journal.Progress("fetching", 0, plan.to_fetch))
+    reach("import.reserved")
+    return plan
+
+
+def take_lease(library: Library, lease: Lease, stop: StopToken, waiting: Callable[[Holding], None] = lambda _: None) -> None:
+    """The lease is ours: whoever had it was waited for, and told of once a second."""
+    while True:
+        with library.catalog.writing() as connection:
+            if lease.acquire(connection):
+                return
+            other = holding(connection, lease.name)
+        if other is not None:
+            waiting(other)
+        stop.wait(1.0)
+
+
+@contextmanager
+def alone(library: Library, lease: Lease, stop: StopToken) -> Iterator[None]:
+    """The lease is ours within, renewed by itself and released at the end."""
+    take_lease(library, lease, stop)
+    with Renewal(library.catalog, lease):
+        yield
+
+
+class Meter:
+    """Bytes that have arrived, counted from several threads; what it shows never falls."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._counted = 0
+        self._shown = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._counted += count
+
+    def sample(self) -> int:
+        with self._lock:
+            self._shown = max(self._shown, min(self._counted, self.total))
+            return self._shown
+
+
+def fetch_missing(
+    library: Library, asking: ProjectName, target: Version, source: Source, listing: Listing, plan: ImportPlan, *,
+    meter: Meter, stop: StopToken, limits: Limits = DEFAULT,
+) -> tuple[Arrived, ...]:  # fmt: skip
+    """Every file of the listing is in the store, proven; what was there is not fetched again."""
+    planned = {file.path: file.fetch for file in plan.files}
+    arrived = [_there(file) for file in listing.files if not planned[file.path]]
+    wanted = [file for file in listing.files if planned[file.path]]
+    arrived += [
+        Arrived(path, role, library.store.put(content), None) for path, role, content in listing.inline
+    ]  # the listing brought these along
+    small: list[Blob] = [one.blob for one in arrived[-len(listing.inline) :]] if listing.inline else []
+    if not wanted:
+        _record(library, target, small)
+        return tuple(arrived)
+
+    halt = stop.child()
+    authorization = source.authorization(stop)
+    with (
+        Downloads(source.wire, stop=halt, on_bytes=meter.add, authorization=authorization, limits=limits) as downloads,
+        ThreadPoolExecutor(limits.files_at_once, thread_name_prefix="file") as pool,
+    ):
+
+        def bring(file: SourceFile) -> Arrived:
+            if file.digest is None or file.size < _LEASED_BYTES:
+                blob, facts = fetch_blob(library.store, downloads, file.wanted, limits)
+                small.append(blob)
+                return Arrived(file.path, file.role, blob, facts)
+            return _fetch_alone(library, asking, target, downloads, file, halt, limits)
+
+        tasks = [pool.submit(bring, file) for file in sorted(wanted, key=lambda file: -file.size)]
+        try:
+            done, _ = wait_for(tasks, return_when=FIRST_EXCEPTION)
+            failures = [error for task in done if (error := task.exception()) is not None]
+            if failures:
+                raise failures[0]
+        finally:
+            halt.set()
+            for task in tasks:
+                task.cancel()
+            _record(library, target, small)
+    reach("import.fetched")
+    return (*arrived, *(task.result() for task in tasks))
+
+
+def publish(
+    library: Library, asking: ProjectName, target: Version, listing: Listing, arrived: tuple[Arrived, ...], pin: Pin, *,
+    lease: Lease, who: str,
+) -> Version:  # fmt: skip
+    """The version is ready and listed; its manifest and every blob are durable. Blobs, config, manifest, row: in this order."""
+    facts = [told for one in arrived if (told := _facts(library, listing, one)) is not None]
+    files = [PackedFile(one.path, one.role, one.blob.digest, one.blob.size) for one in arrived]
+    image = pack(listing.format, files, facts)
+    library.store.put(image.config)
+    library.store.put(image.manifest)
+    reach("import.manifest_stored")
+    reach("import.before_publish")
+    with library.catalog.writing() as connection:
+        published = versions.publish(
+            connection, asking, target, image, lease=lease, store_id=library.store_id, license=listing.license,
+            tag=pin.requested, who=who,
+        )  # fmt: skip
+    reach("import.published")
+    return published
+
+
+def give_up(library: Library, target: Version, reason: str) -> None:
+    """The import failed and says why. What it fetched stays held for the next try."""
+    with library.catalog.writing() as connection:
+        versions.set_state(connection, target.id, "failed", reason)
+
+
+def _fetch_alone(
+    library: Library, asking: ProjectName, target: Version, downloads: Downloads, file: SourceFile, stop: StopToken,
+    limits: Limits,
+) -> Arrived:  # fmt: skip
+    """One large file, by one run at a time; who waited takes over what the other run fetched, if it may see it."""
+    digest = file.wanted.key
+    with alone(library, Lease(f"fetch {library.store_id} {digest}", says=str(target.ref)), stop):
+        with library.catalog.writing() as connection:
+            known = blobs.hold_known(connection, asking, library.store_id, target.id, [digest])
+        if known and library.store.size_of(digest) is not None:
+            return _there(file)
+        blob, facts = fetch_blob(library.store, downloads, file.wanted, limits)
+        _record(library, target, [blob])
+        return Arrived(file.path, file.role, blob, facts)
+
+
+def _there(file: SourceFile) -> Arrived:
+    return Arrived(file.path, file.role, Blob(file.wanted.key, file.size), None)
+
+
+def _record(library: Library, target: Version, fetched: list[Blob]) -> None:
+    if fetched:
+        with library.catalog.writing() as connection:
+            for blob in fetched:
+                blobs.hold_fetched(connection, library.store_id, target.id, blob)
+
+
+def _facts(library: Library, listing: Listing, one: Arrived) -> Facts | None:
+    """From the header as it was read on arrival, or now from the store."""
+    if one.facts is not None or one.role is not Role.WEIGHT:
+        return one.facts
+    named = next((file.wanted.path for file in listing.files if file.path == one.path), one.path)
+    with library.store.open(one.blob.digest) as file:
+        return inspect_file(file, one.blob.size, named)
+
+
+def _digests(listing: Listing) -> list[Digest]:
+    return [file.digest for file in listing.files if file.digest is not None]
+
+
+def _plan(library: Library, target: Version, listing: Listing, known: set[Digest]) -> ImportPlan:
+    ready = target.state == "ready"
+    files = tuple(
+        PlannedFile(file.path, file.size, file.digest, fetch=not ready and file.digest not in known) for file in listing.files
+    )
+    return ImportPlan(
+        model=target.model,
+        version=str(target.name),
+        source=target.source,
+        resolved=target.resolved,
+        format=str(listing.format),
+        license=listing.license,
+        files=files,
+        left_out=listing.left_out,
+        total=listing.size,
+        to_fetch=sum(file.size for file in files if file.fetch),
+        free_before=library.store.free_bytes(),
+        ready=ready,
+    )
+
+
+def _require_space(library: Library, plan: ImportPlan, limits: Limits = DEFAULT) -> None:
+    there = sum(size for _, size in library.store.partial())
+    if plan.to_fetch and plan.free_after + min(there, plan.to_fetch) < limits.free_bytes_kept:
+        raise DiskFull(
+            path=library.settings.store,
+            needed=f"{plan.to_fetch:,} bytes",
+            free=f"{plan.free_before:,} bytes",
+            kept=f"{limits.free_bytes_kept:,} bytes",
+        )
+
+
+def _require_same(current: Version, files: tuple[PackedFile, ...], listing: Listing) -> None:
+    """A version never changes: asked for with other files, it is another one's name."""
+    there = {(str(file.path), file.size) for file in files}
+    wanted = {(str(file.path), file.size) for file in listing.files}
+    wanted |= {(str(path), len(content)) for path, _, content in listing.inline}
+    if there != wanted:
+        raise NameTaken(what=current.ref, found=f"{len(there)} files", wanted=f"{len(wanted)} files, not the same")

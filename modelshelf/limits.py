@@ -1,0 +1,64 @@
+"""Every bound of the library, in one frozen value. Sizes in bytes, times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What we take from outside, and how long we wait for it. Anything beyond is refused, never truncated."""
+
+    # names and manifests
+    manifest_bytes: int = 4 * MiB
+    """The distribution specification asks registries to take manifests of at least 4 MiB; nobody needs more."""
+    files: int = 20_000
+    path_bytes: int = 1_024
+    file_bytes: int = 4_096 * GiB
+    model_bytes: int = 16_384 * GiB
+
+    # headers of weights, and JSON
+    header_bytes: int = 100_000_000
+    """The bound that the safetensors reference reader uses for its header."""
+    json_depth: int = 64
+    json_digits: int = 30
+    gguf_entries: int = 100_000
+    gguf_array_items: int = 10_000_000
+    gguf_string_bytes: int = 64 * MiB
+    tensors: int = 1_000_000
+    tensor_dimensions: int = 8
+    ollama_parameters_bytes: int = 1 * MiB
+
+    # HTTP
+    redirects: int = 5
+    response_header_bytes: int = 64 * KiB
+    response_headers: int = 200
+    api_body_bytes: int = 64 * MiB
+    error_body_bytes: int = 2 * KiB
+    connect_seconds: int = 15
+    api_seconds: int = 60
+    stall_bytes_per_second: int = 1 * KiB
+    stall_seconds: int = 30
+    retry_after_seconds: int = 120
+    attempts: int = 5
+    backoff_seconds: float = 0.5
+
+    # downloads
+    part_bytes: int = 64 * MiB
+    parts_at_once: int = 8
+    files_at_once: int = 4
+    free_bytes_kept: int = 512 * MiB
+    """Left free on the store's file system: a full disk would stop the catalog too."""
+
+    # leases
+    lease_seconds: int = 30
+
+    # engines
+    engine_start_seconds: int = 600
+    engine_stop_seconds: int = 20
+    log_tail_lines: int = 20
+
+
+DEFAULT = Limits()

@@ -1,0 +1,46 @@
+"""What every node keeps true: a replica is complete or absent, and a process is the one that we started or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from modelshelf.digest import Digest
+from modelshelf.engines.contract import Command
+from modelshelf.formats.image import PackedFile
+from modelshelf.stop import StopToken
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that we started: a pid alone may be somebody else's by now, together with its start it is not."""
+
+    pid: int
+    started: int
+    """Clock ticks from the machine's boot to the process's start (proc(5), field 22)."""
+    boot: str
+    """Which boot of the machine that was."""
+
+
+class Node(Protocol):
+    """One machine: replicas by image digest, engines by the label they were started with."""
+
+    def holds(self, image: Digest, files: Sequence[PackedFile]) -> bool:
+        """The replica is there, complete, and its files are what was laid out."""
+
+    def fill(self, image: Digest, files: Sequence[PackedFile], stop: StopToken) -> Path:
+        """The folder of a complete replica, from before or made now; until it is complete, nothing is visible."""
+
+    def evict(self, image: Digest) -> None:
+        """The replica is gone."""
+
+    def start(self, label: str, command: Command, log: Path) -> Process:
+        """The engine's process. One label has one process: a running one is found again, also after a crash of ours."""
+
+    def alive(self, process: Process) -> bool:
+        """It is still that process, and not a zombie."""
+
+    def stop(self, process: Process, seconds: float) -> None:
+        """It has ended: asked first, made to after `seconds`."""

@@ -1,0 +1,139 @@
+"""The node beside a directory store: this machine.
+
+replicas/<image hex>/files/…         hard links to the store's blobs: no second copy of a byte
+replicas/<image hex>/complete.json   written last
+replicas/.<uuid>/…                   being laid out: renamed as a whole when it is complete
+instances/<name>/                    an instance's log and private files
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from modelshelf.crash_points import reach
+from modelshelf.digest import Digest
+from modelshelf.engines.contract import Command
+from modelshelf.errors import NodeFull, WriteFailed
+from modelshelf.formats.image import PackedFile
+from modelshelf.nodes import processes
+from modelshelf.nodes.contract import Process
+from modelshelf.stop import StopToken
+from modelshelf.store.contract import LocalStore
+
+
+class LocalNode:
+    """See `contract.Node`; `root` is this node's own folder."""
+
+    def __init__(self, root: Path, store: LocalStore) -> None:
+        self._replicas = root / "replicas"
+        self._instances = root / "instances"
+        self._store = store
+        for folder in (self._replicas, self._instances):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def holds(self, image: Digest, files: Sequence[PackedFile]) -> bool:
+        replica = self._replicas / image.hex
+        if not (replica / "complete.json").exists():
+            return False
+        return all(self._is_laid_out(replica / "files" / str(file.path), file) for file in files)
+
+    def fill(self, image: Digest, files: Sequence[PackedFile], stop: StopToken) -> Path:
+        replica = self._replicas / image.hex
+        if self.holds(image, files):
+            return replica / "files"
+        building = self._replicas / f".{uuid.uuid4().hex}"
+        try:
+            (building / "files").mkdir(parents=True)
+            reach("replica.begun")
+            for file in files:
+                stop.check()
+                self._lay_out(building / "files" / str(file.path), file)
+                reach("replica.linked")
+            marker = {"image": str(image), "files": len(files), "bytes": sum(file.size for file in files)}
+            (building / "complete.json").write_text(json.dumps(marker))
+            reach("replica.marked")
+            _sync_folder(building)
+            shutil.rmtree(replica, ignore_errors=True)  # what is there is not complete, or was altered
+            building.rename(replica)
+            reach("replica.renamed")
+            _sync_folder(self._replicas)
+        except OSError as error:
+            raise self._explained(error, image, files) from error
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return replica / "files"
+
+    def evict(self, image: Digest) -> None:
+        replica = self._replicas / image.hex
+        if replica.exists():
+            leaving = self._replicas / f".{uuid.uuid4().hex}"
+            replica.rename(leaving)
+            shutil.rmtree(leaving)
+
+    def discard_unfinished(self) -> None:
+        """Remove what killed runs left half laid out. Only while nothing is being laid out."""
+        for building in self._replicas.glob(".*"):
+            shutil.rmtree(building, ignore_errors=True)
+
+    def instance_folder(self, label: str) -> Path:
+        folder = self._instances / label
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
+    def discard_instance(self, label: str) -> None:
+        shutil.rmtree(self._instances / label, ignore_errors=True)
+
+    def start(self, label: str, command: Command, log: Path) -> Process:
+        return processes.find(label) or processes.spawn(label, command, log)
+
+    def find(self, label: str) -> Process | None:
+        return processes.find(label)
+
+    def alive(self, process: Process) -> bool:
+        return processes.alive(process)
+
+    def stop(self, process: Process, seconds: float) -> None:
+        processes.stop(process, seconds)
+
+    def _lay_out(self, target: Path, file: PackedFile) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        blob = self._store.path_of(file.digest)
+        try:
+            os.link(blob, target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                raise
+            shutil.copyfile(blob, target, follow_symlinks=False)
+            target.chmod(0o444)
+            with target.open("rb") as copy:
+                os.fsync(copy.fileno())
+
+    def _is_laid_out(self, target: Path, file: PackedFile) -> bool:
+        try:
+            found = target.lstat()
+            blob = self._store.path_of(file.digest).lstat()
+        except FileNotFoundError:
+            return False
+        linked = (found.st_dev, found.st_ino) == (blob.st_dev, blob.st_ino)
+        return linked or (found.st_dev != blob.st_dev and found.st_size == file.size)
+
+    def _explained(self, error: OSError, image: Digest, files: Sequence[PackedFile]) -> Exception:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            disk = os.statvfs(self._replicas)
+            needed = f"{sum(file.size for file in files):,} bytes"
+            return NodeFull(node="the local node", what=image, free=f"{disk.f_bavail * disk.f_frsize:,} bytes", needed=needed)
+        return WriteFailed(what=f"the replica of {image}", path=self._replicas, reason=error.strerror or error)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Files to a model data image and back, the same bytes every time."""

@@ -1,0 +1,86 @@
+"""Where things are on this machine. Flows and command ask the same function."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelshelf.errors import BadSetting
+
+_KEYS = {"catalog_url": str, "llamacpp_server": str, "region": str}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything under one folder, `home`, unless the configuration says otherwise."""
+
+    home: Path
+    catalog_url: str
+    llamacpp_server: str | None = None
+    """Another executable that takes the arguments of llama.cpp's `llama-server`."""
+    region: str = "local"
+
+    @property
+    def config_file(self) -> Path:
+        return self.home / "config.toml"
+
+    @property
+    def store(self) -> Path:
+        return self.home / "store"
+
+    @property
+    def node(self) -> Path:
+        """The local node's own folder: its replicas and instances."""
+        return self.home / "node"
+
+    @property
+    def prefect_home(self) -> Path:
+        return self.home / "prefect"
+
+    @property
+    def secrets(self) -> Path:
+        """0700: the server's authentication string and the key that encrypts blocks."""
+        return self.home / "secrets"
+
+    @property
+    def run(self) -> Path:
+        """What is running now: the server's address and process, locks, logs."""
+        return self.home / "run"
+
+
+def load_settings() -> Settings:
+    """`MODELSHELF_HOME` (default `~/.modelshelf`), its `config.toml`, and `MODELSHELF_CATALOG_URL` before that."""
+    home = Path(os.environ.get("MODELSHELF_HOME") or Path.home() / ".modelshelf").expanduser().absolute()
+    config = _read(home / "config.toml")
+    return Settings(
+        home=home,
+        catalog_url=os.environ.get("MODELSHELF_CATALOG_URL") or config.get("catalog_url") or f"sqlite:///{home / 'catalog.db'}",
+        llamacpp_server=config.get("llamacpp_server"),
+        region=config.get("region", "local"),
+    )
+
+
+def private_folder(path: Path) -> Path:
+    """The folder, made if need be, for its owner alone."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        config = tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(where=file, reason=str(error)) from error
+    for key, value in config.items():
+        if key not in _KEYS:
+            raise BadSetting(where=file, reason=f"{key!r} is not known; known are {', '.join(sorted(_KEYS))}")
+        if not isinstance(value, _KEYS[key]):
+            raise BadSetting(where=file, reason=f"{key!r} must be a text")
+    return config

@@ -1,0 +1,1 @@
+"""Where models are published: one file a source, behind `contract.Source`."""

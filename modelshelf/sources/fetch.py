@@ -1,0 +1,63 @@
+"""One file from its source into a store: arrived, proven, and only then visible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelshelf.digest import Blob, Digest
+from modelshelf.errors import DigestMismatch, SizeMismatch
+from modelshelf.formats.allowed import inspect_file
+from modelshelf.formats.kinds import Facts
+from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import FilePath
+from modelshelf.store.contract import Ingest, Store
+from modelshelf.transfer import Downloads, Remote, prove_git_object
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a source lists of one file. With neither digest nor git object id, its size is all that it promised."""
+
+    path: FilePath
+    remote: Remote
+    digest: Digest | None = None
+    git_oid: str | None = None
+
+    @property
+    def key(self) -> Digest:
+        """Which fetch this is, so that an interrupted one is resumed."""
+        return self.digest or Digest.of(f"{self.remote.url}\n{self.git_oid}\n{self.remote.size}".encode())
+
+
+def fetch_blob(store: Store, downloads: Downloads, wanted: Wanted, limits: Limits = DEFAULT) -> tuple[Blob, Facts | None]:
+    """The file is in the store under the digest of its bytes, which are what the source lists and the name says.
+
+    A resumed download that fails its proof is thrown away and fetched once more from byte zero: what an earlier
+    process left may have been damaged since.
+    """
+    with store.begin(wanted.key, wanted.remote.size) as ingest:
+        resumed = ingest.resumed
+        try:
+            return _arrive(ingest, downloads, wanted, limits)
+        except (DigestMismatch, SizeMismatch):
+            if not resumed:
+                raise
+    with store.begin(wanted.key, wanted.remote.size) as ingest:
+        return _arrive(ingest, downloads, wanted, limits)
+
+
+def _arrive(ingest: Ingest, downloads: Downloads, wanted: Wanted, limits: Limits) -> tuple[Blob, Facts | None]:
+    downloads.fetch(wanted.remote, ingest)
+    whose = wanted.remote.whose
+    try:
+        digest = ingest.digest()
+        if wanted.digest is None and wanted.git_oid is not None:
+            prove_git_object(ingest.staged().read_bytes(), oid=wanted.git_oid, what=str(wanted.path), whose=whose)
+        facts = None
+        if digest == (wanted.digest or digest):
+            with ingest.staged().open("rb") as file:
+                facts = inspect_file(file, wanted.remote.size, wanted.path, limits)
+    except BaseException:
+        ingest.discard()
+        raise
+    return ingest.commit(wanted.digest or digest, what=str(wanted.path), whose=whose), facts

@@ -1,0 +1,144 @@
+"""Models in a registry that speaks as Ollama's does. Source: OCI distribution protocol v2; `ollama pull` as observed.
+
+The manifest is kept byte for byte: its sha256 is the id that `ollama list` shows, and re-serialising would change it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelshelf.digest import Digest
+from modelshelf.errors import BadManifest, LimitExceeded, NotFound, NothingToImport
+from modelshelf.formats.kinds import Format, Role
+from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import FilePath, ModelName
+from modelshelf.sources.bearer import RegistryLogin
+from modelshelf.sources.contract import Listing, Pin, SourceFile
+from modelshelf.sources.fetch import Wanted
+from modelshelf.sources.uri import OllamaName, OllamaUri
+from modelshelf.stop import StopToken
+from modelshelf.strict_json import load_json
+from modelshelf.transfer import Remote
+from modelshelf.wire import Answer, Authorization, Url, Wire
+
+MANIFEST_PATH = FilePath("manifest.json")
+"""Where the registry's manifest lies in the model's files."""
+
+_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_ROLES = {
+    "application/vnd.ollama.image.model": Role.WEIGHT,
+    "application/vnd.ollama.image.projector": Role.WEIGHT,
+    "application/vnd.ollama.image.adapter": Role.WEIGHT,
+    "application/vnd.ollama.image.license": Role.DOC,
+}
+
+
+class OllamaSource:
+    """One model of one registry, at `https` unless its block says otherwise."""
+
+    def __init__(
+        self,
+        uri: OllamaUri,
+        *,
+        plain_http: bool = False,
+        user: str = "",
+        secret: str = "",
+        trusted_hosts: frozenset[str] = frozenset(),
+        limits: Limits = DEFAULT,
+    ) -> None:
+        self.name: OllamaName = uri.name
+        self.model: ModelName = uri.model
+        self.uri = str(uri)
+        self.wire = Wire(trusted_hosts=trusted_hosts, limits=limits)
+        self._limits = limits
+        self._base = Url(f"{'http' if plain_http else 'https'}://{self.name.host}/v2/{self.name.repository}")
+        self._login = RegistryLogin(self.wire, self._base, user=user, secret=secret, trusted_hosts=trusted_hosts)
+
+    def pin(self, stop: StopToken) -> Pin:
+        return Pin(self.name.tag, Digest.of(self._manifest(str(self.name.tag), stop)).hex)
+
+    def list_files(self, pin: Pin, stop: StopToken) -> Listing:
+        """Asked by digest where the registry can, by tag where it cannot (Ollama's own cannot), and compared."""
+        wanted = Digest(pin.resolved)
+        try:
+            content = self._manifest(str(wanted), stop)
+        except NotFound:
+            content = self._manifest(str(self.name.tag), stop)
+        if Digest.of(content) != wanted:
+            raise NotFound(host=self._base.place, what=f"the manifest {wanted} of {self.name} any more", status=200)
+        files = tuple(self._files(load_json(content, file=f"the manifest of {self.name}", limits=self._limits)))
+        return Listing(Format.OLLAMA, files, inline=((MANIFEST_PATH, Role.CONFIG, content),))
+
+    def authorization(self, stop: StopToken) -> Authorization | None:
+        if self._login.current is None:
+            self._manifest(str(self.name.tag), stop)
+        return self._login.current
+
+    def _manifest(self, reference: str, stop: StopToken) -> bytes:
+        url = Url(f"{self._base.text}/manifests/{reference}")
+        what = f"{self.name}"
+        answer = self._get(url, stop).expect(200, what=what, login=f"ollama {self.name.host}")
+        if not answer.body:
+            raise BadManifest(what=what, reason="it is empty")
+        return answer.body
+
+    def _get(self, url: Url, stop: StopToken) -> Answer:
+        accept = {"Accept": f"{_DOCKER_MANIFEST}, {_OCI_MANIFEST}"}
+        for _ in range(self._limits.attempts):
+            answer = self.wire.request(
+                "GET",
+                url,
+                headers=accept,
+                authorization=self._login.current,
+                at_most=self._limits.manifest_bytes,
+                stop=stop,
+            )
+            if not (self.wire.wait_if_busy(answer, stop) or self._login.answer_challenge(answer, stop)):
+                break
+        return answer
+
+    def _files(self, manifest: Any) -> list[SourceFile]:
+        match manifest:
+            case {"manifests": _}:
+                raise BadManifest(what=self.name, reason="it is an index of other manifests, no model")
+            case {"schemaVersion": 2, "config": dict(config), "layers": list(layers)}:
+                pass
+            case _:
+                raise BadManifest(what=self.name, reason="it has no config and layers of schema version 2")
+        if len(layers) > self._limits.files:
+            raise LimitExceeded(what=f"the manifest of {self.name}", found=f"{len(layers)} layers", limit=self._limits.files)
+        if not any(self._media_type(layer) == "application/vnd.ollama.image.model" for layer in layers):
+            raise NothingToImport(what=self.name, detail=": its manifest has no layer with a model")
+        files: dict[Digest, SourceFile] = {}
+        for descriptor in [config, *layers]:
+            file = self._file(descriptor)
+            if (twin := files.get(file.wanted.key)) is not None and twin.size != file.size:
+                raise BadManifest(what=self.name, reason=f"it lists {file.digest} with two sizes")
+            files.setdefault(file.wanted.key, file)
+        return list(files.values())
+
+    def _file(self, descriptor: Any) -> SourceFile:
+        media_type = self._media_type(descriptor)
+        match descriptor:
+            case {"digest": str(text), "size": int(size)} if 0 <= size <= self._limits.file_bytes:
+                digest = Digest.parse(text)
+            case _:
+                raise BadManifest(what=self.name, reason="a layer has no digest and size")
+        # `urls` of foreign layers are ignored: bytes come from the registry that was named
+        remote = Remote(
+            what=f"layer {digest.short} ({media_type.rpartition('.')[2]}) of {self.name}",
+            whose=self._base.place,
+            url=Url(f"{self._base.text}/blobs/{digest}"),
+            size=size,
+            login=f"ollama {self.name.host}",
+        )
+        path = FilePath(f"blobs/sha256-{digest.hex}" + (".gguf" if _ROLES.get(media_type) is Role.WEIGHT else ""))
+        role = _ROLES.get(media_type, Role.CONFIG)
+        return SourceFile(FilePath(f"blobs/sha256-{digest.hex}"), role, Wanted(path, remote, digest))
+
+    def _media_type(self, descriptor: Any) -> str:
+        match descriptor:
+            case {"mediaType": str(media_type)} if media_type.isascii() and media_type.isprintable():
+                return media_type
+        raise BadManifest(what=self.name, reason="a layer has no media type")

@@ -1,0 +1,123 @@
+"""The written form of a source, parsed: `ollama://…` and `hf://…`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from modelshelf.errors import BadName, BadSource
+from modelshelf.names import HostName, ModelName, RepoId, Revision, Tag
+
+_COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
+_QUANTIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaName:
+    """A model in a registry as Ollama names it: `[host/][namespace/]name[:tag]`.
+
+    Defaults as in `ollama pull`: host `registry.ollama.ai`, namespace `library`, tag `latest`. The namespace may have
+    several parts only where the host is written too (`hf.co/org/repo:Q4_K_M`).
+    """
+
+    name: str
+    tag: Tag = Tag("latest")  # noqa: RUF009 - a frozen value
+    namespace: str = "library"
+    host: HostName = HostName("registry.ollama.ai")  # noqa: RUF009 - a frozen value
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        *front, last = text.split("/")
+        name, colon, tag = last.partition(":")
+        if len(front) > 3 or (colon and not tag):
+            raise BadSource(text=repr(text)[:100], reason="it is not `[host/][namespace/]name[:tag]`")
+        host = front.pop(0) if len(front) > 1 else None
+        for part in [*front, name]:
+            if _COMPONENT.fullmatch(part) is None or ".." in part:
+                raise BadSource(text=repr(text)[:100], reason=f"{part!r} is not a part of a model's name")
+        try:
+            return cls(
+                name,
+                Tag(tag or "latest"),
+                "/".join(front) or "library",
+                HostName(host) if host is not None else HostName("registry.ollama.ai"),
+            )
+        except BadName as error:
+            raise BadSource(text=repr(text)[:100], reason=str(error)) from error
+
+    @property
+    def repository(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def __str__(self) -> str:
+        """As short as `ollama list` prints it."""
+        shown = self.name if self.namespace == "library" else self.repository
+        if self.host.text != "registry.ollama.ai":
+            shown = f"{self.host}/{self.repository}"
+        return f"{shown}:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaUri:
+    """`ollama://[host/][namespace/]name[:tag]`"""
+
+    name: OllamaName
+
+    @property
+    def model(self) -> ModelName:
+        """The name that the library gives it unless told otherwise."""
+        return ModelName(_slug(self.name.name))
+
+    def __str__(self) -> str:
+        return f"ollama://{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceUri:
+    """`hf://org/repo[@revision][:quantisation]`; without a revision, the branch `main`."""
+
+    repo: RepoId
+    revision: Revision = Revision("main")  # noqa: RUF009 - a frozen value
+    quantization: str | None = None
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName(_slug(self.repo.text.rpartition("/")[2]))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        rest, colon, quantization = text.partition(":")
+        repo, at, revision = rest.partition("@")
+        if (colon and _QUANTIZATION.fullmatch(quantization) is None) or (at and not revision):
+            raise BadSource(text=repr(f"hf://{text}")[:100], reason="it is not `hf://org/repo[@revision][:quantisation]`")
+        try:
+            return cls(RepoId(repo), Revision(revision) if at else Revision("main"), quantization or None)
+        except BadName as error:
+            raise BadSource(text=repr(f"hf://{text}")[:100], reason=str(error)) from error
+
+    def __str__(self) -> str:
+        at = "" if self.revision.text == "main" else f"@{self.revision}"
+        return f"hf://{self.repo}{at}" + (f":{self.quantization}" if self.quantization else "")
+
+
+SourceUri = OllamaUri | HuggingFaceUri
+
+
+def parse_source(text: str) -> SourceUri:
+    """The source that a URI names; anything else raises BadSource and says what is expected."""
+    scheme, found, rest = text.partition("://")
+    if not found:
+        raise BadSource(text=repr(text)[:100], reason="it has no `scheme://`")
+    match scheme:
+        case "ollama":
+            return OllamaUri(OllamaName.parse(rest))
+        case "hf":
+            return HuggingFaceUri.parse(rest)
+    raise BadSource(text=repr(text)[:100], reason=f"no source is called {scheme!r}")
+
+
+def _slug(text: str) -> str:
+    """The nearest model name: lower-case, everything else kept or replaced by `-`."""
+    slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:64].strip("._-")
+    return re.sub(r"\.{2,}", ".", slug)

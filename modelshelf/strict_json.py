@@ -1,0 +1,47 @@
+"""JSON from outside: bounded in size and depth, no duplicate keys, no NaN, no huge integers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from modelshelf.errors import BadJson
+from modelshelf.limits import DEFAULT, Limits
+
+
+def load_json(content: bytes, *, file: str, limits: Limits = DEFAULT) -> Any:
+    """The value that `content` holds; anything that two readers could read differently raises BadJson."""
+    if len(content) > limits.header_bytes:
+        raise BadJson(file=file, reason=f"it has {len(content)} bytes, at most {limits.header_bytes} are accepted")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise BadJson(file=file, reason="an object has the same key twice")
+        return found
+
+    def refuse_constant(text: str) -> NoReturn:
+        raise BadJson(file=file, reason=f"{text} is not a number")
+
+    def bounded_integer(digits: str) -> int:
+        if len(digits) > limits.json_digits:
+            raise BadJson(file=file, reason=f"a number has {len(digits)} digits")
+        return int(digits)
+
+    try:
+        value = json.loads(content, object_pairs_hook=unique, parse_constant=refuse_constant, parse_int=bounded_integer)
+    except ValueError as error:
+        raise BadJson(file=file, reason=str(error)[:200]) from error
+    except RecursionError as error:
+        raise BadJson(file=file, reason=f"it is more than {limits.json_depth} levels deep") from error
+    level, depth = [value], 0
+    while level := [child for item in level if isinstance(item, dict | list) for child in _children(item)]:
+        depth += 1
+        if depth > limits.json_depth:
+            raise BadJson(file=file, reason=f"it is more than {limits.json_depth} levels deep")
+    return value
+
+
+def _children(item: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item

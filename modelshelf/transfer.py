@@ -1,0 +1,281 @@
+"""Downloading one blob: in parallel ranges, resumable, hashed as it arrives, proven before it is visible.
+
+A server's word is never taken for progress: a range must be the range that was asked for, of the size that was listed,
+of content that did not change since; and in the end the digest decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from modelshelf.errors import (
+    ConnectionCut,
+    ContentChanged,
+    DigestMismatch,
+    LimitExceeded,
+    SizeMismatch,
+    Unavailable,
+    UnexpectedAnswer,
+)
+from modelshelf.limits import DEFAULT, Limits
+from modelshelf.stop import StopToken
+from modelshelf.wire import Authorization, Url, Wire
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Span:
+    """The bytes from `start` up to and without `end`."""
+
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+class Destination(Protocol):
+    """Where one blob arrives. Spans may be written by several threads at once, each from its start on."""
+
+    @property
+    def resumed(self) -> bool:
+        """Some of the content was there before: it is used, and proven by the digest at the end like the rest."""
+
+    def validator(self) -> str | None:
+        """The ETag or date under which the content that is there was served; None if none was noted."""
+
+    def begin_with(self, validator: str | None) -> None:
+        """Note under which validator the content arrives."""
+
+    def missing(self, part_bytes: int) -> list[Span]:
+        """What has not arrived, in order, in spans of at most `part_bytes`."""
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Write within a span that is missing. Raises WriteFailed, and nothing is kept, if the disk refuses."""
+
+    def finish(self, span: Span) -> None:
+        """Note that the whole span has arrived, so that the next process need not fetch it."""
+
+    def arrived(self) -> int:
+        """Bytes that were noted as finished."""
+
+    def reset(self) -> None:
+        """Forget what has arrived; begin at byte zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """One file at its source. `size` in bytes."""
+
+    what: str
+    whose: str
+    url: Url
+    size: int
+    login: str = ""
+    """What `modelshelf login` is told for this source."""
+    accept: str = "*/*"
+
+
+class _StartAgain(Exception):
+    """What has arrived cannot be continued; the reason is an error for the case that it happens twice."""
+
+    def __init__(self, reason: Unavailable | UnexpectedAnswer) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class Downloads:
+    """Downloads of one run: `parts_at_once` connections, shared by all its files.
+
+    `on_bytes` is told how many more bytes have arrived, from several threads; a negative count when some of them
+    have to come again.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        stop: StopToken,
+        on_bytes: Callable[[int], None],
+        authorization: Authorization | None = None,
+        limits: Limits = DEFAULT,
+    ) -> None:
+        self._wire, self._stop, self._on_bytes, self._limits = wire, stop, on_bytes, limits
+        self._authorization = authorization
+        self._pool = ThreadPoolExecutor(limits.parts_at_once, thread_name_prefix="part")
+
+    def fetch(self, remote: Remote, into: Destination) -> None:
+        """All bytes of `remote` have arrived in `into`, to be hashed and committed by who gave it."""
+        if remote.size > self._limits.file_bytes:
+            raise LimitExceeded(what=remote.what, found=f"{remote.size} bytes", limit=f"{self._limits.file_bytes} bytes")
+        self._on_bytes(into.arrived())
+        for last_chance in (False, True):
+            download = _Download(self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._authorization)
+            try:
+                download.run(self._pool)
+                return
+            except _StartAgain as again:
+                self._on_bytes(-download.counted - into.arrived())
+                into.reset()
+                if last_chance:
+                    raise again.reason from again
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Download:
+    """One attempt at one file: the first part tells what the server can do, the others follow its answer."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        remote: Remote,
+        into: Destination,
+        stop: StopToken,
+        on_bytes: Callable[[int], None],
+        limits: Limits,
+        authorization: Authorization | None,
+    ) -> None:
+        self._wire, self._remote, self._into, self._stop = wire, remote, into, stop
+        self._report, self._limits, self._authorization = on_bytes, limits, authorization
+        self._known_validator = into.validator() if into.resumed else None
+        self._others: list[Span] = []
+        self._futures: list[Future[None]] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._counting = threading.Lock()
+        self.counted = 0
+        """Bytes that arrived in this attempt and are in no finished part yet."""
+
+    def run(self, pool: ThreadPoolExecutor) -> None:
+        spans = self._into.missing(self._limits.part_bytes)
+        if not spans:
+            return
+        first, *self._others = spans
+        self._pool = pool
+        self._futures = [pool.submit(self._receive_part, first)]
+        try:
+            self._futures[0].result()  # its answer makes the list longer
+            done, _ = wait_for(self._futures, return_when=FIRST_EXCEPTION)
+            for failure in [error for future in done if (error := future.exception()) is not None]:
+                raise failure
+        finally:
+            self._stop.set()
+            wait_for(self._futures)
+
+    def answered(self, validator: str | None, *, ranged: bool) -> None:
+        """The first answer is here: note what is being served, and let the other parts begin."""
+        if self._known_validator is not None and validator != self._known_validator:
+            changed = ContentChanged(
+                what=self._remote.what, host=self._remote.url.place, before=self._known_validator, after=validator
+            )
+            raise _StartAgain(changed)
+        if self._pool is None:
+            return
+        self._known_validator = validator
+        self._into.begin_with(validator)
+        pool, self._pool = self._pool, None
+        if ranged:
+            self._futures += [pool.submit(self._receive_part, span) for span in self._others]
+
+    def count(self, size: int) -> None:
+        with self._counting:
+            self.counted += size
+        self._report(size)
+
+    def _receive_part(self, span: Span) -> None:
+        at, end, failures = span.start, span.end, 0
+        while at < end:
+            sink = _PartSink(self, self._remote, self._into, at, end)
+            headers = {"Accept": self._remote.accept}
+            if (at, end) != (0, self._remote.size):
+                headers["Range"] = f"bytes={at}-{end - 1}"
+            try:
+                answer = self._wire.receive(
+                    self._remote.url,
+                    sink,
+                    at_most=self._remote.size,
+                    headers=headers,
+                    authorization=self._authorization,
+                    stop=self._stop,
+                )
+                if answer.status == 416:
+                    reason = "it has no such range of the file (status 416)"
+                    raise _StartAgain(UnexpectedAnswer(host=answer.url.place, what=self._remote.what, reason=reason))
+                if self._wire.wait_if_busy(answer, self._stop):
+                    failures += 1
+                    if failures < self._limits.attempts:
+                        continue
+                answer.expect(200, 206, what=self._remote.what, login=self._remote.login)
+                if sink.at < sink.end:
+                    raise ConnectionCut(host=answer.url.place, found=sink.at - at, expected=sink.end - at, what=self._remote.what)
+            except Unavailable as error:
+                failures = 0 if sink.at > at else failures + 1
+                if failures >= self._limits.attempts or isinstance(error, ContentChanged):
+                    raise
+                self._stop.wait(self._limits.backoff_seconds * 2**failures)
+            at, end = sink.at, sink.end
+        self._into.finish(Span(span.start, end))
+        with self._counting:
+            self.counted -= end - span.start
+
+
+class _PartSink:
+    """Checks that the answer is the range that was asked for, and writes it to its place."""
+
+    def __init__(self, download: _Download, remote: Remote, into: Destination, at: int, end: int) -> None:
+        self._download, self._remote, self._into = download, remote, into
+        self.at, self.end = at, end
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        size = self._remote.size
+        if status == 206:
+            self._check_range(headers)
+        elif self.at > 0:
+            reason = "it answers a range with the whole file (status 200)"
+            raise _StartAgain(UnexpectedAnswer(host=self._remote.url.place, what=self._remote.what, reason=reason))
+        else:
+            length = headers.get("content-length", str(size))
+            if length != str(size):
+                raise SizeMismatch(what=self._remote.what, whose=self._remote.whose, expected=size, found=length)
+            self.end = size
+        self._download.answered(_validator(headers), ranged=status == 206)
+
+    def write(self, data: bytes) -> None:
+        if len(data) > self.end - self.at:
+            raise UnexpectedAnswer(host=self._remote.url.place, what=self._remote.what, reason="its body is longer than it says")
+        self._into.write_at(self.at, data)
+        self.at += len(data)
+        self._download.count(len(data))
+
+    def _check_range(self, headers: Mapping[str, str]) -> None:
+        said = headers.get("content-range", "none")
+        match = re.fullmatch(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", said)
+        wanted = f"bytes {self.at}-{self.end - 1}/{self._remote.size}"
+        if match is None or (int(match[1]), int(match[2])) != (self.at, self.end - 1):
+            reason = f"asked for {wanted}, it sends {said[:100]!r}"
+            raise UnexpectedAnswer(host=self._remote.url.place, what=self._remote.what, reason=reason)
+        if match[3] not in ("*", str(self._remote.size)):
+            raise SizeMismatch(what=self._remote.what, whose=self._remote.whose, expected=self._remote.size, found=match[3])
+
+
+def _validator(headers: Mapping[str, str]) -> str | None:
+    """What changes when the content does; a weak ETag promises too little."""
+    etag = headers.get("etag", "")
+    return etag if etag and not etag.startswith("W/") else headers.get("last-modified")
+
+
+def prove_git_object(content: bytes, *, oid: str, what: str, whose: str) -> None:
+    """The content is the git blob `oid`. Source: git's object format, sha1 over `blob <size>` NUL and the content."""
+    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if found != oid:
+        raise DigestMismatch(what=what, whose=whose, expected=f"git:{oid}", found=f"git:{found}", size=len(content))

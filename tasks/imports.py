@@ -1,0 +1,101 @@
+"""The steps of an import. Each can be tried again: it finds what is there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from modelshelf.catalog import journal, versions
+from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.versions import Version
+from modelshelf.library import importing
+from modelshelf.library.importing import Arrived, ImportPlan, Meter
+from modelshelf.names import ModelName, ProjectName
+from modelshelf.sources.contract import Listing, Pin
+from tasks import reports
+from tasks.library import library, run_id, who
+from tasks.retries import step
+from tasks.sources import Origin
+from tasks.threads import in_thread
+
+_SAMPLE_SECONDS = 0.25
+_ARTIFACT_SECONDS = 1.0
+
+
+@step
+async def plan_only(
+    origin: Origin, project: ProjectName, name: ModelName, pin: Pin, listing: Listing, category: str
+) -> ImportPlan:
+    """What an import would do; recorded for the command to show, and nothing else is changed."""
+    source = await origin.open()
+
+    def work(_stop: object) -> ImportPlan:
+        plan = importing.plan_dry(library(), project, name, pin, listing, source=source.uri, category=category)
+        with library().catalog.writing() as connection:
+            journal.record_plan(connection, run_id(), plan.to_json())
+        return plan
+
+    return await in_thread(work)
+
+
+@step
+async def reserve(origin: Origin, project: ProjectName, name: ModelName, pin: Pin, category: str) -> Version:
+    """There is a row for the version; it is found again by the next run."""
+    source = await origin.open()
+
+    def work(_stop: object) -> Version:
+        with library().catalog.writing() as connection:
+            return versions.reserve(
+                connection, project, name, pin.version, source=source.uri, resolved=pin.resolved, category=category
+            )
+
+    return await in_thread(work)
+
+
+@step
+async def plan(project: ProjectName, version: Version, listing: Listing) -> ImportPlan:
+    """What this run does, recorded before it acts; what it counts on is held in the store."""
+    return await in_thread(lambda _stop: importing.plan_and_hold(library(), project, version, listing, run_id()))
+
+
+@step
+async def fetch_missing(
+    origin: Origin, project: ProjectName, version: Version, listing: Listing, plan: ImportPlan
+) -> tuple[Arrived, ...]:
+    """Every file is in the store, proven; what was there is not fetched again."""
+    source = await origin.open()
+    meter = Meter(plan.to_fetch)
+
+    def save(done: int) -> None:
+        with library().catalog.writing() as connection:
+            journal.record_progress(connection, run_id(), journal.Progress("fetching", done, plan.to_fetch))
+
+    async def show() -> None:
+        artifact = await reports.begin_progress(version, plan.to_fetch)
+        began = shown = time.monotonic()
+        saved = -1
+        while True:
+            await asyncio.sleep(_SAMPLE_SECONDS)
+            if (done := meter.sample()) != saved:
+                await asyncio.to_thread(save, done)
+                saved = done
+            if time.monotonic() - shown >= _ARTIFACT_SECONDS:
+                shown = time.monotonic()
+                await reports.update_progress(artifact, done, plan.to_fetch, seconds=shown - began)
+
+    arrived = await in_thread(
+        lambda stop: importing.fetch_missing(library(), project, version, source, listing, plan, meter=meter, stop=stop),
+        meanwhile=show,
+    )
+    await asyncio.to_thread(save, plan.to_fetch)
+    return arrived
+
+
+@step
+async def publish(
+    project: ProjectName, version: Version, listing: Listing, arrived: tuple[Arrived, ...], pin: Pin, lease: Lease
+) -> Version:
+    """The version is ready and listed, or nothing of it is visible."""
+    return await in_thread(
+        lambda _stop: importing.publish(library(), project, version, listing, arrived, pin, lease=lease, who=who())
+    )

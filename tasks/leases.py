@@ -1,0 +1,43 @@
+"""One run at a time: who comes second waits, and finds what the first one did."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prefect.logging import get_run_logger
+
+from modelshelf.catalog.leases import Holding, Lease, Renewal
+from modelshelf.catalog.versions import Version
+from modelshelf.errors import ModelshelfError
+from modelshelf.library import importing as steps
+from tasks.library import library, who
+from tasks.threads import in_thread
+
+
+@asynccontextmanager
+async def hold(name: str) -> AsyncIterator[Lease]:
+    """The lease is ours within; a thread of its own renews it, so that nothing that blocks us lets it lapse."""
+    lease = Lease(name, says=who())
+    log = get_run_logger()
+
+    def waiting(other: Holding) -> None:
+        log.info("Waiting for %s, which does the same; its lease runs %.0f s more.", other.says, other.seconds_left)
+
+    await in_thread(lambda stop: steps.take_lease(library(), lease, stop, waiting))
+    with Renewal(library().catalog, lease):
+        yield lease
+
+
+@asynccontextmanager
+async def importing(version: Version) -> AsyncIterator[Lease]:
+    """Alone at this version within. If the import fails, the version says why.
+
+    An interrupted one says nothing: that it was interrupted is seen from its lapsed lease.
+    """
+    async with hold(version.lease) as lease:
+        try:
+            yield lease
+        except ModelshelfError as error:
+            steps.give_up(library(), version, str(error))
+            raise

@@ -1,0 +1,80 @@
+"""Asking a publisher what it holds: pin once, then list what the pin holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from blocks.hugging_face_hub import HuggingFaceHub
+from blocks.ollama_registry import OllamaRegistry
+from modelshelf.library import importing
+from modelshelf.names import ModelName
+from modelshelf.sources.contract import Listing, Pin, Source
+from modelshelf.sources.uri import HuggingFaceUri, OllamaUri
+from tasks.retries import step
+from tasks.threads import in_thread
+
+B = TypeVar("B", HuggingFaceHub, OllamaRegistry)
+
+
+class Origin(Protocol):
+    """Which source is meant. It holds no secret: each task opens the source for itself."""
+
+    @property
+    def model(self) -> ModelName:
+        """What the library calls the model unless told otherwise."""
+
+    async def open(self) -> Source:
+        """The source, with what its block knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaOrigin:
+    uri: OllamaUri
+
+    @property
+    def model(self) -> ModelName:
+        return self.uri.model
+
+    async def open(self) -> Source:
+        name = self.uri.name.host.text.lower().translate(str.maketrans(".:", "--", "[]"))
+        return (await _load(OllamaRegistry, name) or OllamaRegistry()).open(self.uri)
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceOrigin:
+    uri: HuggingFaceUri
+    hub: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> ModelName:
+        return self.uri.model
+
+    async def open(self) -> Source:
+        return (await _load(HuggingFaceHub, self.hub) or HuggingFaceHub()).open(self.uri, self.include, self.exclude)
+
+
+@step
+async def pin(origin: Origin) -> Pin:
+    """What the tag or branch means now; everything after is asked for by this."""
+    source = await origin.open()
+    return await in_thread(source.pin)
+
+
+@step
+async def list_files(origin: Origin, at: Pin) -> Listing:
+    """The files of the pin, refused before the first byte if they are over a limit or not what we take."""
+    source = await origin.open()
+    listing = await in_thread(lambda stop: source.list_files(at, stop))
+    importing.admit(listing, source.uri)
+    return listing
+
+
+async def _load(kind: type[B], name: str) -> B | None:
+    """The block of that name; None if nobody stored one, and then the public defaults hold."""
+    try:
+        return await kind.aload(name)
+    except ValueError:
+        return None
