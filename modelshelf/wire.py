@@ -254,12 +254,11 @@ class Wire:
         except IndexError:
             curl = pycurl.Curl()
         try:
-            curl.setopt(pycurl.PROTOCOLS_STR, "http,https")
+            curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
             curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
             curl.setopt(pycurl.CAINFO, os.environ.get("SSL_CERT_FILE") or certifi.where())
             curl.setopt(pycurl.NOSIGNAL, True)
             curl.setopt(pycurl.NOPROXY, "")
-            curl.setopt(pycurl.SUPPRESS_CONNECT_HEADERS, True)
             curl.setopt(pycurl.CONNECTTIMEOUT, self._limits.connect_seconds)
             curl.setopt(pycurl.LOW_SPEED_LIMIT, self._limits.stall_bytes_per_second)
             curl.setopt(pycurl.LOW_SPEED_TIME, self._limits.stall_seconds)
@@ -381,7 +380,7 @@ class _Receiver:
         if code in (pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR, pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR):
             expected = self.headers.get("content-length", "?")
             return ConnectionCut(host=host, found=self._received, expected=expected, what=self._url)
-        if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT, pycurl.E_WEIRD_SERVER_REPLY):
+        if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT, pycurl.E_FTP_WEIRD_SERVER_REPLY):
             return UnexpectedAnswer(host=host, what=self._url, reason=message)
         return Unreachable(host=host, reason=message)
 

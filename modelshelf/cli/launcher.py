@@ -146,21 +146,29 @@ def _start(settings: Settings, remote: str) -> PrefectApi:
     port = _free_port()
     url = remote or f"http://127.0.0.1:{port}"
     environment |= _environment(settings, url)
-    server = None
-    if not remote:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        server = _spawn(command, environment, settings.run / "server.log", settings.home)
     api = PrefectApi(url, auth_string(settings))
-    _wait(settings, server, settings.run / "server.log", api.is_healthy)
-    command = [sys.executable, "-m", "deployments.serve"]
-    runner = _spawn(command, environment, settings.run / "runner.log", project_folder())
+    started: list[Process] = []
+    try:
+        if not remote:
+            command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+            started.append(_spawn(command, environment, settings.run / "server.log", settings.home))
+        server = started[0] if started else None
+        _wait(settings, server, settings.run / "server.log", api.is_healthy)
+        command = [sys.executable, "-m", "deployments.serve"]
+        runner = _spawn(command, environment, settings.run / "runner.log", project_folder())
+        started.append(runner)
+        stated = _stated_deployments()
+        _wait(
+            settings,
+            runner,
+            settings.run / "runner.log",
+            lambda: stated <= {one["entrypoint"] for one in api.deployments() if one["status"] == "READY"},
+        )
+    except BaseException:
+        for process in reversed(started):
+            processes.stop(process, 5)
+        raise
     Running(url, server, runner).write(settings)
-    stated = _stated_deployments()
-
-    def served() -> bool:
-        return stated <= {one["entrypoint"] for one in api.deployments() if one["status"] == "READY"}
-
-    _wait(settings, runner, settings.run / "runner.log", served)
     return api
 
 
