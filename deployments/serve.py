@@ -21,6 +21,8 @@ from blocks.hugging_face_hub import HuggingFaceHub
 from blocks.ollama_registry import OllamaRegistry
 
 _RUNS_AT_ONCE = 8
+_LOOK_SECONDS = 0.25
+"""How often the runner asks for due runs: a person waits for it, and the server is on this machine."""
 _FILE = Path(__file__).parent.parent / "prefect.yaml"
 
 
@@ -33,7 +35,7 @@ async def serve() -> None:
     """Every deployment is known to the server and served by this process until it ends."""
     for block in (EngineKey, HuggingFaceHub, OllamaRegistry):
         await block.aregister_type_and_schema()
-    runner = Runner(name="modelshelf", limit=_RUNS_AT_ONCE, query_seconds=1, pause_on_shutdown=False)
+    runner = Runner(name="modelshelf", limit=_RUNS_AT_ONCE, query_seconds=_LOOK_SECONDS, pause_on_shutdown=False)
     for stated in read_deployments():
         await runner.aadd_deployment(await _deployment(stated))
     await runner.start()

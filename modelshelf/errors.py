@@ -230,11 +230,6 @@ class StillInUse(Refused):
     """{what} is in use: {holders}. Nothing was deleted. Stop or delete these first, then delete again."""
 
 
-class HeldByAnother(Unavailable):
-    """{what} is being worked on by {holder} until at least {expires}. Nothing was changed. Wait for it, or follow it with
-    `modelshelf runs`."""
-
-
 class LeaseLost(Unavailable):
     """The lease on {what} lapsed before the work was done, so its result was not published. What was downloaded is kept;
     run it again."""

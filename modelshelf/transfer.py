@@ -21,6 +21,8 @@ from modelshelf.errors import (
     DigestMismatch,
     LimitExceeded,
     SizeMismatch,
+    Stalled,
+    TooBusy,
     Unavailable,
     UnexpectedAnswer,
 )
@@ -219,8 +221,9 @@ class _Download:
                 if sink.at < sink.end:
                     raise ConnectionCut(host=answer.url.place, found=sink.at - at, expected=sink.end - at, what=self._remote.what)
             except Unavailable as error:
-                failures = 0 if sink.at > at else failures + 1
-                if failures >= self._limits.attempts or isinstance(error, ContentChanged):
+                progressed = sink.at > at and not isinstance(error, Stalled)  # a trickle is no progress
+                failures = 0 if progressed else failures + 1
+                if failures >= self._limits.attempts or isinstance(error, ContentChanged | TooBusy):
                     raise
                 self._stop.wait(self._limits.backoff_seconds * 2**failures)
             at, end = sink.at, sink.end

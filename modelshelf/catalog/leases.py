@@ -51,7 +51,7 @@ class Lease:
             set_={key: insert.excluded[key] for key in ("holder", "says", "expires")},
             where=free,
         )
-        return connection.execute(taken).rowcount == 1
+        return connection.execute(taken.returning(lease.c.holder)).first() is not None
 
     def renew(self, connection: Connection, limits: Limits = DEFAULT) -> None:
         """It is ours for another term. Raises LeaseLost if it had lapsed: decided here, by the database."""

@@ -12,11 +12,14 @@ from modelshelf.formats.safetensors import read_safetensors
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
 
-PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill"})
-"""Loading one of these can run code of whoever wrote it."""
+PICKLED_WEIGHTS = frozenset({".bin", ".pt", ".pth", ".ckpt"})
+"""Loading one of these can run code of whoever wrote it. Beside safetensors they are another form of the same weights."""
 
 _REFUSED = {
-    **dict.fromkeys(PICKLES, "loading it can run the publisher's code (pickle)"),
+    **dict.fromkeys(
+        (*PICKLED_WEIGHTS, ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill"),
+        "loading it can run the publisher's code (pickle)",
+    ),
     **dict.fromkeys((".h5", ".hdf5", ".keras", ".pb", ".mar", ".nemo"), "it can carry code (Keras, TensorFlow, archives)"),
     **dict.fromkeys((".py", ".pyc", ".so", ".dll", ".dylib", ".exe", ".sh", ".ps1", ".bat", ".js", ".wasm"), "it is code"),
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"), "archives are not opened here"),

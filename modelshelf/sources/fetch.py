@@ -52,10 +52,11 @@ def _arrive(ingest: Ingest, downloads: Downloads, wanted: Wanted, limits: Limits
     try:
         digest = ingest.digest()
         if wanted.digest is None and wanted.git_oid is not None:
-            prove_git_object(ingest.staged().read_bytes(), oid=wanted.git_oid, what=str(wanted.path), whose=whose)
+            with ingest.look() as file:
+                prove_git_object(file.read(), oid=wanted.git_oid, what=str(wanted.path), whose=whose)
         facts = None
         if digest == (wanted.digest or digest):
-            with ingest.staged().open("rb") as file:
+            with ingest.look() as file:
                 facts = inspect_file(file, wanted.remote.size, wanted.path, limits)
     except BaseException:
         ingest.discard()

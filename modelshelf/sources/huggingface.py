@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
+import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -33,7 +33,7 @@ from modelshelf.errors import (
     UnknownQuantization,
     Unreachable,
 )
-from modelshelf.formats.allowed import PICKLES, belongs_to_model, role_of
+from modelshelf.formats.allowed import PICKLED_WEIGHTS, belongs_to_model, role_of
 from modelshelf.formats.kinds import Format
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import CommitId, FilePath, ModelName, Tag, refuse_colliding
@@ -118,9 +118,9 @@ class HuggingFaceSource:
         weights = [path for path in paths if path.suffix == ".gguf"]
         if weights:
             chosen = self._choose_quantization({path: int(listed[path].size or 0) for path in weights})
-            others = [path for path in paths if path.suffix in PICKLES | {".gguf", ".safetensors"} and path not in chosen]
+            others = [path for path in paths if path.suffix in PICKLED_WEIGHTS | {".gguf", ".safetensors"} and path not in chosen]
         elif any(path.suffix == ".safetensors" for path in paths):
-            others = [path for path in paths if path.suffix in PICKLES or path.name.endswith(".bin.index.json")]
+            others = [path for path in paths if path.suffix in PICKLED_WEIGHTS or path.name.endswith(".bin.index.json")]
         else:
             others = []
         left_out += [f"{path}: another form of the weights" for path in others]
@@ -185,7 +185,7 @@ class HuggingFaceSource:
             raise NotFound(host=host, what=what, status=status) from error
         except HfHubHTTPError as error:
             raise self._trouble(error, host, what) from error
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise Unreachable(host=host, reason=str(error)[:200] or type(error).__name__) from error
 
     def _trouble(self, error: HfHubHTTPError, host: str, what: str) -> Exception:

@@ -16,8 +16,8 @@ class Ingest(Destination, Protocol):
     Used as a context manager it lets go of the place without discarding what has arrived.
     """
 
-    def staged(self) -> Path:
-        """The arriving file, to be looked at before it is committed."""
+    def look(self) -> BinaryIO:
+        """What has arrived, for reading before it is committed."""
 
     def digest(self) -> Digest:
         """The sha256 of what has arrived, once everything has; the last bytes are waited for."""

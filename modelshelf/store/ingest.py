@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
@@ -116,8 +116,10 @@ class DirectoryIngest:
             self._written, self._finished, self._front = {}, [], 0
         self._write_journal()
 
-    def staged(self) -> Path:
-        return self._data
+    def look(self) -> BinaryIO:
+        file = os.fdopen(os.dup(self._descriptor), "rb")
+        file.seek(0)
+        return file
 
     def digest(self) -> Digest:
         if self._front < self.size:
@@ -173,7 +175,7 @@ class DirectoryIngest:
             if not stat.S_ISREG(there.st_mode) or there.st_size != self.size:
                 self.discard()
                 raise StoreDamaged(path=folder_path / digest.hex, reason="it is a link, or of another size")
-            self._data.unlink()
+            self._data.unlink(missing_ok=True)
         finally:
             os.close(folder)
 

@@ -1,0 +1,63 @@
+"""What tests share. `make test` skips live tests whose parts are missing; MODELSHELF_REQUIRE_LIVE=1 makes that a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from modelshelf import crash_points
+from modelshelf.library.opening import Library, migrate
+from modelshelf.settings import Settings
+from tests.stand_ins.hub import Hub
+from tests.stand_ins.ollama_registry import OllamaRegistry
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
+
+
+def missing(part: str) -> None:
+    """Skip with the reason, or fail where nothing may be missing."""
+    if os.environ.get("MODELSHELF_REQUIRE_LIVE"):
+        pytest.fail(f"{part} is missing, and here nothing may be")
+    pytest.skip(f"{part} is not on this machine")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No proxy, no home and no crash hook of whoever runs the tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("MODELSHELF_CATALOG_URL", raising=False)
+    yield
+    crash_points.on_reach = None
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An empty home folder with a catalog."""
+    settings = Settings(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'catalog.db'}")
+    monkeypatch.setenv("MODELSHELF_HOME", str(settings.home))
+    migrate(settings)
+    return settings
+
+
+@pytest.fixture
+def library(home: Settings) -> Library:
+    return Library.open(home)
+
+
+@pytest.fixture
+def registry() -> Iterator[OllamaRegistry]:
+    with OllamaRegistry() as running:
+        yield running
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as running:
+        yield running

@@ -1,0 +1,157 @@
+"""Headers of weights are read within limits; whatever is wrong with one is a refusal. reliability.md 60 to 63."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import tracemalloc
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from modelshelf.errors import BadHeader, BadJson, NotWhatItSays, Refused
+from modelshelf.formats.allowed import inspect_file, role_of
+from modelshelf.formats.gguf import read_gguf
+from modelshelf.formats.kinds import Role
+from modelshelf.formats.safetensors import read_safetensors
+from modelshelf.limits import DEFAULT
+from modelshelf.names import FilePath
+from modelshelf.strict_json import load_json
+from tests.making import gguf, safetensors
+
+
+def read_s(content: bytes) -> object:
+    return read_safetensors(io.BytesIO(content), len(content), name="m.safetensors")
+
+
+def read_g(content: bytes) -> object:
+    return read_gguf(io.BytesIO(content), len(content), name="m.gguf")
+
+
+def with_header(header: object, data: bytes = b"\0" * 8) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def tensor(begin: int, end: int, shape: list[int], dtype: str = "U8") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def test_whole_files_are_read() -> None:
+    facts = read_safetensors(io.BytesIO(safetensors(5000)), len(safetensors(5000)), name="x")
+    assert (facts.parameters, facts.precision) == (5000, "U8")
+    found = read_gguf(io.BytesIO(gguf(3200)), len(gguf(3200)), name="x")
+    assert (found.parameters, found.architecture, found.quantization, found.context_length) == (3200, "test", "Q4_K_M", 64)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\0" * 7, struct.pack("<Q", 1 << 62), struct.pack("<Q", DEFAULT.header_bytes + 1) + b"{}",
+        with_header([]), with_header({"a": 1}), with_header({"__metadata__": {"a": 1}}),
+        with_header({"a": tensor(0, 9, [9])}), with_header({"a": tensor(4, 0, [4])}), with_header({"a": tensor(-4, 4, [8])}),
+        with_header({"a": tensor(0, 5, [5]), "b": tensor(4, 8, [4])}), with_header({"a": tensor(0, 3, [3]), "b": tensor(4, 8, [4])}),
+        with_header({"a": tensor(0, 4, [4])}), with_header({"a": tensor(0, 8, [4])}), with_header({"a": tensor(0, 8, [2, 2], "F32")}),
+        with_header({"a": tensor(0, 8, [8], "WHAT")}), with_header({"a": tensor(0, 8, [-8])}), with_header({"a": tensor(0, 8, [1] * 9)}),
+        with_header({"a": tensor(0, 8, [1 << 70])}), with_header({"a": {"dtype": "U8"}}), with_header({"a": tensor(0, 8, [True])}),
+        with_header(b'{"a": {"dtype":"U8","shape":[8],"data_offsets":[0,8]}, "a": {"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'),
+        with_header(b'{"a": NaN}'), with_header(b"not json"), with_header(b"\xff\xfe{}"),
+    ],
+)  # fmt: skip
+def test_a_broken_safetensors_header_is_refused(content: bytes) -> None:
+    with pytest.raises(Refused):
+        read_s(content)
+
+
+G = b"GGUF"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", G, b"GGML" + b"\0" * 20, G + struct.pack("<I", 1) + b"\0" * 16, G + struct.pack(">IQQ", 3, 0, 0),
+        G + struct.pack("<IQQ", 3, 1 << 60, 0), G + struct.pack("<IQQ", 3, 0, 1 << 60), G + struct.pack("<IQQ", 3, 0, 1),
+        G + struct.pack("<IQQQ", 3, 0, 1, 1 << 63) + b"x",
+        G + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<I", 99),
+        G + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<IQ", 8, 1 << 40),
+        G + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 4, 1 << 60),
+        G + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 8, 9_999_999),
+        G + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 9, 1) * 1 + struct.pack("<IQ", 9, 1) * 10,
+        G + struct.pack("<IQQQ", 3, 0, 1, 1) + b"\xff" + struct.pack("<II", 4, 1),
+        G + struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<I", 200),
+        G + struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 1 << 62, 0, 0) + b"\0" * 64,
+        G + struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 32, 0, 1 << 62) + b"\0" * 64,
+        G + struct.pack("<IQQQ", 3, 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 32, 24, 7) + b"\0" * 64,
+        gguf(3200)[:-1], gguf(3200)[:40], gguf(3200, **{"general.alignment": 0}), gguf(3200, **{"general.alignment": 7}),
+    ],
+)  # fmt: skip
+def test_a_broken_gguf_header_is_refused(content: bytes) -> None:
+    with pytest.raises(BadHeader):
+        read_g(content)
+
+
+def test_a_gguf_that_promises_much_costs_little_memory() -> None:
+    content = G + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<IQ", 8, DEFAULT.gguf_string_bytes)
+    tracemalloc.start()
+    with pytest.raises(BadHeader):
+        read_g(content)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@hypothesis_settings(max_examples=300)
+@given(st.binary(max_size=400), st.booleans(), st.integers(0, 200), st.binary(min_size=1, max_size=8))
+def test_a_header_of_any_bytes_is_read_or_refused(noise: bytes, whole: bool, at: int, patch: bytes) -> None:
+    for content, read in ((safetensors(64), read_s), (gguf(64), read_g)):
+        changed = content[:at] + patch + content[at + len(patch) :] if whole else content[:12] + noise
+        try:
+            read(changed)
+        except Refused:
+            pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": 1, "a": 2}',
+        b"[NaN]",
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"[" * 1000 + b"]" * 1000,
+        b"[" * 100_000,
+        b"9" * 31,
+        b"",
+        b"{",
+        b"\xff",
+    ],
+)
+def test_json_that_two_readers_could_read_differently_is_refused(content: bytes) -> None:
+    with pytest.raises(BadJson):
+        load_json(content, file="x.json")
+
+
+def test_json_over_its_size_is_not_parsed() -> None:
+    with pytest.raises(BadJson, match="at most 10"):
+        load_json(b"[" + b" " * 10 + b"]", file="x.json", limits=replace(DEFAULT, header_bytes=10))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.safetensors", b"\x80\x04\x95abcdefghijkl"), ("m.safetensors", b"PK\x03\x04abcdefghijklmn"), ("m.gguf", b"GGML0000"),
+        ("m.gguf", b"\x80\x02abc"), ("config.json", b"\x80\x04abc"), ("vocab.txt", b"\x93NUMPY"), ("tokenizer.json", b"\x7fELF"),
+        ("README.md", b"\x1f\x8b"), ("config.json", b"#!/bin/sh"), ("m.safetensors", b""),
+    ],
+)  # fmt: skip
+def test_a_file_whose_bytes_are_not_what_its_name_says_is_refused(name: str, content: bytes) -> None:
+    with pytest.raises(NotWhatItSays):
+        inspect_file(io.BytesIO(content), len(content), FilePath(name))
+
+
+def test_each_file_has_its_role() -> None:
+    roles = {name: role_of(FilePath(name)) for name in ("a.safetensors", "config.json", "LICENSE", "docs/x.md", "merges.txt")}
+    assert list(roles.values()) == [Role.WEIGHT, Role.CONFIG, Role.DOC, Role.DOC, Role.CONFIG]

@@ -1,0 +1,98 @@
+"""Small true weights, made of a seed, and an import without Prefect."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from modelshelf.catalog import versions
+from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.versions import Version
+from modelshelf.library import importing
+from modelshelf.library.importing import ImportPlan, Meter
+from modelshelf.library.opening import Library
+from modelshelf.limits import DEFAULT, KiB, Limits
+from modelshelf.names import ModelName, ProjectName
+from modelshelf.sources.contract import Source
+from modelshelf.sources.huggingface import HuggingFaceSource
+from modelshelf.sources.ollama import OllamaSource
+from modelshelf.sources.uri import HuggingFaceUri, OllamaName, OllamaUri
+from modelshelf.stop import StopToken
+from tests.stand_ins.hub import Hub
+from tests.stand_ins.ollama_registry import OllamaRegistry
+
+P = ProjectName("default")
+SMALL = replace(DEFAULT, part_bytes=64 * KiB, backoff_seconds=0.01, stall_seconds=1, connect_seconds=3)
+"""Limits that let small files be large ones."""
+
+
+def safetensors(size: int = 100_000, seed: int = 0) -> bytes:
+    """A whole safetensors file of one tensor of about `size` bytes."""
+    data = random.Random(seed).randbytes(size)
+    header = json.dumps({"weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def gguf(size: int = 100_000, seed: int = 0, **entries: str | int) -> bytes:
+    """A whole GGUF file of one tensor of about `size` bytes."""
+    size -= size % 32
+    known: dict[str, str | int] = {"general.architecture": "test", "test.context_length": 64, "general.file_type": 15, **entries}
+    out = b"GGUF" + struct.pack("<IQQ", 3, 1, len(known))
+    for key, value in known.items():
+        out += _text(key)
+        out += struct.pack("<II", 4, value) if isinstance(value, int) else struct.pack("<I", 8) + _text(value)
+    out += _text("weight") + struct.pack("<IQIQ", 1, size, 24, 0)  # one dimension, I8, offset 0
+    out += b"\0" * (-len(out) % 32)
+    return out + random.Random(seed).randbytes(size)
+
+
+def _text(text: str) -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def ollama_source(
+    registry: OllamaRegistry, name: str = "library/tiny:1b", limits: Limits = SMALL, **options: object
+) -> OllamaSource:
+    uri = OllamaUri(OllamaName.parse(f"{registry.host}/{name}"))
+    return OllamaSource(uri, plain_http=True, limits=limits, **options)  # type: ignore[arg-type]
+
+
+def hub_source(hub: Hub, text: str, limits: Limits = SMALL, **options: object) -> HuggingFaceSource:
+    return HuggingFaceSource(HuggingFaceUri.parse(text), endpoint=hub.url, limits=limits, **options)  # type: ignore[arg-type]
+
+
+def bring_in(
+    library: Library, source: Source, *, name: str = "", project: ProjectName = P, run: str = "run-1",
+    limits: Limits = SMALL, before_publish: Callable[[], None] = lambda: None,
+) -> tuple[Version, ImportPlan]:  # fmt: skip
+    """The steps of the import flow, one after the other."""
+    stop = StopToken()
+    pin = source.pin(stop)
+    listing = source.list_files(pin, stop)
+    importing.admit(listing, source.uri, limits)
+    called = ModelName(name) if name else source.model
+    with library.catalog.writing() as connection:
+        version = versions.reserve(
+            connection, project, called, pin.version, source=source.uri, resolved=pin.resolved, category="chat"
+        )
+    lease = Lease(version.lease, says=run)
+    with importing.alone(library, lease, stop):
+        plan = importing.plan_and_hold(library, project, version, listing, run)
+        if not plan.ready:
+            arrived = importing.fetch_missing(
+                library, project, version, source, listing, plan, meter=Meter(plan.to_fetch), stop=stop, limits=limits
+            )
+            before_publish()
+            version = importing.publish(library, project, version, listing, arrived, pin, lease=lease, who=run)
+    with library.catalog.reading() as connection:
+        return versions.get(connection, project, version.id), plan
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path

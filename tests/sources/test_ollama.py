@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from modelshelf.digest import Digest
+from modelshelf.errors import BadManifest, DigestMismatch, LimitExceeded, NotFound, NothingToImport, Refused
+from modelshelf.library.opening import Library
+from modelshelf.stop import StopToken
+from tests.making import SMALL, bring_in, gguf, ollama_source
+from tests.stand_ins.ollama_registry import OllamaRegistry
+
+
+def test_the_manifest_is_kept_byte_for_byte_and_its_digest_is_the_pin(registry: OllamaRegistry, library: Library) -> None:
+    manifest = registry.add_model("library/tiny", "1b", gguf(), template="{{ .Prompt }}", params='{"stop": ["x"]}')
+    version, _ = bring_in(library, ollama_source(registry))
+    assert version.resolved == Digest.of(manifest).hex
+    assert str(version.name) == f"1b-{version.resolved[:8]}"
+    assert [str(alias) for alias in version.aliases] == ["1b"]
+    with library.store.open(Digest.of(manifest)) as file:
+        assert file.read() == manifest
+
+
+@pytest.mark.parametrize("redirect", [True, False])
+def test_blobs_come_with_and_without_a_redirect(registry: OllamaRegistry, library: Library, redirect: bool) -> None:
+    registry.redirect_blobs = redirect
+    registry.add_model("library/tiny", "1b", gguf())
+    assert bring_in(library, ollama_source(registry))[0].state == "ready"
+
+
+def test_a_tag_that_moves_between_pin_and_listing_is_told(registry: OllamaRegistry) -> None:
+    registry.add_model("library/tiny", "1b", gguf(seed=1))
+    source = ollama_source(registry)
+    pin = source.pin(StopToken())
+    registry.add_model("library/tiny", "1b", gguf(seed=2))
+    with pytest.raises(NotFound, match="any more"):
+        source.list_files(pin, StopToken())
+
+
+def test_a_tag_that_has_moved_makes_a_new_version_and_moves_the_alias(registry: OllamaRegistry, library: Library) -> None:
+    registry.add_model("library/tiny", "1b", gguf(seed=1))
+    first, _ = bring_in(library, ollama_source(registry))
+    registry.add_model("library/tiny", "1b", gguf(seed=2))
+    second, _ = bring_in(library, ollama_source(registry), run="run-2")
+    assert first.name != second.name
+    from modelshelf.catalog import versions
+    from tests.making import P
+
+    with library.catalog.reading() as connection:
+        assert versions.get(connection, P, first.id).state == "ready"
+        assert versions.get(connection, P, first.id).aliases == ()
+        assert [str(alias) for alias in versions.get(connection, P, second.id).aliases] == ["1b"]
+
+
+def test_a_tag_that_does_not_exist_is_told(registry: OllamaRegistry) -> None:
+    with pytest.raises(NotFound, match=r"nothing|has no tiny|has no .*tiny:1b"):
+        ollama_source(registry).pin(StopToken())
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"", b"[]", b"{}", b"not json", b'{"manifests": []}', b'{"schemaVersion": 1, "config": {}, "layers": []}',
+        b'{"schemaVersion": 2, "config": {"mediaType": "x", "digest": "sha256:00", "size": 1}, "layers": []}',
+        b'{"schemaVersion": 2, "schemaVersion": 2}', b'{"a": NaN}', b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_refused(registry: OllamaRegistry, manifest: bytes) -> None:
+    registry.manifests["library/tiny", "1b"] = manifest
+    source = ollama_source(registry)
+    with pytest.raises(Refused):
+        source.list_files(source.pin(StopToken()), StopToken())
+
+
+def test_a_manifest_without_a_model_layer_is_refused(registry: OllamaRegistry) -> None:
+    manifest = json.loads(registry.add_model("library/tiny", "1b", gguf(), template="t"))
+    manifest["layers"] = manifest["layers"][1:]
+    registry.manifests["library/tiny", "1b"] = json.dumps(manifest).encode()
+    source = ollama_source(registry)
+    with pytest.raises(NothingToImport):
+        source.list_files(source.pin(StopToken()), StopToken())
+
+
+def test_a_manifest_over_its_limit_is_not_read_past_it(registry: OllamaRegistry) -> None:
+    registry.manifests["library/tiny", "1b"] = b" " * (SMALL.manifest_bytes + 1)
+    with pytest.raises(LimitExceeded):
+        ollama_source(registry).pin(StopToken())
+
+
+def test_a_manifest_with_too_many_layers_is_refused(registry: OllamaRegistry) -> None:
+    layer = {"mediaType": "x", "digest": f"sha256:{'0' * 64}", "size": 1}
+    manifest = {"schemaVersion": 2, "config": layer, "layers": [layer] * (SMALL.files + 1)}
+    registry.manifests["library/tiny", "1b"] = json.dumps(manifest, separators=(",", ":")).encode()
+    source = ollama_source(registry)
+    with pytest.raises((LimitExceeded, BadManifest)):
+        source.list_files(source.pin(StopToken()), StopToken())
+
+
+def test_config_and_layer_of_one_digest_are_verified_once_and_fully(registry: OllamaRegistry, library: Library) -> None:
+    manifest = json.loads(registry.add_model("library/tiny", "1b", gguf(), license="MIT"))
+    manifest["config"] |= {key: manifest["layers"][1][key] for key in ("digest", "size")}
+    registry.manifests["library/tiny", "1b"] = json.dumps(manifest).encode()
+    registry.faults.flip_byte_at = 1
+    with pytest.raises((DigestMismatch, Refused)):
+        bring_in(library, ollama_source(registry))
+    registry.faults.flip_byte_at = None
+    registry.requests.clear()
+    version, plan = bring_in(library, ollama_source(registry), run="run-2")
+    assert version.state == "ready"
+    assert len({file.path for file in plan.files}) == len(plan.files)
+
+
+def test_a_digest_listed_with_two_sizes_is_refused(registry: OllamaRegistry) -> None:
+    manifest = json.loads(registry.add_model("library/tiny", "1b", gguf()))
+    manifest["layers"].append({**manifest["layers"][0], "size": 5})
+    registry.manifests["library/tiny", "1b"] = json.dumps(manifest).encode()
+    source = ollama_source(registry)
+    with pytest.raises(BadManifest, match="two sizes"):
+        source.list_files(source.pin(StopToken()), StopToken())
+
+
+def test_urls_in_a_descriptor_are_ignored(registry: OllamaRegistry, library: Library) -> None:
+    manifest = json.loads(registry.add_model("library/tiny", "1b", gguf()))
+    manifest["layers"][0]["urls"] = ["http://10.0.0.1/evil"]
+    registry.manifests["library/tiny", "1b"] = json.dumps(manifest).encode()
+    assert bring_in(library, ollama_source(registry))[0].state == "ready"

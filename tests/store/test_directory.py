@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from modelshelf.errors import BlobMissing, DigestMismatch, StoreDamaged, WriteFailed
+from modelshelf.store.directory import DirectoryStore
+from modelshelf.transfer import Span
+from tests.store.suite import CONTENT, DIGEST, StoreSuite
+
+
+class TestDirectoryStore(StoreSuite):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> DirectoryStore:
+        return DirectoryStore(tmp_path / "store")
+
+    def test_commit_syncs_the_file_before_the_rename_and_the_folder_after_it(
+        self, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said: list[str] = []
+        fsync, rename = os.fsync, os.rename
+        monkeypatch.setattr(os, "fsync", lambda fd: (said.append("fsync"), fsync(fd))[1])
+        monkeypatch.setattr(os, "rename", lambda *a, **k: (said.append("rename"), rename(*a, **k))[1])
+        self.write(store, CONTENT)
+        assert said == ["fsync", "rename", "fsync"]
+
+    @pytest.mark.parametrize("failing", [1, 2])
+    def test_a_failing_fsync_fails_the_commit(self, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+        calls = 0
+
+        def fsync(_descriptor: int) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == failing:
+                raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(WriteFailed, match="Input/output error"):
+            self.write(store, CONTENT)
+        assert store.size_of(DIGEST) is None
+
+    @pytest.mark.parametrize("call", ["pwrite", "posix_fallocate"])
+    def test_a_full_disk_leaves_nothing_visible_and_frees_the_temporary_file(
+        self, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        def full(*_arguments: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, call, full)
+        with pytest.raises(WriteFailed, match="the disk is full"):
+            self.write(store, CONTENT)
+        assert store.size_of(DIGEST) is None
+        assert list((store.root / "ingest").iterdir()) == []
+
+    def test_a_link_planted_at_a_blobs_place_is_not_followed(self, store: DirectoryStore, tmp_path: Path) -> None:
+        (tmp_path / "victim").write_bytes(b"not ours")
+        (store.root / "blobs" / "sha256" / DIGEST.hex).symlink_to(tmp_path / "victim")
+        with pytest.raises(StoreDamaged):
+            store.open(DIGEST)
+        with pytest.raises(StoreDamaged):
+            self.write(store, CONTENT)
+        assert (tmp_path / "victim").read_bytes() == b"not ours"
+
+    @pytest.mark.parametrize("folder", ["blobs", "blobs/sha256", "ingest"])
+    def test_a_link_planted_at_a_folder_is_not_followed(self, store: DirectoryStore, tmp_path: Path, folder: str) -> None:
+        import shutil
+
+        shutil.rmtree(store.root / folder)
+        (tmp_path / "elsewhere" / "sha256").mkdir(parents=True)
+        (store.root / folder).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(StoreDamaged):
+            DirectoryStore(store.root)
+
+    def test_a_link_planted_at_a_temporary_name_is_not_followed(self, store: DirectoryStore, tmp_path: Path) -> None:
+        victim = tmp_path / "victim"
+        victim.write_bytes(b"\0" * len(CONTENT))
+        planted = store.root / "ingest" / f"{DIGEST.hex}.{'0' * 32}.data"
+        planted.symlink_to(victim)
+        self.write(store, CONTENT)
+        assert victim.read_bytes() == b"\0" * len(CONTENT)
+
+    @pytest.mark.parametrize("trouble", ["older format", "other size", "another link", "no journal", "broken journal", "overlap"])
+    def test_a_partial_file_that_is_not_ours_is_not_trusted_as_progress(self, store: DirectoryStore, trouble: str) -> None:
+        with store.begin(DIGEST, len(CONTENT)) as ingest:
+            ingest.write_at(0, CONTENT[:1000])
+            ingest.finish(Span(0, 1000))
+            data = next((store.root / "ingest").glob("*.data"))
+        journal = data.with_suffix(".parts")
+        head, *rest = journal.read_text().splitlines()
+        said = json.loads(head)
+        match trouble:
+            case "older format":
+                journal.write_text("\n".join([json.dumps({**said, "format": 0}), *rest]))
+            case "other size":
+                journal.write_text("\n".join([json.dumps({**said, "size": 5}), *rest]))
+            case "another link":
+                os.link(data, data.with_suffix(".other"))
+            case "no journal":
+                journal.unlink()
+            case "broken journal":
+                journal.write_text("{")
+            case "overlap":
+                journal.write_text("\n".join([head, "0 1000", "500 2000"]))
+        with store.begin(DIGEST, len(CONTENT)) as ingest:
+            assert not ingest.resumed
+            assert ingest.arrived() == 0
+
+    def test_progress_that_was_altered_on_disk_is_caught_by_the_digest(self, store: DirectoryStore) -> None:
+        with store.begin(DIGEST, len(CONTENT)) as ingest:
+            ingest.write_at(0, CONTENT[:1000])
+            ingest.finish(Span(0, 1000))
+            ingest.write_at(0, b"x")
+        with store.begin(DIGEST, len(CONTENT)) as ingest:
+            ingest.write_at(1000, CONTENT[1000:])
+            with pytest.raises(DigestMismatch):
+                ingest.commit(DIGEST, what="it", whose="the test")
+        with pytest.raises(BlobMissing):
+            store.open(DIGEST)
+
+    def test_what_an_interrupted_fetch_left_is_removed_unless_a_process_is_at_it(self, store: DirectoryStore) -> None:
+        with store.begin(DIGEST, len(CONTENT)) as ingest:
+            ingest.write_at(0, CONTENT)
+            assert store.discard_partial(DIGEST) == 0
+            assert ingest.commit(DIGEST, what="it", whose="the test").digest == DIGEST
+        with store.begin(DIGEST, len(CONTENT)):
+            pass
+        assert store.discard_partial(DIGEST) > 0
+        assert list(store.partial()) == []
