@@ -71,7 +71,9 @@ def _watch(api: PrefectApi, catalog: Catalog, run_id: str, *, quiet: bool) -> di
     )
 
     console = Console(stderr=True, quiet=quiet)
-    spinner = Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True)
+    spinner = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True, disable=not console.is_terminal
+    )
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     bars = Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
     waiting = spinner.add_task("waiting for the runner")

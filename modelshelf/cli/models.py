@@ -159,7 +159,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("same content", ", ".join(str(twin.ref) for twin in twins)),
         ]
     )
-    rows = [(str(file.path), file.role, said_bytes(file.size), str(file.digest)) for file in files]
+    rows = [(str(file.path), file.role, said_bytes(file.size), f"sha256:{file.digest.short}…") for file in files]
     if rows:
         click.echo()
         tables.show(("FILE", "ROLE", "SIZE", "DIGEST"), rows, empty="")
@@ -239,11 +239,8 @@ def _say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
     from modelshelf.words import said_bytes
 
     if dry_run:
-        rows = [
-            (file["path"], said_bytes(file["size"]), "fetch" if file["fetch"] else "have it", file["digest"][:19])
-            for file in plan["files"]
-        ]
-        tables.show(("FILE", "SIZE", "TO DO", "DIGEST"), rows, empty="")
+        rows = [(file["path"], said_bytes(file["size"]), "fetch" if file["fetch"] else "have it") for file in plan["files"]]
+        tables.show(("FILE", "SIZE", "TO DO"), rows, empty="")
         click.echo()
     for line in plan["left_out"]:
         click.echo(f"Left out: {line}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import time
 import uuid
 from typing import Any
 
 from modelshelf.errors import NoSuchRun, NotDeployed, NotFound
+from modelshelf.limits import DEFAULT
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
 
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -120,7 +122,12 @@ class PrefectApi:
             headers |= self._csrf_headers()
         content = json_body(body) if body is not None else None
         url = self._base.join(path)
-        return self._wire.request(method, url, headers=headers, body=content, authorization=self._authorization, seconds=30)
+        for attempt in range(DEFAULT.attempts + 2):
+            answer = self._wire.request(method, url, headers=headers, body=content, authorization=self._authorization, seconds=30)
+            if answer.status not in (429, 503):  # its SQLite was locked: nothing was done
+                break
+            time.sleep(DEFAULT.backoff_seconds * 2**attempt)
+        return answer
 
     def _csrf_headers(self) -> dict[str, str]:
         """A server with the protection off says so by refusing the question."""

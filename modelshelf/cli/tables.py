@@ -19,11 +19,14 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no edge
+    console.print(table)
 
 
 def show_facts(facts: Sequence[tuple[str, object]]) -> None:

@@ -1,0 +1,35 @@
+# `make help` lists what there is. Everything is installed into $(VENV); nothing else on the machine is touched.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCE ?=
+
+.PHONY: help demo test lint bench clean
+
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## Import a real model, launch it, ask it a question (SOURCE=ollama://… or hf://… takes a real publisher)
+	$(BIN)/python -m tests.demo $(SOURCE)
+
+test: $(INSTALLED) lint ## Lint, type check, and run every test whose parts are on this machine
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Style, types and the rules of who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## Measure, beside the machine's own limits in the same run
+	$(BIN)/python -m tests.bench
+
+clean: ## Remove what make installed and what the demo made
+	rm -rf $(VENV) .demo
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
