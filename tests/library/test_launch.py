@@ -1,0 +1,232 @@
+"""Launches with an engine that answers in a blink; the real one is started in tests/live."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelshelf.catalog import instances
+from modelshelf.catalog.instances import Instance
+from modelshelf.catalog.versions import Version
+from modelshelf.engines.contract import Listen, Mounted
+from modelshelf.engines.llamacpp import LlamaCpp
+from modelshelf.errors import (
+    EngineDied,
+    EngineListsOther,
+    EngineMissing,
+    InstanceRuns,
+    NoSuchInstance,
+    PortTaken,
+    TypeMismatch,
+    UnexpectedAnswer,
+    Unprotected,
+)
+from modelshelf.formats.kinds import Format
+from modelshelf.library import caching, launching
+from modelshelf.library.launching import LaunchRequest
+from modelshelf.library.opening import Library
+from modelshelf.names import InstanceName, ServedName
+from modelshelf.nodes import processes
+from modelshelf.nodes.contract import Process
+from modelshelf.stop import StopToken
+from tests.making import P, bring_in, gguf, hub_source, ollama_source, safetensors
+from tests.stand_ins.hub import Hub
+from tests.stand_ins.ollama_registry import OllamaRegistry
+
+NAME, SERVED = InstanceName("chat-1"), ServedName("tiny")
+
+
+def with_engine(library: Library, tmp_path: Path) -> Library:
+    """The library with our quick engine as its llama-server."""
+    program = tmp_path / "llama-server"
+    program.write_text(f"#!{sys.executable}\n{Path(ENGINE).read_text()}")
+    program.chmod(0o755)
+    return replace(library, settings=replace(library.settings, llamacpp_server=str(program)))
+
+
+ENGINE = str(Path(__file__).parent.parent / "stand_ins" / "engine.py")
+
+
+@pytest.fixture
+def ready(registry: OllamaRegistry, library: Library, tmp_path: Path) -> Iterator[tuple[Library, Version]]:
+    registry.add_model("library/tiny", "1b", gguf(), template="t", params="{}")
+    version, _ = bring_in(library, ollama_source(registry))
+    equipped = with_engine(library, tmp_path)
+    yield equipped, version
+    with equipped.catalog.reading() as connection:
+        for one in instances.page(connection, P):
+            launching.stop_engine(equipped, one)
+
+
+def launch(library: Library, version: Version, request: LaunchRequest = LaunchRequest(), key: str = "") -> Instance:  # noqa: B008
+    plan = launching.plan_launch(library, P, NAME, version, SERVED, request)
+    if plan.running:
+        with library.catalog.reading() as connection:
+            return instances.find(connection, P, NAME)
+    folder = caching.fill(library, P, version, StopToken())
+    recorded = launching.record_start(library, P, NAME, version, SERVED, request)
+    started = launching.start(library, P, recorded, folder, key)
+    launching.wait_until_ready(library, P, started, folder, key, StopToken())
+    return launching.mark_ready(library, P, started, {"replica": 0.1}, "test")
+
+
+def process_of(instance: Instance) -> Process:
+    assert instance.process is not None
+    return Process(**instance.process)
+
+
+def test_a_launched_instance_is_ready_and_says_what_it_runs(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    made = launch(library, version)
+    assert (made.state, made.bind, made.engine) == ("ready", "127.0.0.1", "llamacpp")
+    assert processes.alive(process_of(made))
+    assert "--alias tiny" in " ".join(made.command)
+    assert any("template" in note for note in made.notes), "what is left out is said"
+    assert any("parameters" in note for note in made.notes)
+    assert os.getsid(process_of(made).pid) == process_of(made).pid, "a session of its own"
+
+
+def test_launching_again_finds_what_runs(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    assert launch(library, version).process == launch(library, version).process
+
+
+def test_a_running_instance_is_not_changed_under_its_users(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    launch(library, version)
+    with pytest.raises(InstanceRuns, match="arguments"):
+        launch(library, version, LaunchRequest(arguments=("--threads", "1")))
+
+
+def test_a_stopped_instance_keeps_its_port_and_does_not_run(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    made = launch(library, version)
+    stopped = launching.stop_instance(library, P, NAME, "test")
+    assert stopped.state == "stopped"
+    assert not processes.alive(process_of(made))
+    assert launching.stop_instance(library, P, NAME, "test").state == "stopped", "stopping again is no error"
+    assert launch(library, version).port == made.port
+
+
+def test_a_deleted_instance_is_gone_with_its_log(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    made = launch(library, version)
+    log = launching.log_file(library, made)
+    launching.delete_instance(library, P, NAME, "test")
+    assert not log.exists()
+    with library.catalog.reading() as connection:
+        with pytest.raises(NoSuchInstance):
+            instances.find(connection, P, NAME)
+        instances.require_unused(connection, version)
+
+
+def test_a_killed_engine_is_seen(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    made = launch(library, version)
+    processes.stop(process_of(made), 0)
+    state, reason = launching.seen_state(library, made)
+    assert state == "failed"
+    assert "engine is gone" in str(reason)
+
+
+def test_another_process_with_the_same_pid_is_not_ours(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    made = launch(library, version)
+    ours = process_of(made)
+    assert not processes.alive(replace(ours, started=ours.started - 1))
+    assert not processes.alive(replace(ours, boot="another"))
+    processes.stop(replace(ours, started=ours.started - 1), 0)
+    assert processes.alive(ours), "a process that is not the recorded one is never ended"
+
+
+def test_a_taken_port_is_told_before_anything_starts(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(PortTaken, match="--port"):
+            launch(library, version, LaunchRequest(port=taken.getsockname()[1]))
+
+
+def test_an_engine_that_dies_is_told_with_its_last_words(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    with pytest.raises(EngineDied, match="not enough memory"):
+        launch(library, version, LaunchRequest(arguments=("--say", "die")))
+    with library.catalog.reading() as connection:
+        failed = instances.find(connection, P, NAME)
+    assert failed.state == "failed"
+    assert "not enough memory" in str(failed.reason)
+    assert launch(library, version).state == "ready", "it can be launched again"
+
+
+@pytest.mark.parametrize(("say", "error"), [("other-name", EngineListsOther), ("no-token", UnexpectedAnswer)])
+def test_an_engine_that_does_not_serve_the_model_is_stopped(
+    ready: tuple[Library, Version], say: str, error: type[Exception]
+) -> None:
+    library, version = ready
+    with pytest.raises(error):
+        launch(library, version, LaunchRequest(arguments=("--say", say)))
+    with library.catalog.reading() as connection:
+        failed = instances.find(connection, P, NAME)
+    assert processes.find(failed.label) is None
+
+
+def test_an_engine_that_is_missing_is_told(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    settings = replace(library.settings, llamacpp_server="/nowhere/llama-server")
+    with pytest.raises(EngineMissing, match="config.toml"):
+        launch(replace(library, settings=settings), version)
+
+
+def test_beyond_loopback_a_key_is_required_and_asked_for(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    with pytest.raises(Unprotected, match="--key"):
+        launch(library, version, LaunchRequest(bind="0.0.0.0"))
+    made = launch(library, version, LaunchRequest(bind="0.0.0.0", key_block="door"), key="canary-key")
+    assert "canary-key" not in " ".join(made.command)
+    assert b"canary-key" not in Path(f"/proc/{process_of(made).pid}/environ").read_bytes()
+    key_file = library.node.instance_folder(made.label) / "key"
+    assert key_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_unprotected_is_possible_when_it_is_said(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    assert launch(library, version, LaunchRequest(bind="0.0.0.0", unprotected=True)).state == "ready"
+
+
+def test_an_engine_that_does_not_take_the_format_is_refused_with_both_named(hub: Hub, library: Library, tmp_path: Path) -> None:
+    hub.repo("org/m").commit({"config.json": b"{}", "model.safetensors": safetensors()})
+    version, _ = bring_in(library, hub_source(hub, "org/m"))
+    with pytest.raises(TypeMismatch, match="llamacpp serves gguf and ollama.*safetensors"):
+        launch(with_engine(library, tmp_path), version)
+
+
+def test_the_environment_of_an_engine_is_built_from_scratch(
+    ready: tuple[Library, Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, version = ready
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "canary-auth")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-aws")
+    environment = Path(f"/proc/{process_of(launch(library, version)).pid}/environ").read_bytes()
+    assert b"canary" not in environment
+
+
+def test_of_shards_the_engine_gets_the_first_and_a_projector_beside_it(tmp_path: Path) -> None:
+    from modelshelf.digest import Digest
+    from modelshelf.formats.image import PackedFile
+    from modelshelf.formats.kinds import Role
+    from modelshelf.names import FilePath
+
+    names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "mmproj-m.gguf"]
+    files = tuple(PackedFile(FilePath(name), Role.WEIGHT, Digest.of(name.encode()), 1) for name in names)
+    mounted = Mounted(SERVED, "chat", Format.GGUF, tmp_path, files)
+    arguments = LlamaCpp(sys.executable).command([mounted], Listen("127.0.0.1", 1), ["--threads", "2"]).arguments
+    assert arguments[1:3] == ("--model", str(tmp_path / names[0]))
+    assert arguments[arguments.index("--mmproj") + 1] == str(tmp_path / names[2])
+    assert arguments[-2:] == ("--threads", "2")
