@@ -16,7 +16,8 @@ from modelshelf.cli.prefect_api import FINAL, PrefectApi
 from modelshelf.errors import RunFailed
 from modelshelf.settings import Settings, load_settings
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.3
+_LOG_SECONDS = 1.5
 
 
 def start(deployment: str, parameters: dict[str, Any]) -> tuple[Settings, PrefectApi, dict[str, Any]]:
@@ -78,7 +79,7 @@ def _watch(api: PrefectApi, catalog: Catalog, run_id: str, *, quiet: bool) -> di
     bars = Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
     waiting = spinner.add_task("waiting for the runner")
     bar = None
-    shown = 0
+    shown, asked = 0, time.monotonic()
     with spinner:
         while True:
             seen = api.run(run_id)
@@ -91,11 +92,13 @@ def _watch(api: PrefectApi, catalog: Catalog, run_id: str, *, quiet: bool) -> di
             if bar is not None and sample is not None:
                 bars.update(bar, completed=sample.done)
             spinner.update(waiting, description=f"{seen['name']}: {seen['state_name'].lower()}")
-            lines = api.logs(run_id, shown)
-            shown += len(lines)
-            for line in lines:
-                if line["message"].startswith("Waiting for "):
-                    console.print(line["message"])
+            if time.monotonic() - asked >= _LOG_SECONDS:
+                asked = time.monotonic()
+                lines = api.logs(run_id, shown)
+                shown += len(lines)
+                for line in lines:
+                    if line["message"].startswith("Waiting for "):
+                        console.print(line["message"])
             if seen["state_type"] in FINAL:
                 bars.stop()
                 return seen

@@ -191,7 +191,7 @@ def _curl(one: Instance) -> str:
     key = ""
     if one.settings.get("key_block"):
         key = ' -H "Authorization: Bearer $YOUR_KEY"'
-    body = f'{{"model": "{serving.served_name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    body = f'{{"model": "{serving.served_name}", "messages": [{{"role": "user", "content": "Hello!"}}], "max_tokens": 64}}'
     host = _url(one).replace("//0.0.0.0:", "//127.0.0.1:")
     return f"curl -s {host}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n  -d '{body}'"
 

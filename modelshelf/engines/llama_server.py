@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Serve until SIGTERM or SIGINT."""
     options = _options().parse_args()
     import xllamacpp
@@ -36,8 +38,7 @@ def main() -> int:
     sys.stdout.write(f"listening at {server.listening_address}\n")
     sys.stdout.flush()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    del server
-    return 0
+    os._exit(0)  # a request that is being answered would keep its destructor waiting
 
 
 def _options() -> argparse.ArgumentParser:
@@ -60,4 +61,4 @@ def _options() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

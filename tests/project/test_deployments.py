@@ -1,0 +1,55 @@
+"""What `prefect.yaml` states is what loads and what is served."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+
+ROOT = Path(__file__).parent.parent.parent
+STATED = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.mark.parametrize("entrypoint", [one["entrypoint"] for one in STATED])
+def test_each_entrypoint_loads_without_a_placeholder(entrypoint: str) -> None:
+    flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    assert inspect.iscoroutinefunction(flow.fn), "an empty sync flow costs a second"
+
+
+@pytest.mark.parametrize("entrypoint", [one["entrypoint"] for one in STATED])
+def test_each_parameter_is_described_for_the_form_and_none_is_a_secret(entrypoint: str) -> None:
+    flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    for name, shown in flow.parameters.properties.items():
+        assert shown.get("description"), f"{flow.name}: {name} has no words in the form"
+        assert not {"token", "secret", "password"} & set(name.split("_"))
+        assert "anyOf" not in shown, f"{flow.name}: {name} is a union"
+
+
+def test_each_deployment_is_named_for_its_occasion_and_described() -> None:
+    for one in STATED:
+        assert one["name"] != "default"
+        assert one["description"]
+        assert one["tags"]
+
+
+def test_a_flow_reads_like_prose() -> None:
+    """No try, no client, no bytes in `flows/`."""
+    for file in (ROOT / "flows").glob("*.py"):
+        tree = ast.parse(file.read_text())
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.Try)], file.name
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        assert imported <= {"time"}, file.name
+
+
+def test_no_file_is_longer_than_500_lines_and_no_archive_is_ever_extracted() -> None:
+    for folder in ("modelshelf", "flows", "tasks", "blocks", "deployments", "tests"):
+        for file in (ROOT / folder).rglob("*.py"):
+            text = file.read_text()
+            assert text.count("\n") <= 500, file
+            if folder != "tests":
+                assert "extractall" not in text, file
+                assert "import pickle" not in text, file
