@@ -46,7 +46,8 @@ class Limits:
     backoff_seconds: float = 0.5
 
     # downloads
-    part_bytes: int = 64 * MiB
+    part_bytes: int = 16 * MiB
+    """Small enough that the front of a file, which is hashed, moves on steadily while several parts arrive."""
     parts_at_once: int = 8
     files_at_once: int = 4
     free_bytes_kept: int = 512 * MiB

@@ -10,6 +10,7 @@ import hashlib
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -155,23 +156,31 @@ class _Slots:
         self._most = limits.parts_at_once
         self._allowed = min(2, self._most)
         self._used = 0
+        self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
         self._looked_at, self._processor = time.monotonic(), time.process_time()
 
     @contextmanager
     def one(self, stop: StopToken) -> Iterator[None]:
+        """Parts begin in the order in which they asked: the front of a file is not overtaken."""
+        mine = object()
         with self._changed:
-            while self._used >= self._allowed:
-                self._changed.wait(_LOOK_SECONDS)
-                stop.check()
-                self._allow_more()
-            self._used += 1
+            self._waiting.append(mine)
+            try:
+                while self._waiting[0] is not mine or self._used >= self._allowed:
+                    self._changed.wait(_LOOK_SECONDS)
+                    stop.check()
+                    self._allow_more()
+                self._used += 1
+            finally:
+                self._waiting.remove(mine)
+                self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
                 self._used -= 1
-                self._changed.notify()
+                self._changed.notify_all()
 
     def _allow_more(self) -> None:
         now, processor = time.monotonic(), time.process_time()
