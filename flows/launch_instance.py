@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.parameters import Arguments, EngineName, Port, ShortText
 from modelshelf.library.launching import LaunchRequest
-from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
+from modelshelf.names import InstanceName, ModelRef, ProjectName
 from tasks import instances, leases, reports
 from tasks.clock import seconds_in_queue
 
@@ -30,7 +30,7 @@ async def launch_instance(
     """Starts an engine that serves a version.
 
     Ready means: the engine lists the model under its served name, and one token came back. Running it again finds the
-    instance that runs.
+    instance that runs, or starts a stopped one with what it was started with before.
 
     Args:
         model: `model`, `model:tag` or `model:version`; what is pinned is the version.
@@ -49,8 +49,8 @@ async def launch_instance(
     asking, ref = ProjectName(project), ModelRef.parse(model)
     version = await instances.resolve(asking, ref)
     name = InstanceName(instance or version.model.text)
-    served = ServedName(served_name or version.model.text)
-    request = LaunchRequest(engine, bind, port, tuple(arguments), key, unprotected)
+    asked = LaunchRequest(engine, bind, port, tuple(arguments), key, unprotected)
+    served, request = await instances.as_kept(asking, name, version, served_name, asked)
     plan = await instances.plan(asking, name, version, served, request)
     nothing_to_do = dry_run or plan.running
     if nothing_to_do:
@@ -60,9 +60,9 @@ async def launch_instance(
         folder = await instances.fill_replica(asking, version)
         cached = time.monotonic()
         recorded = await instances.record(asking, name, version, served, request)
-        started = await instances.start(asking, recorded, folder, key)
+        started = await instances.start(asking, recorded, folder, request.key_block)
         spawned = time.monotonic()
-        probed = await instances.wait_until_ready(asking, started, folder, key)
+        probed = await instances.wait_until_ready(asking, started, folder, request.key_block)
         stages = {
             "queue": queued,
             "replica": cached - began,

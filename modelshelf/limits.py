@@ -50,6 +50,8 @@ class Limits:
     """Small enough that the front of a file, which is hashed, moves on steadily while several parts arrive."""
     parts_at_once: int = 8
     files_at_once: int = 4
+    abandoned_seconds: int = 7 * 86_400
+    """A download that nobody went on with for so long is not kept any more."""
     free_bytes_kept: int = 512 * MiB
     """Left free on the store's file system: a full disk would stop the catalog too."""
 

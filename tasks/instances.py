@@ -24,6 +24,15 @@ async def resolve(project: ProjectName, model: ModelRef) -> Version:
 
 
 @step
+async def as_kept(
+    project: ProjectName, name: InstanceName, version: Version, served_name: str, request: LaunchRequest
+) -> tuple[ServedName, LaunchRequest]:
+    """What was asked for; where nothing was, what the instance was started with before."""
+    served = ServedName(served_name) if served_name else None
+    return await in_thread(lambda _stop: launching.as_kept(library(), project, name, version, served, request))
+
+
+@step
 async def plan(
     project: ProjectName, name: InstanceName, version: Version, served: ServedName, request: LaunchRequest
 ) -> LaunchPlan:

@@ -34,8 +34,8 @@ def launch(
 ) -> None:  # fmt: skip
     """Serve a version, and print where. What follows `--` goes to the engine itself.
 
-    Ready means that the engine lists the model and has returned a token. Launching it again finds what runs; launching
-    a stopped instance again keeps its port.
+    Ready means that the engine lists the model and has returned a token. Launching it again finds what runs. A stopped
+    instance starts again with the port, names, key and arguments that it had, unless other ones are given.
 
     \b
     Examples:

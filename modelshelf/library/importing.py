@@ -101,6 +101,7 @@ def plan_dry(
 
 def plan_and_hold(library: Library, asking: ProjectName, target: Version, listing: Listing, run: str) -> ImportPlan:
     """The plan of this run, recorded before it acts. What it counts on stays in the store until it publishes."""
+    library.store.discard_abandoned(DEFAULT.abandoned_seconds)
     with library.catalog.writing() as connection:
         current = versions.get(connection, asking, target.id)
         known = blobs.hold_known(connection, asking, library.store_id, target.id, _digests(listing))

@@ -84,6 +84,18 @@ def require_protected(engine: Engine, request: LaunchRequest) -> None:
     raise Unprotected(bind=request.bind, reason=reason, advice=advice)
 
 
+def as_kept(
+    library: Library, asking: ProjectName, name: InstanceName, target: Version, served: ServedName | None, request: LaunchRequest
+) -> tuple[ServedName, LaunchRequest]:
+    """What was asked for; where nothing was, what the instance of that name and version was started with before."""
+    with library.catalog.reading() as connection:
+        there = [one for one in instances.page(connection, asking) if one.name == name]
+    if request != LaunchRequest() or not there or there[0].serves[0].version_id != target.id:
+        return served or ServedName(target.model.text), request
+    kept = {**there[0].settings, "arguments": tuple(there[0].settings["arguments"])}
+    return served or there[0].serves[0].served_name, LaunchRequest(**kept)
+
+
 def plan_launch(
     library: Library, asking: ProjectName, name: InstanceName, target: Version, served: ServedName, request: LaunchRequest
 ) -> LaunchPlan:

@@ -31,7 +31,10 @@ class Node(Protocol):
         """The replica is there, complete, and its files are what was laid out."""
 
     def fill(self, image: Digest, files: Sequence[PackedFile], stop: StopToken) -> Path:
-        """The folder of a complete replica, from before or made now; until it is complete, nothing is visible."""
+        """The folder of a complete replica, from before or made now; until it is complete, nothing is visible.
+
+        The caller is alone at this image on this node: it holds the lease.
+        """
 
     def evict(self, image: Digest) -> None:
         """The replica is gone."""

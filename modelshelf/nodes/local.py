@@ -47,7 +47,9 @@ class LocalNode:
         replica = self._replicas / image.hex
         if self.holds(image, files):
             return replica / "files"
-        building = self._replicas / f".{uuid.uuid4().hex}"
+        for left in self._replicas.glob(f".{image.hex}.*"):  # by a run that was killed: the caller is alone at this image
+            shutil.rmtree(left, ignore_errors=True)
+        building = self._replicas / f".{image.hex}.{uuid.uuid4().hex}"
         try:
             (building / "files").mkdir(parents=True)
             reach("replica.begun")
@@ -72,14 +74,9 @@ class LocalNode:
     def evict(self, image: Digest) -> None:
         replica = self._replicas / image.hex
         if replica.exists():
-            leaving = self._replicas / f".{uuid.uuid4().hex}"
-            replica.rename(leaving)
-            shutil.rmtree(leaving)
-
-    def discard_unfinished(self) -> None:
-        """Remove what killed runs left half laid out. Only while nothing is being laid out."""
-        for building in self._replicas.glob(".*"):
-            shutil.rmtree(building, ignore_errors=True)
+            replica.rename(self._replicas / f".{image.hex}.{uuid.uuid4().hex}")
+        for leaving in self._replicas.glob(f".{image.hex}.*"):
+            shutil.rmtree(leaving, ignore_errors=True)
 
     def instance_folder(self, label: str) -> Path:
         folder = self._instances / label

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,9 +91,14 @@ class DirectoryStore:
             except FileNotFoundError:  # committed meanwhile
                 continue
 
-    def discard_partial(self, key: Digest) -> int:
-        """Remove what an interrupted fetch of `key` left, unless a process is at it; the bytes freed."""
-        return DirectoryIngest.discard_abandoned(self.root, key)
+    def discard_abandoned(self, seconds: float) -> int:
+        """Remove what was not written to for so long, unless a process is at it; the bytes freed."""
+        oldest = time.time() - seconds
+        freed = 0
+        for data, size in self.partial():
+            if data.lstat().st_mtime < oldest and DirectoryIngest.discard_abandoned(self.root, data):
+                freed += size
+        return freed
 
     @contextmanager
     def _blob_folder(self) -> Iterator[int]:

@@ -63,13 +63,13 @@ class DirectoryIngest:
         return ingest
 
     @classmethod
-    def discard_abandoned(cls, root: Path, key: Digest) -> int:
-        freed = 0
-        for data in (root / "ingest").glob(f"{key.hex}.*.data"):
-            if (descriptor := _lock_abandoned(data)) is not None:
-                freed += os.fstat(descriptor).st_blocks * 512
-                cls(root, descriptor, data, 0).discard()
-        return freed
+    def discard_abandoned(cls, root: Path, data: Path) -> bool:
+        """Remove this place if no process is at it; True if it is gone."""
+        if (descriptor := _lock_abandoned(data)) is None:
+            return False
+        with cls(root, descriptor, data, 0) as ingest:
+            ingest.discard()
+        return True
 
     def validator(self) -> str | None:
         return self._validator

@@ -114,6 +114,17 @@ def test_a_stopped_instance_keeps_its_port_and_does_not_run(ready: tuple[Library
     assert launch(library, version).port == made.port
 
 
+def test_what_an_instance_was_started_with_is_kept_through_restarts(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    asked = LaunchRequest(port=0, arguments=("--say", "no-token"))
+    with pytest.raises(UnexpectedAnswer):
+        launch(library, version, asked)
+    assert launching.as_kept(library, P, NAME, version, None, LaunchRequest()) == (SERVED, asked)
+    other = LaunchRequest(arguments=("--threads", "1"))
+    assert launching.as_kept(library, P, NAME, version, None, other) == (SERVED, other), "what is asked for counts"
+    assert launching.as_kept(library, P, InstanceName("new"), version, None, LaunchRequest())[1] == LaunchRequest()
+
+
 def test_a_deleted_instance_is_gone_with_its_log(ready: tuple[Library, Version]) -> None:
     library, version = ready
     made = launch(library, version)

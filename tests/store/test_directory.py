@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelshelf.digest import Digest
 from modelshelf.errors import BlobMissing, DigestMismatch, StoreDamaged, WriteFailed
 from modelshelf.store.directory import DirectoryStore
 from modelshelf.transfer import Span
@@ -121,12 +122,14 @@ class TestDirectoryStore(StoreSuite):
         with pytest.raises(BlobMissing):
             store.open(DIGEST)
 
-    def test_what_an_interrupted_fetch_left_is_removed_unless_a_process_is_at_it(self, store: DirectoryStore) -> None:
+    def test_an_abandoned_download_is_removed_after_its_time_and_not_before(self, store: DirectoryStore) -> None:
+        """reliability.md 33."""
         with store.begin(DIGEST, len(CONTENT)) as ingest:
             ingest.write_at(0, CONTENT)
-            assert store.discard_partial(DIGEST) == 0
+            assert store.discard_abandoned(-1) == 0, "a process is at it"
             assert ingest.commit(DIGEST, what="it", whose="the test").digest == DIGEST
-        with store.begin(DIGEST, len(CONTENT)):
+        with store.begin(Digest.of(b"another"), 5000):
             pass
-        assert store.discard_partial(DIGEST) > 0
+        assert store.discard_abandoned(3600) == 0, "it is young"
+        assert store.discard_abandoned(-1) > 0
         assert list(store.partial()) == []
