@@ -57,10 +57,15 @@ def load_settings() -> Settings:
     config = _read(home / "config.toml")
     return Settings(
         home=home,
-        catalog_url=os.environ.get("MODELSHELF_CATALOG_URL") or config.get("catalog_url") or f"sqlite:///{home / 'catalog.db'}",
+        catalog_url=os.environ.get("MODELSHELF_CATALOG_URL") or config.get("catalog_url") or default_catalog(home),
         llamacpp_server=config.get("llamacpp_server"),
         region=config.get("region", "local"),
     )
+
+
+def default_catalog(home: Path) -> str:
+    """The catalog of a library on one machine."""
+    return f"sqlite:///{home / 'catalog.db'}"
 
 
 def private_folder(path: Path) -> Path:

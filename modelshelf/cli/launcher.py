@@ -25,7 +25,7 @@ from modelshelf.cli.prefect_api import FINAL, PrefectApi
 from modelshelf.errors import CatalogUnknown, ServerDown
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
-from modelshelf.settings import Settings, private_folder
+from modelshelf.settings import Settings, default_catalog, private_folder
 
 _START_SECONDS = 120.0
 _DRAIN_SECONDS = 40.0
@@ -74,7 +74,7 @@ def find(settings: Settings) -> PrefectApi | None:
     running = Running.read(settings)
     if running is None or not running.alive:
         return None
-    api = PrefectApi(running.url, auth_string(settings))
+    api = PrefectApi(running.url, _auth_for(settings, remote=running.server is None))
     return api if api.is_healthy() else None
 
 
@@ -84,10 +84,14 @@ def ensure(settings: Settings, say: Say, *, remote: str = "") -> PrefectApi:
         if not remote and (api := find(settings)) is not None:
             return api
         stop_processes(settings)
-        prepare(settings)
-        if remote and not _names_a_catalog(settings):
+        if remote and settings.catalog_url == default_catalog(settings.home):
             raise CatalogUnknown(server=remote, config=settings.config_file)
-        say("Starting a Prefect server and a runner in the background (`modelshelf down` stops them) …")
+        prepare(settings)
+        if remote:
+            _keep(settings, "remote-auth-string", os.environ.get("PREFECT_API_AUTH_STRING", ""))
+            say(f"Starting a runner for the Prefect server {remote} in the background (`modelshelf down` stops it) …")
+        else:
+            say("Starting a Prefect server and a runner in the background (`modelshelf down` stops them) …")
         return _start(settings, remote)
 
 
@@ -145,8 +149,8 @@ def _start(settings: Settings, remote: str) -> PrefectApi:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     port = _free_port()
     url = remote or f"http://127.0.0.1:{port}"
-    environment |= _environment(settings, url)
-    api = PrefectApi(url, auth_string(settings))
+    environment |= _environment(settings, url, _auth_for(settings, remote=bool(remote)))
+    api = PrefectApi(url, _auth_for(settings, remote=bool(remote)))
     started: list[Process] = []
     try:
         if not remote:
@@ -179,9 +183,8 @@ def _stated_deployments() -> set[str]:
     return {one["entrypoint"] for one in stated["deployments"]}
 
 
-def _environment(settings: Settings, url: str) -> dict[str, str]:
+def _environment(settings: Settings, url: str, secret: str) -> dict[str, str]:
     """Prefect's settings for server and runner alike. Reasons are in docs/decisions."""
-    secret = auth_string(settings)
     return {
         "MODELSHELF_HOME": str(settings.home),
         "PREFECT_HOME": str(settings.prefect_home),
@@ -221,8 +224,15 @@ def _secret(settings: Settings, name: str, make: Callable[[], str]) -> str:
     return file.read_text().strip()
 
 
-def _names_a_catalog(settings: Settings) -> bool:
-    return not settings.catalog_url.startswith("sqlite")
+def _auth_for(settings: Settings, *, remote: bool) -> str:
+    """What the server asks: ours made its own, a remote one's was in the environment when it was named."""
+    return (settings.secrets / "remote-auth-string").read_text() if remote else auth_string(settings)
+
+
+def _keep(settings: Settings, name: str, secret: str) -> None:
+    file = private_folder(settings.secrets) / name
+    file.touch(mode=0o600)
+    file.write_text(secret)
 
 
 def _spawn(command: list[str], environment: dict[str, str], log: Path, folder: Path) -> Process:

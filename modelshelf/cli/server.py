@@ -12,7 +12,13 @@ from modelshelf.cli import options
 
 
 @click.command()
-@click.option("--server", "remote", default="", metavar="URL", help="Use this Prefect server instead of one of our own.")
+@click.option(
+    "--server",
+    "remote",
+    default="",
+    metavar="URL",
+    help="Use this Prefect server instead of one of our own; its secret is read from PREFECT_API_AUTH_STRING.",
+)
 @click.option("--detach", is_flag=True, help="Return when it is up; `modelshelf down` stops it.")
 def up(remote: str, detach: bool) -> None:
     """Bring up the Prefect server and the runner, and stay until Ctrl-C.

@@ -1,0 +1,66 @@
+"""Finding and starting the server: what is refused before anything starts, and settings that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from modelshelf.cli import launcher
+from modelshelf.cli.main import cli
+from modelshelf.errors import BadSetting, CatalogNotMade, CatalogUnknown, ServerDown
+from modelshelf.settings import Settings, default_catalog, load_settings
+
+
+def ignore(_line: str) -> None:
+    """What is said while starting is not asked about here."""
+
+
+def test_a_remote_prefect_without_a_catalog_of_its_own_is_refused(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "home", default_catalog(tmp_path / "home"))
+    with pytest.raises(CatalogUnknown, match="MODELSHELF_CATALOG_URL"):
+        launcher.ensure(settings, ignore, remote="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("command", [["runs"], ["follow", "x"], ["cancel", "x"], ["retry", "x"]])
+def test_asking_what_runs_starts_no_server_and_says_how_to(home: Settings, command: list[str]) -> None:
+    result = CliRunner().invoke(cli, command)
+    assert isinstance(result.exception, ServerDown)
+    assert "modelshelf up" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "x"], ["instances"]])
+def test_reading_before_anything_was_made_is_told_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv("MODELSHELF_HOME", str(tmp_path / "none"))
+    result = CliRunner().invoke(cli, command)
+    assert isinstance(result.exception, CatalogNotMade)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("config", ["what = 1", "region = 5", "not toml", "catalog_url = []"])
+def test_a_wrong_setting_is_told(home: Settings, config: str) -> None:
+    home.config_file.write_text(config)
+    with pytest.raises(BadSetting, match=r"config\.toml"):
+        load_settings()
+
+
+def test_every_command_has_help_and_the_ones_that_act_have_examples_or_options() -> None:
+    for name, command in cli.commands.items():
+        assert command.help, name
+        assert CliRunner().invoke(cli, [name, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed(shell: str) -> None:
+    assert "_MODELSHELF_COMPLETE" in CliRunner().invoke(cli, ["completion", shell]).output
+
+
+def test_the_state_file_of_a_dead_server_is_no_server(home: Settings) -> None:
+    from modelshelf.nodes.contract import Process
+
+    dead = Process(2**22 - 1, 1, "another boot")
+    launcher.Running("http://127.0.0.1:9", dead, dead).write(home)
+    assert launcher.find(home) is None
