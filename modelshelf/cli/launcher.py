@@ -135,7 +135,7 @@ def stop_processes(settings: Settings) -> None:
 
 
 def _drain(api: PrefectApi, say: Say) -> None:
-    active = [run for run in api.runs(200) if run["state_type"] not in FINAL]
+    active = [run for run in api.runs(200) if run["state_type"] not in {*FINAL, "SCHEDULED"}]  # what has not begun can wait
     for run in active:
         say(f"Cancelling {run['name']} …")
         api.set_state(run["id"], "CANCELLING", "modelshelf down")
@@ -201,6 +201,8 @@ def _environment(settings: Settings, url: str, secret: str) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_API_ENCRYPTION_KEY": _secret(settings, "block-key", _fernet_key),
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "2",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         "PYTHONUNBUFFERED": "1",

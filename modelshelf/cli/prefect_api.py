@@ -84,9 +84,6 @@ class PrefectApi:
         body = {"state": {"type": kind, "name": name, "message": message}, "force": False}
         self._send("POST", f"flow_runs/{run_id}/set_state", body, what=f"run {run_id}")
 
-    def pause(self, deployment_id: str, *, paused: bool) -> None:
-        self._send("PATCH", f"deployments/{deployment_id}", {"paused": paused}, what="a deployment")
-
     def save_block(self, type_slug: str, name: str, data: dict[str, Any]) -> None:
         """The block of that name holds this; other fields of an existing one stay as they are."""
         kind = self._get(f"block_types/slug/{type_slug}", what=f"block type {type_slug}")
