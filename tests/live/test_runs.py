@@ -34,7 +34,7 @@ CANARY = f"canary{uuid.uuid4().hex}"
 def slow(shelf: Shelf, registry: OllamaRegistry, hub: Hub) -> Iterator[str]:
     """A source whose body takes its time."""
     registry.add_model("library/slow", "1b", gguf(60_000_000, seed=os.getpid()), template=uuid.uuid4().hex)
-    registry.faults.pace = 0.2
+    registry.faults.pace = 0.6
     shelf.login(registry, hub)
     yield f"ollama://{registry.host}/library/slow:1b"
 
