@@ -1,4 +1,4 @@
-"""Leases on the database's clock, from reliability.md 75 to 78."""
+"""Leases on the database's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headers of weights are read within limits; whatever is wrong with one is a refusal. reliability.md 60 to 63."""
+"""Headers of weights are read within limits; whatever is wrong with one is a refusal."""
 
 from __future__ import annotations
 

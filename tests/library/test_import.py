@@ -155,7 +155,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_fetched(registry: Olla
 
 
 def test_a_stopped_import_writes_nothing_afterwards(registry: OllamaRegistry, library: Library) -> None:
-    """reliability.md 94: the threads end before the lease is released."""
+    """The threads end before the lease is released."""
     from modelshelf.stop import Stopped
 
     registry.add_model("library/tiny", "1b", WEIGHTS)
@@ -262,7 +262,6 @@ def test_a_plan_to_delete_deletes_nothing(library: Library, ready: versions.Vers
 def test_what_a_running_import_counts_on_is_not_deleted(
     registry: OllamaRegistry, library: Library, ready: versions.Version
 ) -> None:
-    """reliability.md 95."""
     registry.add_model("library/tiny", "2b", WEIGHTS, template="another")
 
     def delete_the_other() -> None:

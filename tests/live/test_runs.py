@@ -1,4 +1,4 @@
-"""Runs that are cancelled, killed, doubled, refused; the server's own safety. reliability.md 91, 92, 94, 96."""
+"""Runs that are cancelled, killed, doubled, refused; the server's own safety."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_what_was_refused_is_not_tried_again(shelf: Shelf, registry: OllamaRegis
 
 
 def test_a_secret_is_nowhere_but_in_its_block(shelf: Shelf, registry: OllamaRegistry, hub: Hub, quick_engine: Path) -> None:
-    """reliability.md 92, on one machine: everything that is stored, printed or shown is searched."""
+    """Everything that is stored, printed or shown is searched."""
     hub.repo("org/gated").commit({"model.gguf": gguf(seed=5)})
     hub.repos["org/gated"].gated, hub.token = True, f"{CANARY}hub"
     registry.add_model("library/secret", "1b", gguf(seed=6))

@@ -123,7 +123,6 @@ class TestDirectoryStore(StoreSuite):
             store.open(DIGEST)
 
     def test_an_abandoned_download_is_removed_after_its_time_and_not_before(self, store: DirectoryStore) -> None:
-        """reliability.md 33."""
         with store.begin(DIGEST, len(CONTENT)) as ingest:
             ingest.write_at(0, CONTENT)
             assert store.discard_abandoned(-1) == 0, "a process is at it"

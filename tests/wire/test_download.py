@@ -1,4 +1,4 @@
-"""Downloads against a server that misbehaves, from reliability.md 9 to 21."""
+"""Downloads against a server that misbehaves."""
 
 from __future__ import annotations
 

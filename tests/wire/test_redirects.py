@@ -1,4 +1,4 @@
-"""Where requests and credentials may go, from reliability.md 44 to 49 and 53. Sockets open on loopback only."""
+"""Where requests and credentials may go. Sockets open on loopback only."""
 
 from __future__ import annotations
 
