@@ -13,7 +13,8 @@ from tests.stand_ins.ollama_registry import OllamaRegistry
 
 
 def test_the_manifest_is_kept_byte_for_byte_and_its_digest_is_the_pin(registry: OllamaRegistry, library: Library) -> None:
-    manifest = registry.add_model("library/tiny", "1b", gguf(), template="{{ .Prompt }}", params='{"stop": ["x"]}')
+    compact = registry.add_model("library/tiny", "1b", gguf(), template="{{ .Prompt }}", params='{"stop": ["x"]}')
+    manifest = registry.manifests["library/tiny", "1b"] = json.dumps(json.loads(compact), indent=3).encode() + b"\n"
     version, _ = bring_in(library, ollama_source(registry))
     assert version.resolved == Digest.of(manifest).hex
     assert str(version.name) == f"1b-{version.resolved[:8]}"

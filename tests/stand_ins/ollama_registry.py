@@ -52,7 +52,7 @@ class OllamaRegistry(StandIn):
             "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": digest, "size": size},
             "layers": layers,
         }
-        self.manifests[repository, tag] = json.dumps(manifest, indent=1).encode()
+        self.manifests[repository, tag] = json.dumps(manifest, separators=(",", ":")).encode()  # as registry.ollama.ai does
         return self.manifests[repository, tag]
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
