@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from sqlalchemy import delete, exists, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from modelshelf.catalog.database import insert_into
 from modelshelf.catalog.projects import visible_to
 from modelshelf.catalog.tables import blob, hold, image, image_file, model, project, store, version
 from modelshelf.digest import Blob, Digest
@@ -30,10 +30,9 @@ def store_id(connection: Connection, name: str, *, region: str, kind: str) -> in
 
 def record(connection: Connection, at: int, present: Collection[Blob]) -> None:
     """The blobs are in the store. Raises BlobBeingDeleted if a clean-up is just removing one of them."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     for one in sorted(present):
         row = {"store_id": at, "digest": str(one.digest), "size": one.size, "state": "present"}
-        connection.execute(dialect.insert(blob).values(row).on_conflict_do_nothing())
+        connection.execute(insert_into(connection, blob).values(row).on_conflict_do_nothing())
         state = select(blob.c.state).where(blob.c.store_id == at, blob.c.digest == str(one.digest))
         if connection.execute(state).scalar_one() == "deleting":
             raise BlobBeingDeleted(digest=one.digest)
@@ -108,6 +107,5 @@ def forget(connection: Connection, at: int, digest: Digest) -> None:
 
 
 def _hold(connection: Connection, at: int, version_id: int, digest: Digest) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     row = {"version_id": version_id, "store_id": at, "digest": str(digest)}
-    connection.execute(dialect.insert(hold).values(row).on_conflict_do_nothing())
+    connection.execute(insert_into(connection, hold).values(row).on_conflict_do_nothing())

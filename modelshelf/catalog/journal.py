@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog.database import now
+from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.tables import event, plan, progress
 from modelshelf.names import ProjectName
 
@@ -33,8 +32,7 @@ def record_event(
 
 def record_plan(connection: Connection, run: str, content: dict[str, Any]) -> None:
     """The run does what this says and nothing else. A run that is tried again writes its plan again."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    row = dialect.insert(plan).values(run=run, at=now(connection), content=content)
+    row = insert_into(connection, plan).values(run=run, at=now(connection), content=content)
     changed = {"at": row.excluded.at, "content": row.excluded.content}
     connection.execute(row.on_conflict_do_update(index_elements=[plan.c.run], set_=changed))
 
@@ -45,8 +43,9 @@ def get_plan(connection: Connection, run: str) -> dict[str, Any] | None:
 
 
 def record_progress(connection: Connection, run: str, sample: Progress) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    row = dialect.insert(progress).values(run=run, at=now(connection), stage=sample.stage, done=sample.done, total=sample.total)
+    row = insert_into(connection, progress).values(
+        run=run, at=now(connection), stage=sample.stage, done=sample.done, total=sample.total
+    )
     most = func.max if connection.dialect.name == "sqlite" else func.greatest
     changed = {
         "at": row.excluded.at,

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from sqlalchemy import delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog.database import Catalog, now
+from modelshelf.catalog.database import Catalog, insert_into, now
 from modelshelf.catalog.tables import lease
 from modelshelf.errors import LeaseLost, Unavailable
 from modelshelf.limits import DEFAULT, Limits
@@ -43,8 +42,7 @@ class Lease:
         """True if it is ours now: it was free, had lapsed, or was ours."""
         clock = now(connection)
         values = {"name": self.name, "holder": self.holder, "says": self.says, "expires": clock + limits.lease_seconds}
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        insert = dialect.insert(lease).values(values)
+        insert = insert_into(connection, lease).values(values)
         free = or_(lease.c.expires <= clock, lease.c.holder == self.holder)
         taken = insert.on_conflict_do_update(
             index_elements=[lease.c.name],

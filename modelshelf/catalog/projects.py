@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from modelshelf.catalog.database import insert_into
 from modelshelf.catalog.tables import model, model_share, project
 from modelshelf.names import ProjectName
 
 
 def project_id(connection: Connection, name: ProjectName) -> int:
     """The project's id; the project is made if it is not there."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(project).values(name=str(name)).on_conflict_do_nothing())
+    connection.execute(insert_into(connection, project).values(name=str(name)).on_conflict_do_nothing())
     return int(connection.execute(select(project.c.id).where(project.c.name == str(name))).scalar_one())
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog.database import now
+from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.tables import model, node, project, replica, version
 from modelshelf.errors import NoSuchNode
 from modelshelf.names import NodeName, ProjectName
@@ -75,7 +74,6 @@ def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, str
 
 
 def _set(connection: Connection, at: int, version_id: int, **values: object) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    row = dialect.insert(replica).values(node_id=at, version_id=version_id, **values)
+    row = insert_into(connection, replica).values(node_id=at, version_id=version_id, **values)
     changed = {key: row.excluded[key] for key in values if key != "pinned"}
     connection.execute(row.on_conflict_do_update(index_elements=[replica.c.node_id, replica.c.version_id], set_=changed))

@@ -42,6 +42,9 @@ class Node(Protocol):
     def start(self, label: str, command: Command, log: Path) -> Process:
         """The engine's process. One label has one process: a running one is found again, also after a crash of ours."""
 
+    def find(self, label: str) -> Process | None:
+        """The running process that carries the label, whoever started it."""
+
     def alive(self, process: Process) -> bool:
         """It is still that process, and not a zombie."""
 

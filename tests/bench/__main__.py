@@ -54,7 +54,7 @@ def measure_downloads(folder: Path) -> Iterator[Row]:
     work.mkdir()
     two = downloads.publish(root, "two", [downloads.make_weights(folder, GiB, seed) for seed in (1, 2)])
     one = downloads.publish(root, "one", [downloads.make_weights(folder, 2 * GiB, 3)])
-    small = downloads.publish(root, "small", [downloads.make_weights(folder, 200_000_000, 4)])
+    downloads.publish(root, "small", [downloads.make_weights(folder, 200_000_000, 4)])
     figures: dict[str, dict[str, float]] = {}
 
     def import_once(tag: str, host: str, certificate: Path, plain_http: bool) -> float:
@@ -83,7 +83,6 @@ def measure_downloads(folder: Path) -> Iterator[Row]:
     yield Row("bytes written to the disk for one byte imported", written, 1.0, 1.0)
     yield Row("memory of an import of 200 MB, in MB", figures["small"]["rss"] / 1e6)
     yield Row("memory of an import of 2 GiB, in MB", figures["one"]["rss"] / 1e6, 300, 1.0)
-    del small
 
 
 def measure_catalog(folder: Path) -> list[Row]:

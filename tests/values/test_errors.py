@@ -34,8 +34,7 @@ def _calls() -> list[tuple[str, str, set[str]]]:
 
 @pytest.mark.parametrize(("where", "kind", "given"), _calls(), ids=lambda value: value if isinstance(value, str) else "")
 def test_each_error_is_raised_with_the_facts_its_sentence_names(where: str, kind: str, given: set[str]) -> None:
-    extra = {"instance"} if kind == "EngineListsOther" else set()
-    assert given | extra == _fields(KINDS[kind]) | extra, where
+    assert given == _fields(KINDS[kind]), where
 
 
 def test_each_error_belongs_to_one_family_and_is_used() -> None:
