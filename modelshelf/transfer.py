@@ -10,13 +10,13 @@ import hashlib
 import re
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 from modelshelf.errors import (
     ConnectionCut,
@@ -34,6 +34,9 @@ from modelshelf.stop import StopToken
 from modelshelf.wire import Authorization, Url, Wire
 
 _LOOK_SECONDS = 0.25
+_WRITE_BYTES = 256 * 1024
+_WRITE_PIECES = 64
+"""TLS brings at most 16 KiB at a time: they are written together."""
 _SPARE = 0.6
 """Processors' worth of our own work, below which another connection is worth trying."""
 
@@ -65,8 +68,11 @@ class Destination(Protocol):
     def missing(self, part_bytes: int) -> list[Span]:
         """What has not arrived, in order, in spans of at most `part_bytes`."""
 
-    def write_at(self, offset: int, data: bytes) -> None:
-        """Write within a span that is missing. Raises WriteFailed, and nothing is kept, if the disk refuses."""
+    def write_at(self, offset: int, *pieces: bytes) -> None:
+        """Write these, one after the other, within a span that is missing.
+
+        Raises WriteFailed, and nothing is kept, if the disk refuses.
+        """
 
     def finish(self, span: Span) -> None:
         """Note that the whole span has arrived, so that the next process need not fetch it."""
@@ -118,7 +124,6 @@ class Downloads:
         self._wire, self._stop, self._on_bytes, self._limits = wire, stop, on_bytes, limits
         self._authorization = authorization
         self._slots = _Slots(limits)
-        self._pool = ThreadPoolExecutor(limits.parts_at_once, thread_name_prefix="part")
 
     def fetch(self, remote: Remote, into: Destination) -> None:
         """All bytes of `remote` have arrived in `into`, to be hashed and committed by who gave it."""
@@ -130,19 +135,13 @@ class Downloads:
                 self._slots, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._authorization
             )
             try:
-                download.run(self._pool)
+                download.run()
                 return
             except _StartAgain as again:
                 self._on_bytes(-download.counted - into.arrived())
                 into.reset()
                 if last_chance:
                     raise again.reason from again
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Slots:
@@ -155,23 +154,24 @@ class _Slots:
     def __init__(self, limits: Limits) -> None:
         self._most = limits.parts_at_once
         self._allowed = min(2, self._most)
-        self._used = 0
-        self._waiting: deque[object] = deque()
+        self._used: Counter[object] = Counter()
+        self._waiting: list[tuple[object, object]] = []
+        """The file that asks, and which of its parts: in the order in which they asked."""
         self._changed = threading.Condition()
         self._looked_at, self._processor = time.monotonic(), time.process_time()
 
     @contextmanager
-    def one(self, stop: StopToken) -> Iterator[None]:
-        """Parts begin in the order in which they asked: the front of a file is not overtaken."""
-        mine = object()
+    def one(self, file: object, stop: StopToken) -> Iterator[None]:
+        """Files come in turn, so that their hashes run side by side; within one, its front is not overtaken."""
+        mine = (file, object())
         with self._changed:
             self._waiting.append(mine)
             try:
-                while self._waiting[0] is not mine or self._used >= self._allowed:
+                while self._used.total() >= self._allowed or self._next() is not mine:
                     self._changed.wait(_LOOK_SECONDS)
                     stop.check()
                     self._allow_more()
-                self._used += 1
+                self._used[file] += 1
             finally:
                 self._waiting.remove(mine)
                 self._changed.notify_all()
@@ -179,8 +179,11 @@ class _Slots:
             yield
         finally:
             with self._changed:
-                self._used -= 1
+                self._used[file] -= 1
                 self._changed.notify_all()
+
+    def _next(self) -> tuple[object, object]:
+        return min(self._waiting, key=lambda waiting: self._used[waiting[0]])
 
     def _allow_more(self) -> None:
         now, processor = time.monotonic(), time.process_time()
@@ -218,21 +221,20 @@ class _Download:
         self.counted = 0
         """Bytes that arrived in this attempt and are in no finished part yet."""
 
-    def run(self, pool: ThreadPoolExecutor) -> None:
+    def run(self) -> None:
         spans = self._into.missing(self._limits.part_bytes)
         if not spans:
             return
         first, *self._others = spans
-        self._pool = pool
-        self._futures = [pool.submit(self._receive_part, first)]
-        try:
-            self._futures[0].result()  # its answer makes the list longer
-            done, _ = wait_for(self._futures, return_when=FIRST_EXCEPTION)
-            for failure in [error for future in done if (error := future.exception()) is not None]:
-                raise failure
-        finally:
-            self._stop.set()
-            wait_for(self._futures)
+        with ThreadPoolExecutor(self._limits.parts_at_once, thread_name_prefix="part") as self._pool:
+            self._futures = [self._pool.submit(self._receive_part, first)]
+            try:
+                self._futures[0].result()  # its answer makes the list longer
+                done, _ = wait_for(self._futures, return_when=FIRST_EXCEPTION)
+                for failure in [error for future in done if (error := future.exception()) is not None]:
+                    raise failure
+            finally:
+                self._stop.set()
 
     def answered(self, validator: str | None, *, ranged: bool) -> None:
         """The first answer is here: note what is being served, and let the other parts begin."""
@@ -255,7 +257,7 @@ class _Download:
         self._report(size)
 
     def _receive_part(self, span: Span) -> None:
-        with self._slots.one(self._stop):
+        with self._slots.one(self, self._stop):
             self._receive_in_turn(span)
 
     def _receive_in_turn(self, span: Span) -> None:
@@ -266,14 +268,17 @@ class _Download:
             if (at, end) != (0, self._remote.size):
                 headers["Range"] = f"bytes={at}-{end - 1}"
             try:
-                answer = self._wire.receive(
-                    self._remote.url,
-                    sink,
-                    at_most=self._remote.size,
-                    headers=headers,
-                    authorization=self._authorization,
-                    stop=self._stop,
-                )
+                try:
+                    answer = self._wire.receive(
+                        self._remote.url,
+                        sink,
+                        at_most=self._remote.size,
+                        headers=headers,
+                        authorization=self._authorization,
+                        stop=self._stop,
+                    )
+                finally:
+                    sink.flush()
                 if answer.status == 416:
                     reason = "it has no such range of the file (status 416)"
                     raise _StartAgain(UnexpectedAnswer(host=answer.url.place, what=self._remote.what, reason=reason))
@@ -302,6 +307,8 @@ class _PartSink:
     def __init__(self, download: _Download, remote: Remote, into: Destination, at: int, end: int) -> None:
         self._download, self._remote, self._into = download, remote, into
         self.at, self.end = at, end
+        self._pieces: list[bytes] = []
+        self._held = 0
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         size = self._remote.size
@@ -318,11 +325,20 @@ class _PartSink:
         self._download.answered(_validator(headers), ranged=status == 206)
 
     def write(self, data: bytes) -> None:
-        if len(data) > self.end - self.at:
+        if self._held + len(data) > self.end - self.at:
             raise UnexpectedAnswer(host=self._remote.url.place, what=self._remote.what, reason="its body is longer than it says")
-        self._into.write_at(self.at, data)
-        self.at += len(data)
-        self._download.count(len(data))
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held >= _WRITE_BYTES or len(self._pieces) == _WRITE_PIECES:
+            self.flush()
+
+    def flush(self) -> None:
+        """All that was received has been written, and counted."""
+        pieces, size, self._pieces, self._held = self._pieces, self._held, [], 0
+        if size:
+            self._into.write_at(self.at, *pieces)
+            self.at += size
+            self._download.count(size)
 
     def _check_range(self, headers: Mapping[str, str]) -> None:
         said = headers.get("content-range", "none")

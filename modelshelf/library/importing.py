@@ -176,10 +176,8 @@ def fetch_missing(
 
     halt = stop.child()
     authorization = source.authorization(stop)
-    with (
-        Downloads(source.wire, stop=halt, on_bytes=meter.add, authorization=authorization, limits=limits) as downloads,
-        ThreadPoolExecutor(limits.files_at_once, thread_name_prefix="file") as pool,
-    ):
+    downloads = Downloads(source.wire, stop=halt, on_bytes=meter.add, authorization=authorization, limits=limits)
+    with ThreadPoolExecutor(limits.files_at_once, thread_name_prefix="file") as pool:
 
         def bring(file: SourceFile) -> Arrived:
             if file.digest is None or file.size < _LEASED_BYTES:

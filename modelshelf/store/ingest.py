@@ -87,15 +87,14 @@ class DirectoryIngest:
             front = max(front, done.end)
         return spans
 
-    def write_at(self, offset: int, data: bytes) -> None:
+    def write_at(self, offset: int, *pieces: bytes) -> None:
         self._hasher.give_way()
         with self._discarding_failed_writes():
-            view = memoryview(data)
-            while view:
-                count = os.pwrite(self._descriptor, view, offset)
-                self._note(offset, offset + count)
-                view = view[count:]
-                offset += count
+            at = offset + os.pwritev(self._descriptor, pieces, offset)
+            end = offset + sum(map(len, pieces))
+            while at < end:
+                at += os.pwrite(self._descriptor, memoryview(b"".join(pieces))[at - offset :], at)
+        self._note(offset, end)
 
     def finish(self, span: Span) -> None:
         reach("part.written")

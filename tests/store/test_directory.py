@@ -44,7 +44,7 @@ class TestDirectoryStore(StoreSuite):
             self.write(store, CONTENT)
         assert store.size_of(DIGEST) is None
 
-    @pytest.mark.parametrize("call", ["pwrite", "posix_fallocate"])
+    @pytest.mark.parametrize("call", ["pwritev", "posix_fallocate"])
     def test_a_full_disk_leaves_nothing_visible_and_frees_the_temporary_file(
         self, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, call: str
     ) -> None:

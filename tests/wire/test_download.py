@@ -48,9 +48,9 @@ class Fetch:
 
     def __call__(self) -> Digest:
         remote = Remote(what="model.safetensors", whose="the stand-in", url=self.url, size=self.size)
-        with Downloads(Wire(limits=SMALL), stop=self.stop, on_bytes=self._count, limits=SMALL) as downloads:
-            wanted = Wanted(FilePath("model.safetensors"), remote, self.digest)
-            return fetch_blob(self.store, downloads, wanted, SMALL)[0].digest
+        downloads = Downloads(Wire(limits=SMALL), stop=self.stop, on_bytes=self._count, limits=SMALL)
+        wanted = Wanted(FilePath("model.safetensors"), remote, self.digest)
+        return fetch_blob(self.store, downloads, wanted, SMALL)[0].digest
 
     def _count(self, count: int) -> None:
         self.counted += count
@@ -236,7 +236,7 @@ def test_a_full_disk_is_not_tried_again(fetch: Fetch, monkeypatch: pytest.Monkey
     def full(*_arguments: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pwritev", full)
     with pytest.raises(WriteFailed, match="full"):
         fetch()
     assert fetch.nothing_kept()
