@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from modelshelf.sources.huggingface import HuggingFaceSource
 from modelshelf.sources.uri import HuggingFaceUri
+
+if TYPE_CHECKING:
+    from modelshelf.sources.huggingface import HuggingFaceSource
 
 
 class HuggingFaceHub(Block):
@@ -23,6 +25,8 @@ class HuggingFaceHub(Block):
     redirect_hosts: list[str] = Field(default=[], description="Hosts in our own network that the Hub may redirect to.")
 
     def open(self, uri: HuggingFaceUri, include: Sequence[str], exclude: Sequence[str]) -> HuggingFaceSource:
+        from modelshelf.sources.huggingface import HuggingFaceSource  # slow to load; other flows do without
+
         return HuggingFaceSource(
             uri,
             endpoint=self.endpoint,

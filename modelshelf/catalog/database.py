@@ -6,14 +6,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Double, Table, create_engine, event, func, literal_column, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogUnreachable
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 REVISION = "0001"
 """The newest migration that this code knows."""
@@ -101,7 +104,11 @@ def now(connection: Connection) -> ColumnElement[float]:
 
 def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, in the words of the connection's database; both write it alike."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # slow to load, and most have no PostgreSQL
+
+    return postgresql.insert(table)
 
 
 def _sqlite(url: str) -> Engine:
