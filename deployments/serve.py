@@ -21,7 +21,7 @@ from blocks.hugging_face_hub import HuggingFaceHub
 from blocks.ollama_registry import OllamaRegistry
 
 _RUNS_AT_ONCE = 8
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 0.5
 """How often the runner asks for due runs: a person waits for it, and the server is on this machine."""
 _FILE = Path(__file__).parent.parent / "prefect.yaml"
 

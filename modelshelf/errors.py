@@ -83,6 +83,11 @@ class CatalogUnknown(Refused):
     of their own. Set MODELSHELF_CATALOG_URL, or `catalog_url` in {config}."""
 
 
+class ServerSecretRefused(Refused):
+    """The Prefect server {server} does not take our secret (status {status}). Nothing was started. Set
+    PREFECT_API_AUTH_STRING to what it was started with, and run `modelshelf up --server URL` again."""
+
+
 # --- network ----------------------------------------------------------------------------------------------------
 
 

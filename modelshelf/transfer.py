@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from modelshelf.errors import (
     ConnectionCut,
@@ -31,7 +31,9 @@ from modelshelf.errors import (
 )
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.stop import StopToken
-from modelshelf.wire import Authorization, Url, Wire
+
+if TYPE_CHECKING:  # a store needs the contract alone, and no HTTP client
+    from modelshelf.wire import Authorization, Url, Wire
 
 _LOOK_SECONDS = 0.25
 _WRITE_BYTES = 256 * 1024

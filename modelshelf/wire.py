@@ -12,7 +12,6 @@ import json
 import os
 import re
 import socket
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -331,6 +330,8 @@ def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.
 
 def _proxy_for(url: Url) -> str:
     """The proxy that the environment names for this address; empty for none."""
+    import urllib.request  # brings `email` and `ssl` along, and a command that only reads needs no network
+
     proxies = urllib.request.getproxies_environment()
     if urllib.request.proxy_bypass_environment(f"{url.host}:{url.port}", proxies):  # type: ignore[attr-defined]
         return ""

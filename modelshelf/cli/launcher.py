@@ -19,15 +19,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import certifi
 
-from modelshelf.cli.prefect_api import FINAL, PrefectApi
 from modelshelf.errors import CatalogUnknown, ServerDown
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
 from modelshelf.settings import Settings, default_catalog, private_folder
+
+if TYPE_CHECKING:
+    from modelshelf.cli.prefect_api import PrefectApi
 
 _START_SECONDS = 120.0
 _DRAIN_SECONDS = 40.0
@@ -76,7 +78,7 @@ def find(settings: Settings) -> PrefectApi | None:
     running = Running.read(settings)
     if running is None or not running.alive:
         return None
-    api = PrefectApi(running.url, _auth_for(settings, remote=running.server is None))
+    api = _api(settings, running.url, remote=running.server is None)
     return api if api.is_healthy() else None
 
 
@@ -137,6 +139,8 @@ def stop_processes(settings: Settings) -> None:
 
 
 def _drain(api: PrefectApi, say: Say) -> None:
+    from modelshelf.cli.prefect_api import FINAL
+
     active = [run for run in api.runs(200) if run["state_type"] not in {*FINAL, "SCHEDULED"}]  # what has not begun can wait
     for run in active:
         say(f"Cancelling {run['name']} …")
@@ -152,7 +156,9 @@ def _start(settings: Settings, remote: str) -> PrefectApi:
     port = _free_port()
     url = remote or f"http://127.0.0.1:{port}"
     environment |= _environment(settings, url, _auth_for(settings, remote=bool(remote)))
-    api = PrefectApi(url, _auth_for(settings, remote=bool(remote)))
+    api = _api(settings, url, remote=bool(remote))
+    if remote:
+        api.require()
     started: list[Process] = []
     try:
         if not remote:
@@ -242,6 +248,12 @@ def _secret(settings: Settings, name: str, make: Callable[[], str]) -> str:
         with os.fdopen(descriptor, "w") as fresh:
             fresh.write(make())
     return file.read_text().strip()
+
+
+def _api(settings: Settings, url: str, *, remote: bool) -> PrefectApi:
+    from modelshelf.cli.prefect_api import PrefectApi  # an HTTP client: `status` needs none
+
+    return PrefectApi(url, _auth_for(settings, remote=remote))
 
 
 def _auth_for(settings: Settings, *, remote: bool) -> str:

@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import Any
 
-from modelshelf.errors import NoSuchRun, NotDeployed, NotFound
+from modelshelf.errors import NoSuchRun, NotDeployed, NotFound, ServerSecretRefused
 from modelshelf.limits import DEFAULT
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
 
@@ -34,6 +34,13 @@ class PrefectApi:
         except Unavailable:
             return False
         return answer.status == 200
+
+    def require(self) -> None:
+        """It answers, and takes our secret. Raises Unreachable, or ServerSecretRefused."""
+        answer = self._wire.request("GET", self._base.join("admin/version"), authorization=self._authorization, seconds=5)
+        if answer.status in (401, 403):
+            raise ServerSecretRefused(server=self._base.place, status=answer.status)
+        answer.expect(200, what="its version")
 
     def create_run(self, deployment: str, parameters: dict[str, Any], idempotency_key: str) -> dict[str, Any]:
         """The run that was made, or the one that this key made before."""
