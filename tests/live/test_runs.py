@@ -88,6 +88,31 @@ def test_a_killed_run_is_seen_and_the_next_one_completes_it(shelf: Shelf, regist
     shelf("delete", "slow:1b")
 
 
+def test_each_other_lifecycle_killed_as_a_run_leaves_nothing_to_free_by_hand(
+    shelf: Shelf, registry: OllamaRegistry, hub: Hub, quick_engine: Path
+) -> None:
+    registry.add_model("library/tiny", "91b", gguf(seed=91))
+    shelf.login(registry, hub)
+    shelf("import", f"ollama://{registry.host}/library/tiny:91b")
+    for deployment, parameters in (
+        ("cache-version", {"model": "tiny:91b"}),
+        ("launch-instance", {"model": "tiny:91b"}),
+        ("stop-instance", {"instance": "tiny", "delete": True}),
+        ("delete-version", {"model": "tiny:91b"}),
+    ):
+        made = shelf.api.create_run(f"{deployment}/on-demand", parameters, uuid.uuid4().hex)["id"]
+        with shelf.library.catalog.writing():  # the run comes as far as its first write
+            until(lambda made=made: shelf.api.run(made)["state_type"] == "RUNNING")
+            os.kill(pid_of(made), signal.SIGKILL)
+            until(lambda made=made: shelf.api.run(made)["state_type"] in FINAL)
+        assert shelf.api.run(made)["state_type"] == "CRASHED", deployment
+        with shelf.library.catalog.writing() as connection:
+            connection.execute(text("UPDATE lease SET expires = 0"))  # half a minute passes
+        shelf("retry", made[:8])
+    assert shelf.json("instances") == []
+    assert not any(one["model"] == "tiny" for one in shelf.json("list"))
+
+
 def test_the_same_import_twice_at_once_downloads_once_and_the_second_is_told_who_is_at_it(
     shelf: Shelf, registry: OllamaRegistry, slow: str
 ) -> None:
