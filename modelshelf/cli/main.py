@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from modelshelf import __version__
-from modelshelf.cli import instances, login, models, runs, server
 from modelshelf.errors import ModelshelfError, Unavailable
 
 EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 3, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_MODULES = {
+    "server": ("up", "down", "status"),
+    "models": ("import", "list", "show", "cache", "delete"),
+    "instances": ("launch", "instances", "logs", "stop"),
+    "runs": ("runs", "follow", "cancel", "retry"),
+    "login": ("login",),
+}
+"""Which module of this package has which commands, in the order of the help."""
+
+
+class _Commands(click.Group):
+    """Loads a command's module when it is called: a command that reads is over in less time than the others take to load."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*(name for names in _MODULES.values() for name in names), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for module, names in _MODULES.items():
+            if cmd_name in names:
+                commands: tuple[click.Command, ...] = import_module(f"modelshelf.cli.{module}").COMMANDS
+                return next(command for command in commands if command.name == cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="modelshelf")
 def cli() -> None:
     """An inference model library: bring a model in once, keep it true to the byte, serve it anywhere.
@@ -43,11 +67,6 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(cli, {}, "modelshelf", "_MODELSHELF_COMPLETE").source())
-
-
-for group in (server, models, instances, runs, login):
-    for command in group.COMMANDS:
-        cli.add_command(command)
 
 
 def main() -> NoReturn:
