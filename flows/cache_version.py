@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.parameters import ShortText
 from modelshelf.names import ModelRef, NodeName, ProjectName
-from tasks import instances, versions
+from tasks import versions
 
 
 @flow(name="cache-version", flow_run_name="cache {model} on {node}")
@@ -24,6 +24,5 @@ async def cache_version(
     asking, ref = ProjectName(project), ModelRef.parse(model)
     plan = await versions.plan_cache(asking, ref, NodeName(node))
     if not dry_run:
-        version = await instances.resolve(asking, ref)
-        await instances.fill_replica(asking, version)
+        await versions.fill_replica(asking, ref)
     return str(plan.ref)

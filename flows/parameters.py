@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 Category = Literal["chat", "embedding", "reranker", "image", "audio", "video"]
-EngineName = Literal["llamacpp"]
+EngineName = Literal["llamacpp", "ollama", "vllm"]
+Count = Annotated[int, Field(ge=0, le=100_000)]
+Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 ShortText = Annotated[str, Field(max_length=500)]
 Arguments = Annotated[list[Annotated[str, Field(max_length=4000)]], Field(max_length=200)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Self
+from io import BufferedReader
+from typing import BinaryIO, Self, cast
 
 from modelshelf.errors import BadDigest
 
@@ -37,6 +38,11 @@ class Digest:
     @classmethod
     def of(cls, content: bytes) -> Self:
         return cls(hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def of_file(cls, file: BinaryIO) -> Self:
+        """The digest of what is left to read of `file`."""
+        return cls(hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest())
 
     @property
     def short(self) -> str:

@@ -231,6 +231,15 @@ class NameTaken(Refused):
     changed. Import under another name (`--name`)."""
 
 
+class Disabled(Refused):
+    """{what} is disabled. Nothing was changed. `modelshelf enable {what}` makes it selectable again; what runs it
+    already goes on, and may be restarted."""
+
+
+class NoSuchAlias(Refused):
+    """{model} has no alias {alias}{detail}. Nothing was changed. See `modelshelf alias {model}`."""
+
+
 class StillInUse(Refused):
     """{what} is in use: {holders}. Nothing was deleted. Stop or delete these first, then delete again."""
 
@@ -253,6 +262,11 @@ class CatalogNewer(Refused):
     the newer modelshelf."""
 
 
+class CatalogOlder(Refused):
+    """The catalog {url} is at revision {found}, and this modelshelf needs {known}. Nothing was changed. `modelshelf down`
+    and `modelshelf up` bring it up to date, and copy a SQLite file aside first."""
+
+
 class CatalogNotMade(Refused):
     """There is no catalog at {url} yet. Run `modelshelf up`, or any command that changes something."""
 
@@ -264,13 +278,22 @@ class NoSuchNode(Refused):
     """There is no node {node}. Known are: {known}."""
 
 
+class NoReplica(Refused):
+    """{what} is not cached on this node. Nothing was changed. `modelshelf cache {what}` brings it here."""
+
+
 class NodeFull(Refused):
     """{node} has {free} free of its disk and {what} needs {needed}. Nothing was copied."""
 
 
 class TypeMismatch(Refused):
-    """{engine} serves {accepted}, and {what} is {found}. Nothing was started. Choose another version (`modelshelf list`)
-    or another engine (`--engine`)."""
+    """{engine} serves {accepted}: {found}. Nothing was started. Choose another version (`modelshelf list`) or another
+    engine (`--engine`)."""
+
+
+class TooManyModels(Refused):
+    """{engine} serves at most {most} model in an instance, and {found} were named. Nothing was started. Launch one
+    instance each, or choose another engine (`--engine ollama`)."""
 
 
 class NothingToServe(Refused):
@@ -306,6 +329,14 @@ class Unprotected(Refused):
 
 class NoSuchInstance(Refused):
     """There is no instance {instance} in project {project}. See `modelshelf instances`."""
+
+
+class NoSuchTemplate(Refused):
+    """There is no template {template} in project {project}. See `modelshelf template list`."""
+
+
+class NothingToSwitch(Refused):
+    """{instance} cannot be switched so: {reason}. Nothing was changed. `modelshelf instances` shows what it serves."""
 
 
 class InstanceRuns(Refused):

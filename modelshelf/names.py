@@ -68,6 +68,12 @@ class InstanceName(Name):
     pattern = _SLUG
 
 
+class TemplateName(Name):
+    kind = "template name"
+    expected = _SLUG_SAYS
+    pattern = _SLUG
+
+
 class Tag(Name):
     """A version's name or an alias. Source: OCI distribution specification, "tag"."""
 

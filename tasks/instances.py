@@ -2,77 +2,111 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
 
 from blocks.engine_key import EngineKey
-from modelshelf.catalog import journal
 from modelshelf.catalog.instances import Instance
-from modelshelf.catalog.versions import Version
 from modelshelf.errors import BadSetting
-from modelshelf.library import caching, launching
-from modelshelf.library.launching import LaunchPlan, LaunchRequest, Probed
-from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
-from tasks.library import library, run_id, who
+from modelshelf.library import caching, launching, running, switching
+from modelshelf.library.launching import LaunchPlan, LaunchRequest, Probed, Serves
+from modelshelf.library.switching import SwitchPlan
+from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
+from modelshelf.stop import StopToken
+from tasks import reports
+from tasks.library import library, recorded, who
 from tasks.retries import step
 from tasks.threads import in_thread
 
 
 @step
-async def resolve(project: ProjectName, model: ModelRef) -> Version:
-    """The version that the name means now; it is ready, or the refusal says what it lacks."""
-    return await in_thread(lambda _stop: caching.resolve_ready(library(), project, model))
+async def asked_for(
+    project: ProjectName,
+    model: ModelRef | None,
+    template: TemplateName | None,
+    served: ServedName | None,
+    name: InstanceName | None,
+    request: LaunchRequest,
+) -> tuple[InstanceName, Serves, LaunchRequest]:
+    """What the launch means: which versions, under which names, with which settings."""
+    return await in_thread(
+        lambda _stop: launching.asked_for(
+            library(), project, model=model, template=template, served=served, name=name, request=request
+        )
+    )
 
 
 @step
-async def as_kept(
-    project: ProjectName, name: InstanceName, version: Version, served_name: str, request: LaunchRequest
-) -> tuple[ServedName, LaunchRequest]:
-    """What was asked for; where nothing was, what the instance was started with before."""
-    served = ServedName(served_name) if served_name else None
-    return await in_thread(lambda _stop: launching.as_kept(library(), project, name, version, served, request))
-
-
-@step
-async def plan(
-    project: ProjectName, name: InstanceName, version: Version, served: ServedName, request: LaunchRequest
-) -> LaunchPlan:
+async def plan(project: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest) -> LaunchPlan:
     """What the launch does, recorded before it acts."""
+    return await in_thread(lambda _stop: recorded(launching.plan_launch(library(), project, name, serves, request)))
 
-    def work(_stop: object) -> LaunchPlan:
-        made = launching.plan_launch(library(), project, name, version, served, request)
-        with library().catalog.writing() as connection:
-            journal.record_plan(connection, run_id(), made.to_json())
-        return made
+
+@step
+async def plan_switch(
+    project: ProjectName, name: InstanceName, model: ModelRef | None, *, back: bool, forget: bool
+) -> SwitchPlan:
+    """What the switch changes, recorded before it acts."""
+    return await in_thread(
+        lambda _stop: recorded(switching.plan_switch(library(), project, name, model, back=back, forget=forget))
+    )
+
+
+@step
+async def forget_past(project: ProjectName, name: InstanceName) -> None:
+    """What it served before is held no more."""
+    await in_thread(lambda _stop: switching.forget_past(library(), project, name))
+
+
+@step
+async def fill_replicas(project: ProjectName, serves: Serves) -> None:
+    """The files of each version are on the node, complete."""
+
+    def work(stop: StopToken) -> None:
+        for version, _ in serves:
+            caching.fill(library(), project, version, stop)
+
+    await in_thread(work)
+
+
+async def launch(
+    project: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest, *, began: float, queued: float
+) -> Instance:
+    """The instance serves all of it, proven by a token of each; where the time went is recorded and shown."""
+    await fill_replicas(project, serves)
+    cached = time.monotonic()
+    started = await start(project, name, serves, request)
+    spawned = time.monotonic()
+    probed = await wait_until_ready(project, started, request.key_block)
+    stages = {
+        "queue": queued,
+        "replica": cached - began,
+        "create": spawned - cached,
+        "engine up": probed.engine_up,
+        "model visible": probed.model_visible - probed.engine_up,
+        "first token": probed.first_token - probed.model_visible,
+    }
+    ready = await mark_ready(project, started, stages)
+    await reports.show_start(ready, f"http://{ready.bind}:{ready.port}", stages)
+    return ready
+
+
+@step
+async def start(project: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest) -> Instance:
+    """The instance is in the catalog with its template's revision, and then its engine is a running process of its own."""
+    key = await _key(request.key_block)
+
+    def work(_stop: StopToken) -> Instance:
+        made = launching.record_start(library(), project, name, serves, request, who())
+        return launching.start(library(), project, made, key)
 
     return await in_thread(work)
 
 
 @step
-async def fill_replica(project: ProjectName, version: Version) -> Path:
-    """The version's files are on the node, complete."""
-    return await in_thread(lambda stop: caching.fill(library(), project, version, stop))
-
-
-@step
-async def record(
-    project: ProjectName, name: InstanceName, version: Version, served: ServedName, request: LaunchRequest
-) -> Instance:
-    """The instance and its template's revision are in the catalog, before anything is started."""
-    return await in_thread(lambda _stop: launching.record_start(library(), project, name, version, served, request))
-
-
-@step
-async def start(project: ProjectName, instance: Instance, folder: Path, key_block: str) -> Instance:
-    """Its engine is a running process of its own."""
+async def wait_until_ready(project: ProjectName, instance: Instance, key_block: str) -> Probed:
+    """It listed every model under its name and digest, and one token of each came back."""
     key = await _key(key_block)
-    return await in_thread(lambda _stop: launching.start(library(), project, instance, folder, key))
-
-
-@step
-async def wait_until_ready(project: ProjectName, instance: Instance, folder: Path, key_block: str) -> Probed:
-    """It listed the model under its served name, and one token came back."""
-    key = await _key(key_block)
-    return await in_thread(lambda stop: launching.wait_until_ready(library(), project, instance, folder, key, stop))
+    return await in_thread(lambda stop: launching.wait_until_ready(library(), project, instance, key, stop))
 
 
 @step
@@ -83,13 +117,13 @@ async def mark_ready(project: ProjectName, instance: Instance, stages: dict[str,
 @step
 async def stop(project: ProjectName, name: InstanceName) -> Instance:
     """It does not run; what it was started with is kept."""
-    return await in_thread(lambda _stop: launching.stop_instance(library(), project, name, who()))
+    return await in_thread(lambda _stop: running.stop_instance(library(), project, name, who()))
 
 
 @step
 async def delete(project: ProjectName, name: InstanceName) -> None:
     """It is gone, with its log and what it wrote."""
-    await in_thread(lambda _stop: launching.delete_instance(library(), project, name, who()))
+    await in_thread(lambda _stop: running.delete_instance(library(), project, name, who()))
 
 
 async def _key(block: str) -> str:

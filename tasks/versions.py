@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from modelshelf.catalog import journal
+from pathlib import Path
+
 from modelshelf.library import caching, deleting, observing
 from modelshelf.library.caching import CachePlan
 from modelshelf.library.deleting import Deletion
 from modelshelf.names import ModelRef, NodeName, ProjectName
-from tasks.library import library, run_id, who
+from modelshelf.stop import StopToken
+from tasks.library import library, recorded, who
 from tasks.retries import step
 from tasks.threads import in_thread
 
 
 @step
 async def plan_cache(project: ProjectName, model: ModelRef, node: NodeName) -> CachePlan:
-    def work(_stop: object) -> CachePlan:
-        made = caching.plan_cache(library(), project, model, node)
-        with library().catalog.writing() as connection:
-            journal.record_plan(connection, run_id(), made.to_json())
-        return made
+    return await in_thread(lambda _stop: recorded(caching.plan_cache(library(), project, model, node)))
+
+
+@step
+async def fill_replica(project: ProjectName, model: ModelRef) -> Path:
+    """The version's files are on the node, complete."""
+
+    def work(stop: StopToken) -> Path:
+        return caching.fill(library(), project, caching.resolve_ready(library(), project, model), stop)
 
     return await in_thread(work)
 
@@ -26,14 +32,7 @@ async def plan_cache(project: ProjectName, model: ModelRef, node: NodeName) -> C
 @step
 async def plan_deletion(project: ProjectName, model: ModelRef) -> Deletion:
     """What would go, and that nothing holds it; recorded for the command to show."""
-
-    def work(_stop: object) -> Deletion:
-        made = deleting.plan_deletion(library(), project, model)
-        with library().catalog.writing() as connection:
-            journal.record_plan(connection, run_id(), made.to_json())
-        return made
-
-    return await in_thread(work)
+    return await in_thread(lambda _stop: recorded(deleting.plan_deletion(library(), project, model)))
 
 
 @step

@@ -9,14 +9,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from modelshelf.catalog import versions
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog import instances, templates, versions
+from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
 from modelshelf.library import importing
 from modelshelf.library.importing import ImportPlan, Meter
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, KiB, Limits
-from modelshelf.names import ModelName, ProjectName
+from modelshelf.names import InstanceName, ModelName, ProjectName, ServedName
 from modelshelf.sources.contract import Source
 from modelshelf.sources.huggingface import HuggingFaceSource
 from modelshelf.sources.ollama import OllamaSource
@@ -96,3 +99,14 @@ def write(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+def record_instance(connection: Connection, node_id: int, version: Version, name: str = "chat-1") -> Instance:
+    """An instance of the version's project, in the catalog alone: nothing runs."""
+    serving = [(version, ServedName("m"))]
+    owner = version.project
+    template = templates.write(connection, owner, f"instance/{name}", engine="llamacpp", settings={}, serving=serving, who="test")
+    return instances.record(
+        connection, owner, InstanceName(name), revision_id=template.revision_id, node_id=node_id, label=name.rjust(32, "0"),
+        bind="127.0.0.1", port=1,
+    )  # fmt: skip

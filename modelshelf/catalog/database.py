@@ -13,12 +13,12 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogUnreachable
+from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder, CatalogUnreachable
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration that this code knows."""
 
 
@@ -60,6 +60,8 @@ class Catalog:
             raise CatalogNotMade(url=self.url) from error
         if found is None or str(found) > REVISION:
             raise CatalogNewer(url=self.url, found=found, known=REVISION)
+        if str(found) < REVISION:
+            raise CatalogOlder(url=self.url, found=found, known=REVISION)
 
     def migrate(self) -> None:
         """The catalog has this code's shape. A SQLite file is copied aside before it changes."""

@@ -1,15 +1,15 @@
-"""Templates and instances: what is to run, and what was seen running. Revisions are immutable."""
+"""Instances: what was started, from which template revision, and what was seen of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, func, insert, select, update
+from sqlalchemy import Row, Select, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import journal, versions
+from modelshelf.catalog import aliases, journal, replicas, templates
 from modelshelf.catalog.database import now
 from modelshelf.catalog.leases import holding
 from modelshelf.catalog.projects import project_id
@@ -18,22 +18,13 @@ from modelshelf.catalog.tables import (
     mount,
     node,
     project,
-    template,
     template_model,
     template_revision,
 )
+from modelshelf.catalog.templates import Serving
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import NoSuchInstance, StillInUse
-from modelshelf.names import InstanceName, ModelRef, NodeName, ProjectName, ServedName
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """One version in a template, and the name under which it is served."""
-
-    version_id: int
-    ref: ModelRef
-    served_name: ServedName
+from modelshelf.names import InstanceName, NodeName, ProjectName
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +37,8 @@ class Instance:
     node: NodeName
     engine: str
     settings: Mapping[str, Any]
+    revision: int
+    """The number of its own template's revision that it runs."""
     serves: tuple[Serving, ...]
     state: str
     reason: str | None
@@ -58,41 +51,6 @@ class Instance:
     stages: Mapping[str, float]
     created_at: float
     ready_at: float | None
-
-
-def write_template(
-    connection: Connection,
-    asking: ProjectName,
-    name: str,
-    *,
-    engine: str,
-    settings: Mapping[str, Any],
-    serves: Sequence[tuple[Version, ServedName]],
-) -> int:
-    """The id of the template's newest revision, which says just this: the one there is, or a new one."""
-    owner = project_id(connection, asking)
-    here = (template.c.project_id == owner) & (template.c.name == name)
-    template_id = connection.execute(select(template.c.id).where(here)).scalar_one_or_none()
-    if template_id is None:
-        new = insert(template).values(project_id=owner, name=name).returning(template.c.id)
-        template_id = connection.execute(new).scalar_one()
-    newest = connection.execute(
-        select(template_revision)
-        .where(template_revision.c.template_id == template_id)
-        .order_by(template_revision.c.number.desc())
-        .limit(1)
-    ).one_or_none()
-    wanted = {(version.id, str(served)) for version, served in serves}
-    if newest is not None and newest.engine == engine and newest.settings == dict(settings):
-        models = select(template_model).where(template_model.c.revision_id == newest.id)
-        if {(row.version_id, row.served_name) for row in connection.execute(models)} == wanted:
-            return int(newest.id)
-    number = newest.number + 1 if newest is not None else 1
-    values = {"template_id": template_id, "number": number, "engine": engine, "settings": dict(settings)}
-    revision = connection.execute(insert(template_revision).values(values).returning(template_revision.c.id)).scalar_one()
-    rows = [{"revision_id": revision, "version_id": id, "served_name": served} for id, served in sorted(wanted)]
-    connection.execute(insert(template_model), rows)
-    return int(revision)
 
 
 def record(
@@ -142,6 +100,19 @@ def find(connection: Connection, asking: ProjectName, name: InstanceName) -> Ins
     return _instance(connection, asking, rows[0])
 
 
+def using(there: Instance | None) -> frozenset[int]:
+    """The versions that an instance was started with: it may be started with them again whatever became of them."""
+    return frozenset(one.version_id for one in there.serves) if there is not None else frozenset()
+
+
+def lookup(connection: Connection, asking: ProjectName, name: InstanceName) -> Instance | None:
+    """The instance of that name; None if there is none."""
+    try:
+        return find(connection, asking, name)
+    except NoSuchInstance:
+        return None
+
+
 def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[Instance]:
     """Up to `limit` instances of the project, by name."""
     rows = connection.execute(_instances(asking).order_by(instance.c.name).limit(limit)).all()
@@ -159,25 +130,17 @@ def everywhere(connection: Connection, node_id: int) -> list[tuple[ProjectName, 
 
 
 def remove(connection: Connection, asking: ProjectName, which: Instance, who: str) -> None:
-    """The instance is gone, and with it the template that was written for it alone, if nothing else uses that."""
-    revision = select(instance.c.revision_id).where(instance.c.id == which.id)
-    revision_id = connection.execute(revision).scalar_one()
+    """The instance is gone, and with it the template that was written for it alone."""
     connection.execute(delete(instance).where(instance.c.id == which.id))
-    template_id = connection.execute(
-        select(template_revision.c.template_id).where(template_revision.c.id == revision_id)
-    ).scalar_one()
-    revisions = select(template_revision.c.id).where(template_revision.c.template_id == template_id)
-    used = exists(select(instance.c.id).where(instance.c.revision_id.in_(revisions)))
-    own = select(template.c.name).where(template.c.id == template_id, template.c.name == str(which.name), ~used)
-    if connection.execute(own).one_or_none() is not None:
-        connection.execute(delete(template_model).where(template_model.c.revision_id.in_(revisions)))
-        connection.execute(delete(template_revision).where(template_revision.c.template_id == template_id))
-        connection.execute(delete(template).where(template.c.id == template_id))
+    templates.remove(connection, asking, templates.own_name(which.name))
     journal.record_event(connection, asking, who, "instance.deleted", str(which.name))
 
 
 def require_unused(connection: Connection, target: Version) -> None:
-    """Raise StillInUse, naming every holder of the version: instances, templates, a running import."""
+    """Raise StillInUse, naming every holder of the version.
+
+    Instances, templates, aliases that someone set, pinned replicas, a running import.
+    """
     mounted = (
         select(project.c.name.label("project_name"), instance.c.name, instance.c.state)
         .join(mount, mount.c.instance_id == instance.c.id)
@@ -185,14 +148,9 @@ def require_unused(connection: Connection, target: Version) -> None:
         .where(mount.c.version_id == target.id)
     )
     holders = [f"instance {row.name} of project {row.project_name} ({row.state})" for row in connection.execute(mounted)]
-    used = (
-        select(template.c.name, func.max(template_revision.c.number).label("number"))
-        .join(template_revision, template_revision.c.template_id == template.c.id)
-        .join(template_model, template_model.c.revision_id == template_revision.c.id)
-        .where(template_model.c.version_id == target.id)
-        .group_by(template.c.name)
-    )
-    holders += [f"template {row.name} (revision {row.number})" for row in connection.execute(used)]
+    holders += templates.using(connection, target)
+    holders += aliases.held(connection, target)
+    holders += replicas.pinned(connection, target.id)
     if (importing := holding(connection, target.lease)) is not None:
         holders.append(f"an import that runs now ({importing.says})")
     if holders:
@@ -207,6 +165,7 @@ def _instances(asking: ProjectName) -> Select[tuple[Any, ...]]:
             project.c.name.label("project_name"),
             template_revision.c.engine,
             template_revision.c.settings,
+            template_revision.c.number,
         )
         .select_from(instance.join(node).join(project, instance.c.project_id == project.c.id).join(template_revision))
         .where(project.c.name == str(asking))
@@ -214,11 +173,7 @@ def _instances(asking: ProjectName) -> Select[tuple[Any, ...]]:
 
 
 def _instance(connection: Connection, asking: ProjectName, row: Row[tuple[Any, ...]]) -> Instance:
-    models = connection.execute(select(template_model).where(template_model.c.revision_id == row.revision_id)).all()
-    serves = tuple(
-        Serving(one.version_id, versions.get(connection, asking, one.version_id).ref, ServedName(one.served_name))
-        for one in models
-    )
+    serves = templates.serves(connection, asking, row.revision_id)
     return Instance(
         id=row.id,
         project=ProjectName(row.project_name),
@@ -226,6 +181,7 @@ def _instance(connection: Connection, asking: ProjectName, row: Row[tuple[Any, .
         node=NodeName(row.node_name),
         engine=row.engine,
         settings=row.settings,
+        revision=row.number,
         serves=serves,
         state=row.state,
         reason=row.reason,

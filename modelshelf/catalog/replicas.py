@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.tables import model, node, project, replica, version
-from modelshelf.errors import NoSuchNode
+from modelshelf.catalog.versions import Version
+from modelshelf.errors import NoReplica, NoSuchNode
 from modelshelf.names import NodeName, ProjectName
 
 
@@ -59,6 +60,29 @@ def of_version(connection: Connection, version_id: int) -> list[Replica]:
         select(node.c.name, replica).join(node, replica.c.node_id == node.c.id).where(replica.c.version_id == version_id)
     )
     return [Replica(NodeName(r.name), r.desired, r.observed, r.verified_at, r.reason) for r in rows]
+
+
+def pinned(connection: Connection, version_id: int) -> list[str]:
+    """The replicas of the version that someone pinned, in words."""
+    rows = connection.execute(
+        select(node.c.name)
+        .join(replica, replica.c.node_id == node.c.id)
+        .where(replica.c.version_id == version_id, replica.c.pinned)
+    )
+    return [f"a pinned replica on {row.name}" for row in rows]
+
+
+def pin(connection: Connection, at: int, target: Version, *, pinned: bool) -> None:
+    """The replica is never evicted, or may be again. Raises NoReplica."""
+    here = (replica.c.node_id == at) & (replica.c.version_id == target.id) & (replica.c.observed == "present")
+    if connection.execute(update(replica).where(here).values(pinned=pinned)).rowcount == 0:
+        raise NoReplica(what=target.ref)
+
+
+def used(connection: Connection, at: int, version_id: int) -> None:
+    """Someone began or ceased to use the replica just now: eviction goes by this."""
+    here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
+    connection.execute(update(replica).where(here).values(last_use=now(connection)))
 
 
 def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, str]]:

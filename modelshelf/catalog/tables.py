@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -101,6 +102,8 @@ version = Table(
     Column("reason", Text),
     Column("created_at", Double, nullable=False),
     Column("ready_at", Double),
+    Column("disabled", Boolean, nullable=False, server_default=false()),
+    Column("auto_cache", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("model_id", "name"),
     _one_of("state", "registered", "importing", "ready", "failed", "retired"),
     CheckConstraint("(state IN ('ready', 'retired')) = (image IS NOT NULL)", name="ready_has_image"),
@@ -112,6 +115,7 @@ alias = Table(
     Column("model_id", ForeignKey("model.id"), primary_key=True),
     Column("name", String(128), primary_key=True),
     Column("version_id", ForeignKey("version.id"), nullable=False, index=True),
+    Column("held", Boolean, nullable=False, server_default=false()),
 )
 
 alias_move = Table(

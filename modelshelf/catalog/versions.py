@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import Row, Select, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import blobs, journal
+from modelshelf.catalog import aliases, blobs, journal
 from modelshelf.catalog.database import now
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.projects import project_id, visible_to
-from modelshelf.catalog.tables import alias, alias_move, blob, hold, image, image_file, model, project, version
+from modelshelf.catalog.tables import alias, blob, hold, image, image_file, model, project, version
 from modelshelf.digest import Digest
-from modelshelf.errors import NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
+from modelshelf.errors import Disabled, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
@@ -41,6 +41,10 @@ class Version:
     facts: Facts
     created_at: float
     ready_at: float | None
+    disabled: bool
+    """It cannot be launched anew or put into a template."""
+    auto_cache: bool
+    """It is brought to every node without being asked for."""
     aliases: tuple[Tag, ...] = ()
 
     @property
@@ -112,7 +116,7 @@ def publish(
             )
         )  # fmt: skip
         journal.record_event(connection, asking, who, "version.ready", str(current.ref), str(packed.digest))
-    move_alias(connection, asking, current, tag, who=who)
+    aliases.move(connection, asking, current, tag, who=who)
     blobs.release_holds(connection, target.id)
     return get(connection, asking, target.id)
 
@@ -135,25 +139,6 @@ def _record_image(connection: Connection, packed: Image) -> None:
         for f in packed.files
     ]
     connection.execute(insert(image_file), rows)
-
-
-def move_alias(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str) -> None:
-    """The alias names this version from now on; the move is in its history."""
-    model_id = connection.execute(select(version.c.model_id).where(version.c.id == target.id)).scalar_one()
-    here = (alias.c.model_id == model_id) & (alias.c.name == str(tag))
-    before = connection.execute(select(alias.c.version_id, version.c.name).join(version).where(here)).one_or_none()
-    if before is not None and before.version_id == target.id:
-        return
-    if before is None:
-        connection.execute(insert(alias).values(model_id=model_id, name=str(tag), version_id=target.id))
-    else:
-        connection.execute(update(alias).where(here).values(version_id=target.id))
-    connection.execute(
-        insert(alias_move).values(
-            at=now(connection), project=str(asking), model=str(target.model), alias=str(tag),
-            before=before.name if before else None, after=str(target.name), who=who,
-        )
-    )  # fmt: skip
 
 
 def get(connection: Connection, asking: ProjectName, version_id: int) -> Version:
@@ -205,6 +190,20 @@ def require_ready(target: Version) -> Version:
     }.get(target.state, "Import it first.")
     reason = f" ({target.reason})" if target.reason else ""
     raise NotReady(what=target.ref, state=target.state, reason=reason, advice=advice)
+
+
+def require_selectable(target: Version, already: frozenset[int] = frozenset()) -> Version:
+    """Ready, and not disabled unless it is among the versions that are in use `already`."""
+    if target.disabled and target.id not in already:
+        raise Disabled(what=target.ref)
+    return require_ready(target)
+
+
+def mark(connection: Connection, asking: ProjectName, target: Version, who: str, **marks: bool) -> None:
+    """Set `disabled` or `auto_cache`."""
+    connection.execute(update(version).where(version.c.id == target.id).values(**marks))
+    said = ", ".join(f"{name}: {'yes' if value else 'no'}" for name, value in marks.items())
+    journal.record_event(connection, asking, who, "version.marked", str(target.ref), said)
 
 
 def page(
@@ -289,13 +288,13 @@ def _versions(asking: ProjectName) -> Select[tuple[object, ...]]:
 
 def _with_aliases(connection: Connection, rows: Sequence[Row[tuple[object, ...]]]) -> list[Version]:
     named = select(alias.c.version_id, alias.c.name).where(alias.c.version_id.in_([row.id for row in rows]))
-    aliases: dict[int, list[Tag]] = {}
+    called: dict[int, list[Tag]] = {}
     for found in connection.execute(named.order_by(alias.c.name)) if rows else ():
-        aliases.setdefault(found.version_id, []).append(Tag(found.name))
-    return [_version(row, aliases.get(row.id, ())) for row in rows]
+        called.setdefault(found.version_id, []).append(Tag(found.name))
+    return [_version(row, called.get(row.id, ())) for row in rows]
 
 
-def _version(row: Row[tuple[object, ...]], aliases: Iterable[Tag]) -> Version:
+def _version(row: Row[tuple[object, ...]], called: Iterable[Tag]) -> Version:
     return Version(
         id=row.id,
         project=ProjectName(row.project_name),
@@ -314,5 +313,7 @@ def _version(row: Row[tuple[object, ...]], aliases: Iterable[Tag]) -> Version:
         facts=Facts(**(row.facts or {})),
         created_at=row.created_at,
         ready_at=row.ready_at,
-        aliases=tuple(aliases),
+        disabled=row.disabled,
+        auto_cache=row.auto_cache,
+        aliases=tuple(called),
     )

@@ -7,46 +7,54 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelshelf.cli import options
-from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
+from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 
 if TYPE_CHECKING:
     from modelshelf.catalog.instances import Instance
     from modelshelf.library.opening import Library
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
-@click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
+@click.command()
+@click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), required=False, shell_complete=options.complete_models)
+@click.option("--template", type=options.parsed(TemplateName, "NAME"), help="What this template names, in place of a model.")
 @click.option("--as", "instance", type=options.parsed(InstanceName, "NAME"), help="The instance's name.  [default: the model's]")
 @click.option("--name", "served", type=options.parsed(ServedName, "NAME"), help="What requests call the model.")
-@click.option("--engine", type=click.Choice(["llamacpp"]), default="llamacpp", show_default=True)
+@options.engine
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Kept through restarts.  [default: a free one]")
 @click.option("--bind", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--key", default="", metavar="NAME", help="The stored engine key that requests must carry.")
 @click.option("--unprotected", is_flag=True, help="Listen beyond this machine without a key.")
+@options.resources
 @options.project
 @options.dry_run
 @options.no_wait
 @options.as_json
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def launch(
-    model: ModelRef, instance: InstanceName | None, served: ServedName | None, engine: str, port: int, bind: str, key: str,
-    unprotected: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool, arguments: tuple[str, ...],
+    model: ModelRef | None, template: TemplateName | None, instance: InstanceName | None, served: ServedName | None,
+    engine: str, port: int, bind: str, key: str, unprotected: bool, environment: tuple[str, ...], cpus: int, memory: int,
+    project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Serve a version, and print where. What follows `--` goes to the engine itself.
+    """Serve a version, or what a template names, and print where. What follows `--` goes to the engine itself.
 
-    Ready means that the engine lists the model and has returned a token. Launching it again finds what runs. A stopped
-    instance starts again with the port, names, key and arguments that it had, unless other ones are given.
+    Ready means that the engine lists every model and each has returned a token. Launching it again finds what runs. A
+    stopped instance starts again with the port, names, key and arguments that it had, unless other ones are given.
 
     \b
     Examples:
       modelshelf launch qwen3:0.6b
+      modelshelf launch qwen3:0.6b --engine ollama
       modelshelf launch qwen3:0.6b --as chat-1 --port 8080 -- --ctx-size 8192 --threads 4
+      modelshelf launch --template chat --as chat-2
     """
     from modelshelf.cli import follow, tables
 
+    if (model is None) == (template is None):
+        raise click.UsageError("Name a model, or a template with --template.")
     parameters: dict[str, Any] = {
-        "model": str(model), "instance": str(instance or ""), "served_name": str(served or ""), "engine": engine,
-        "port": port, "bind": bind, "arguments": list(arguments), "key": key, "unprotected": unprotected,
+        "model": str(model or ""), "template": str(template or ""), "instance": str(instance or ""),
+        "served_name": str(served or ""), "engine": engine, "port": port, "bind": bind, "arguments": list(arguments),
+        "environment": list(environment), "cpus": cpus, "memory": memory, "key": key, "unprotected": unprotected,
         "project": str(project), "dry_run": dry_run,
     }  # fmt: skip
     plan = follow.run("launch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
@@ -66,13 +74,75 @@ def launch(
 
 
 @click.command()
+@click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
+@options.project
+@options.no_wait
+@options.as_json
+def restart(instance: InstanceName, project: ProjectName, no_wait: bool, as_json: bool) -> None:
+    """Stop an instance and start it again with the very digests, port, names and arguments it had."""
+    from modelshelf.cli import follow
+
+    parameters = {"instance": str(instance), "project": str(project)}
+    if follow.run("restart-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is not None:
+        _show(project, instance, as_json=as_json)
+
+
+@click.command()
+@click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
+@click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), required=False, shell_complete=options.complete_models)
+@click.option("--back", is_flag=True, help="Return to what it served before the last switch.")
+@click.option("--forget", is_flag=True, help="Let go of what it served before, so that it can be deleted.")
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+def switch(
+    instance: InstanceName,
+    model: ModelRef | None,
+    back: bool,
+    forget: bool,
+    project: ProjectName,
+    dry_run: bool,
+    no_wait: bool,
+    as_json: bool,
+) -> None:
+    """Let an instance serve another version under the same name and address, and return if it does not come up.
+
+    \b
+    Examples:
+      modelshelf switch chat qwen3:main-1a2b3c4d --dry-run
+      modelshelf switch chat --back
+    """
+    from modelshelf.cli import follow, tables
+    from modelshelf.words import said_bytes
+
+    if (model is not None) + back > 1 or not (model or back or forget):
+        raise click.UsageError("Name a model, or give --back or --forget.")
+    parameters = {
+        "instance": str(instance), "model": str(model or ""), "back": back, "forget": forget, "project": str(project),
+        "dry_run": dry_run,
+    }  # fmt: skip
+    plan = follow.run("switch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    if plan is None:
+        return
+    if dry_run and not as_json:
+        for key in ("before", "after"):
+            click.echo(f"{key:>6}: " + ", ".join(f"{one['name']} = {one['version']}" for one in plan[key]))
+        click.echo(f"{said_bytes(plan['to_copy'])} to fetch." if not plan["same"] else "Nothing would change.")
+    elif dry_run:
+        tables.show_json(plan)
+    else:
+        _show(project, instance, as_json=as_json)
+
+
+@click.command()
 @options.project
 @options.as_json
 def instances(project: ProjectName, as_json: bool) -> None:
     """List instances as they are now: each process is looked at. Needs no server."""
     from modelshelf.catalog import instances as queries
     from modelshelf.cli import tables
-    from modelshelf.library.launching import seen_state
+    from modelshelf.library.running import seen_state
 
     library = _library()
     with library.catalog.reading() as connection:
@@ -99,7 +169,7 @@ def instances(project: ProjectName, as_json: bool) -> None:
 @options.project
 def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
     """Print an instance's log. Needs no server."""
-    from modelshelf.library.launching import log_file
+    from modelshelf.library.running import log_file
 
     library = _library()
     file = log_file(library, _find(library, project, instance))
@@ -117,19 +187,29 @@ def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
 @options.as_json
 def stop(instance: InstanceName, project: ProjectName, no_wait: bool, as_json: bool) -> None:
     """Stop an instance. What it was started with is kept for the next launch."""
-    from modelshelf.cli import follow, tables
+    from modelshelf.cli import follow
 
     parameters = {"instance": str(instance), "project": str(project), "delete": False}
     if follow.run("stop-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is None:
         return
     if as_json:
-        library = _library()
-        tables.show_json(_instance_json(library, _find(library, project, instance)))
+        _show(project, instance, as_json=True)
     else:
         click.echo(f"{instance} is stopped.")
 
 
-COMMANDS = (launch, instances, logs, stop)
+COMMANDS = (launch, instances, logs, stop, restart, switch)
+
+
+def _show(project: ProjectName, name: InstanceName, *, as_json: bool) -> None:
+    from modelshelf.cli import tables
+
+    library = _library()
+    one = _find(library, project, name)
+    if as_json:
+        tables.show_json(_instance_json(library, one))
+    else:
+        _say_instance(library, one)
 
 
 def _library() -> Library:
@@ -156,7 +236,8 @@ def _say_plan(plan: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"{plan['instance']} runs already, just as asked; nothing would be done.")
     else:
         cached = "cached" if plan["cached"] else "to be laid out as links first"
-        click.echo(f"{plan['instance']} would serve {plan['ref']} as {plan['served_name']} with {plan['engine']}")
+        serves = ", ".join(f"{one['version']} as {one['name']}" for one in plan["serves"])
+        click.echo(f"{plan['instance']} would serve {serves} with {plan['engine']}")
         click.echo(f"at http://{plan['bind']}:{plan['port']}; its files ({said_bytes(plan['size'])}) are {cached}.")
 
 
@@ -187,7 +268,7 @@ def _url(one: Instance) -> str:
 
 def _curl(one: Instance) -> str:
     """A command that works as it stands; a key is read from where the engine reads it, never printed."""
-    (serving,) = one.serves
+    serving = one.serves[0]
     key = ""
     if one.settings.get("key_block"):
         key = ' -H "Authorization: Bearer $YOUR_KEY"'
@@ -197,7 +278,7 @@ def _curl(one: Instance) -> str:
 
 
 def _instance_json(library: Library, one: Instance) -> dict[str, Any]:
-    from modelshelf.library.launching import seen_state
+    from modelshelf.library.running import seen_state
 
     state, reason = seen_state(library, one)
     return {

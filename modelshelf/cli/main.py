@@ -17,7 +17,7 @@ EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 3, 130
 _MODULES = {
     "server": ("up", "down", "status"),
     "models": ("import", "list", "show", "cache", "delete"),
-    "instances": ("launch", "instances", "logs", "stop"),
+    "instances": ("launch", "instances", "logs", "stop", "restart", "switch"),
     "runs": ("runs", "follow", "cancel", "retry"),
     "login": ("login",),
 }

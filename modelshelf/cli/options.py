@@ -44,7 +44,19 @@ project = click.option(
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+engine = click.option("--engine", type=click.Choice(["llamacpp", "ollama", "vllm"]), default="llamacpp", show_default=True)
 no_wait = click.option("--no-wait", is_flag=True, help="Start the run and return; follow it later.")
+
+
+def resources(command: F) -> F:
+    """What an engine gets: environment, processors, memory."""
+    for option in (
+        click.option("--memory", default=0, metavar="BYTES", help="What it may allocate beside the weights.  [default: all]"),
+        click.option("--cpus", default=0, metavar="N", help="Processors that it may use.  [default: all]"),
+        click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="For the engine; no secrets."),
+    ):
+        command = option(command)
+    return command
 
 
 def complete_models(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -107,8 +107,8 @@ COMMANDS = (up, down, status)
 
 def _counts(library: object) -> dict[str, object]:
     from modelshelf.catalog import instances, versions
-    from modelshelf.library.launching import seen_state
     from modelshelf.library.opening import Library
+    from modelshelf.library.running import seen_state
 
     assert isinstance(library, Library)
     with library.catalog.reading() as connection:
@@ -125,8 +125,8 @@ def _counts(library: object) -> dict[str, object]:
 
 def _stop_engines() -> None:
     from modelshelf.catalog import instances
-    from modelshelf.library.launching import stop_instance
     from modelshelf.library.opening import Library
+    from modelshelf.library.running import stop_instance
     from modelshelf.settings import load_settings
 
     library = Library.open(load_settings())

@@ -26,26 +26,40 @@ class Mounted:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where an engine listens. `key_file` holds the key that requests must carry, None for none."""
+    """Where an engine listens. `own` is the instance's private folder: what the engine writes goes there.
+
+    `key_file` holds the key that requests must carry, None for none.
+    """
 
     bind: str
     port: int
+    own: Path
     key_file: Path | None = None
+
+    @property
+    def host(self) -> str:
+        """`bind` as it is written in a URL."""
+        return f"[{self.bind}]" if ":" in self.bind else self.bind
 
     @property
     def url(self) -> Url:
         """Its address as seen from this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind, self.bind)
-        return Url(f"http://{f'[{host}]' if ':' in host else host}:{self.port}")
+        near = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(self.host, self.host)
+        return Url(f"http://{near}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is executed. No secret is in either; `left_out` says in sentences what of a version is not applied."""
+    """What is executed. No secret is in either; `left_out` says in sentences what of a version is not applied.
+
+    `cpus` and `memory` (bytes) are the most that it may use; 0 is no limit.
+    """
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    cpus: int = 0
+    memory: int = 0
 
 
 class Engine(Protocol):
@@ -55,18 +69,29 @@ class Engine(Protocol):
     accepts: frozenset[Format]
     takes_key: bool
     """It can require a key of those who ask."""
+    models_at_once: int
+    """How many models one instance serves at most."""
 
     def require_installed(self) -> None:
         """Raise EngineMissing, saying what to install, if it cannot be started here."""
 
+    def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
+        """What it needs beside the replicas is in the instance's folder, as links; what it wrote there itself stays."""
+
     def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str]) -> Command:
         """The command that serves these. Raises NothingToServe."""
+
+    def listed_name(self, served: ServedName) -> str:
+        """How it lists a model of that name."""
+
+    def identity(self, mounted: Mounted) -> str | None:
+        """The digest that it must list for the model; None if it lists none."""
 
     def is_up(self, wire: Wire, url: Url) -> bool:
         """It answers, and has loaded what it serves. Raises Unavailable while nothing answers."""
 
-    def listed(self, wire: Wire, url: Url, key: Authorization | None) -> list[str]:
-        """The names under which it serves."""
+    def listed(self, wire: Wire, url: Url, key: Authorization | None) -> dict[str, str | None]:
+        """The names under which it serves, each with the digest that it says."""
 
     def first_token(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
-        """One token (or one embedding) came back. Raises EngineListsOther or Unavailable if not."""
+        """One token (or one embedding) came back. Raises UnexpectedAnswer or Unavailable if not."""

@@ -7,12 +7,14 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from modelshelf.engines.contract import Command, Listen, Mounted
-from modelshelf.errors import EngineMissing, NothingToServe, UnexpectedAnswer
+from modelshelf.engines.openai_api import OpenAiApi
+from modelshelf.errors import EngineMissing, NothingToServe
 from modelshelf.formats.image import PackedFile
 from modelshelf.formats.kinds import Format, Role
-from modelshelf.wire import Authorization, Url, Wire, json_body
+from modelshelf.names import ServedName
 
 _MODEL, _PROJECTOR = "application/vnd.ollama.image.model", "application/vnd.ollama.image.projector"
 _NOT_APPLIED = {
@@ -24,12 +26,13 @@ _NOT_APPLIED = {
 }
 
 
-class LlamaCpp:
+class LlamaCpp(OpenAiApi):
     """Serves one GGUF, also the one in a version that came from an Ollama registry."""
 
     name = "llamacpp"
     accepts = frozenset({Format.GGUF, Format.OLLAMA})
     takes_key = True
+    models_at_once = 1
 
     def __init__(self, executable: str | None = None) -> None:
         self._executable = executable
@@ -38,8 +41,6 @@ class LlamaCpp:
         self._server()
 
     def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str]) -> Command:
-        if len(mounted) != 1:
-            raise NothingToServe(what=f"this template with {len(mounted)} models", engine=self.name, reason="it serves one")
         (one,) = mounted
         model, projector, left_out = _ollama_layers(one) if one.format is Format.OLLAMA else _gguf_files(one)
         command = [*self._server(), "--model", str(one.folder / str(model.path)), "--alias", str(one.served_name)]
@@ -52,28 +53,14 @@ class LlamaCpp:
             command += ["--embeddings"]
         return Command((*command, *arguments), left_out=left_out)
 
-    def is_up(self, wire: Wire, url: Url) -> bool:
-        return wire.request("GET", url.join("/health"), seconds=5).status == 200
+    def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
+        """It reads the replica as it is."""
 
-    def listed(self, wire: Wire, url: Url, key: Authorization | None) -> list[str]:
-        answer = wire.request("GET", url.join("/v1/models"), authorization=key, seconds=5)
-        return [str(model["id"]) for model in answer.expect(200, what="its models").json()["data"]]
+    def listed_name(self, served: ServedName) -> str:
+        return str(served)
 
-    def first_token(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
-        question: dict[str, object] = {"model": str(mounted.served_name)}
-        if mounted.category == "embedding":
-            path, question["input"] = "/v1/embeddings", "ready?"
-        else:
-            path, question["prompt"], question["max_tokens"] = "/v1/completions", "ready?", 1
-        headers = {"Content-Type": "application/json"}
-        body = json_body(question)
-        answer = wire.request("POST", url.join(path), headers=headers, body=body, authorization=key, seconds=300)
-        match answer.expect(200, what="a first token").json():
-            case {"usage": {"completion_tokens": int(count)}} if count >= 1:
-                return
-            case {"data": [{"embedding": [*_, _]}, *_]}:
-                return
-        raise UnexpectedAnswer(host=url.place, what="a first token", reason="none came back")
+    def identity(self, mounted: Mounted) -> None:
+        return None
 
     def _server(self) -> list[str]:
         if self._executable is not None:

@@ -1,40 +1,45 @@
-"""Instances: an engine started from a template, proven by a token, stopped again."""
+"""Launching: an engine started from a template revision, and proven by a token of each of its models."""
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from modelshelf.catalog import instances, journal, versions
+from modelshelf.catalog import instances, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
+from modelshelf.digest import Digest
 from modelshelf.engines.contract import Engine, Listen, Mounted
 from modelshelf.engines.table import engine_called, require_served
 from modelshelf.errors import (
+    BadSetting,
     EngineDied,
     EngineListsOther,
     EngineTooSlow,
     InstanceRuns,
     ModelshelfError,
     PortTaken,
+    TooManyModels,
     Unavailable,
     Unprotected,
 )
 from modelshelf.library.opening import Library
+from modelshelf.library.running import is_running, log_file, recorded, stop_engine, tail
 from modelshelf.limits import DEFAULT, Limits
-from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
+from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from modelshelf.nodes import processes
-from modelshelf.nodes.contract import Process
 from modelshelf.stop import StopToken
 from modelshelf.wire import Authorization, Wire
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+Serves = tuple[tuple[Version, ServedName], ...]
+"""What an instance shall serve, each version under its served name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,26 @@ class LaunchRequest:
     port: int = 0
     """0 is any free port; the one that was taken is kept through restarts."""
     arguments: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    """`NAME=VALUE`, for the engine."""
+    cpus: int = 0
+    """Processors that it may use; 0 is all."""
+    memory: int = 0
+    """Bytes that it may allocate, beside the weights that it maps; 0 is no limit."""
     key_block: str = ""
     unprotected: bool = False
+    template: str = ""
+    """`name@revision` of the template that it was launched from."""
 
     def to_json(self) -> dict[str, object]:
-        return {**asdict(self), "arguments": list(self.arguments)}
+        return {**asdict(self), "arguments": list(self.arguments), "environment": list(self.environment)}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> LaunchRequest:
+        known = {key: value for key, value in said.items() if key in cls.__slots__}
+        for key in ("arguments", "environment"):
+            known[key] = tuple(known.get(key, ()))
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +78,7 @@ class LaunchPlan:
     """What a launch does; sizes in bytes."""
 
     instance: InstanceName
-    ref: ModelRef
-    served_name: ServedName
+    serves: tuple[tuple[ModelRef, ServedName], ...]
     engine: str
     bind: str
     port: int
@@ -69,12 +88,44 @@ class LaunchPlan:
     """It runs already, just as asked: nothing is to be done."""
 
     def to_json(self) -> dict[str, object]:
-        named = {"instance": str(self.instance), "ref": str(self.ref), "served_name": str(self.served_name)}
-        return {**asdict(self), **named}
+        serves = [{"version": str(ref), "name": str(served)} for ref, served in self.serves]
+        return {**asdict(self), "instance": str(self.instance), "serves": serves}
+
+
+def asked_for(
+    library: Library, asking: ProjectName, *, model: ModelRef | None, template: TemplateName | None, served: ServedName | None,
+    name: InstanceName | None, request: LaunchRequest,
+) -> tuple[InstanceName, Serves, LaunchRequest]:  # fmt: skip
+    """What a launch means: a model, a template, or the instance of that name as it was started before.
+
+    What is asked for wins over the template. Where nothing is, an instance that is launched again keeps what it had.
+    """
+    with library.catalog.reading() as connection:
+        there = instances.lookup(connection, asking, name) if name is not None else None
+        if template is not None:
+            found = templates.get(connection, asking, template)
+            kept = LaunchRequest.from_json({**found.settings, "engine": found.engine, "template": f"{template}@{found.number}"})
+            serves = tuple((versions.get(connection, asking, one.version_id), one.served_name) for one in found.serves)
+            return name or InstanceName(template.text), serves, _merged(kept, request)
+        if model is not None:
+            target = versions.require_ready(versions.find(connection, asking, model))
+            name = name or InstanceName(target.model.text)
+            there = there or instances.lookup(connection, asking, name)
+            same = there is not None and [one.version_id for one in there.serves] == [target.id]
+            if there is not None and same and request == LaunchRequest():
+                return name, ((target, served or there.serves[0].served_name),), LaunchRequest.from_json(there.settings)
+            return name, ((target, served or ServedName(target.model.text)),), request
+        if name is None:
+            raise BadSetting(where="a launch", reason="it names no model, no template and no instance")
+        there = instances.find(connection, asking, name)
+        serves = tuple((versions.get(connection, asking, one.version_id), one.served_name) for one in there.serves)
+        return name, serves, LaunchRequest.from_json(there.settings)
 
 
 def require_protected(engine: Engine, request: LaunchRequest) -> None:
     """Beyond loopback an engine asks for a key, or someone says that it shall not."""
+    if request.key_block and not engine.takes_key:
+        raise Unprotected(bind=request.bind, reason=f"{engine.name} knows no keys", advice="Launch without `--key`.")
     if request.bind in _LOOPBACK or request.key_block or request.unprotected:
         return
     if engine.takes_key:
@@ -84,65 +135,65 @@ def require_protected(engine: Engine, request: LaunchRequest) -> None:
     raise Unprotected(bind=request.bind, reason=reason, advice=advice)
 
 
-def as_kept(
-    library: Library, asking: ProjectName, name: InstanceName, target: Version, served: ServedName | None, request: LaunchRequest
-) -> tuple[ServedName, LaunchRequest]:
-    """What was asked for; where nothing was, what the instance of that name and version was started with before."""
-    with library.catalog.reading() as connection:
-        there = [one for one in instances.page(connection, asking) if one.name == name]
-    if request != LaunchRequest() or not there or there[0].serves[0].version_id != target.id:
-        return served or ServedName(target.model.text), request
-    kept = {**there[0].settings, "arguments": tuple(there[0].settings["arguments"])}
-    return served or there[0].serves[0].served_name, LaunchRequest(**kept)
-
-
-def plan_launch(
-    library: Library, asking: ProjectName, name: InstanceName, target: Version, served: ServedName, request: LaunchRequest
-) -> LaunchPlan:
+def plan_launch(library: Library, asking: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest) -> LaunchPlan:
     """What would be done; raises what a launch would raise before anything starts."""
-    engine = _engine_for(library, target, request)
+    engine = _engine_for(library, serves, request)
+    cached, size = True, 0
     with library.catalog.reading() as connection:
-        files = versions.files(connection, asking, target.id)
-        there = [one for one in instances.page(connection, asking) if one.name == name]
-    running = bool(there) and is_running(library, there[0])
-    if running:
-        _require_as_asked(there[0], target, served, request)
-    port = there[0].port if running else _port_for(there[0] if there else None, request)
-    cached = target.image is not None and library.node.holds(target.image, files)
-    size = sum(file.size for file in files)
-    return LaunchPlan(name, target.ref, served, engine.name, request.bind, port, size, cached, running)
+        there = instances.lookup(connection, asking, name)
+        for target, _ in serves:
+            files = versions.files(connection, asking, target.id)
+            cached = cached and target.image is not None and library.node.holds(target.image, files)
+            size += sum(file.size for file in files)
+    running = there is not None and is_running(library, there)
+    if there is not None and running:
+        _require_as_asked(there, serves, request)
+    port = there.port if there is not None and running else _port_for(there, request)
+    named = tuple((target.ref, served) for target, served in serves)
+    return LaunchPlan(name, named, engine.name, request.bind, port, size, cached, running)
 
 
 def record_start(
-    library: Library, asking: ProjectName, name: InstanceName, target: Version, served: ServedName, request: LaunchRequest
+    library: Library, asking: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest, who: str
 ) -> Instance:
     """The instance and the template revision that it runs are recorded, before anything is started."""
-    engine = _engine_for(library, target, request)
+    engine = _engine_for(library, serves, request)
     with library.catalog.writing() as connection:
-        there = [one for one in instances.page(connection, asking) if one.name == name]
-        if there and (is_running(library, there[0]) or library.node.find(there[0].label) is not None):
-            _require_as_asked(there[0], target, served, request)
-            return there[0]  # also the one that a killed launch left: it is found by its label and proven next
-        port = _port_for(there[0] if there else None, request)
-        revision_id = instances.write_template(
-            connection, asking, str(name), engine=engine.name, settings=request.to_json(), serves=[(target, served)]
+        there = instances.lookup(connection, asking, name)
+        if there is not None and (is_running(library, there) or library.node.find(there.label) is not None):
+            _require_as_asked(there, serves, request)
+            return there  # also the one that a killed launch left: it is found by its label and proven next
+        port = _port_for(there, request)
+        for target, _ in serves:  # what was retired or disabled meanwhile is refused here, in this transaction
+            versions.require_selectable(versions.get(connection, asking, target.id), instances.using(there))
+        own = templates.write(
+            connection, asking, templates.own_name(name), engine=engine.name, settings=request.to_json(), serving=serves, who=who
         )
-        recorded = instances.record(
-            connection, asking, name, revision_id=revision_id, node_id=library.node_id,
-            label=there[0].label if there else uuid.uuid4().hex, bind=request.bind, port=port,
+        made = instances.record(
+            connection, asking, name, revision_id=own.revision_id, node_id=library.node_id,
+            label=there.label if there is not None else uuid.uuid4().hex, bind=request.bind, port=port,
         )  # fmt: skip
     reach("instance.recorded")
-    return recorded
+    return made
 
 
-def start(library: Library, asking: ProjectName, which: Instance, folder: Path, key: str) -> Instance:
-    """Its engine runs, as a process of its own that outlives us; which process that is, is recorded."""
+def start(library: Library, asking: ProjectName, which: Instance, key: str) -> Instance:
+    """Its engine runs, as a process of its own that outlives us; which process that is, is recorded.
+
+    The replicas of what it serves are on the node.
+    """
     engine = engine_called(which.engine, library.settings)
-    mounted = _mounted(library, asking, which, folder)
-    command = engine.command(mounted, _listen(library, which, key), which.settings["arguments"])
+    request = LaunchRequest.from_json(which.settings)
     process = library.node.find(which.label)
+    mounted = _mounted(library, asking, which)
+    listen = _listen(library, which, key)
+    command = engine.command(mounted, listen, request.arguments)
     if process is None:
         require_free(which.bind, which.port)
+        engine.lay_out(mounted, listen.own)
+        asked = dict(pair.split("=", 1) for pair in request.environment)
+        environment = {**asked, **command.environment}  # what the engine needs wins
+        command = replace(command, environment=environment, cpus=request.cpus, memory=request.memory)
         process = library.node.start(which.label, command, log_file(library, which))
         reach("instance.spawned")
     with library.catalog.writing() as connection:
@@ -164,27 +215,25 @@ class Probed:
 
 
 def wait_until_ready(
-    library: Library, asking: ProjectName, which: Instance, folder: Path, key: str, stop: StopToken, limits: Limits = DEFAULT
+    library: Library, asking: ProjectName, which: Instance, key: str, stop: StopToken, limits: Limits = DEFAULT
 ) -> Probed:
-    """The engine answers, lists the model under its served name, and one token came back.
+    """The engine answers, lists each model under its name and recorded digest, and each returned one token.
 
     If it does not, it is stopped and the instance says why, with the engine's last log lines.
     """
     engine = engine_called(which.engine, library.settings)
-    (mounted,) = _mounted(library, asking, which, folder)
+    mounted = _mounted(library, asking, which)
     url = _listen(library, which, key).url
     wire, authorization = Wire(), Authorization.bearer(key) if key else None
     began = time.monotonic()
     try:
         _until(library, which, stop, "answer", limits, lambda: engine.is_up(wire, url))
         up = time.monotonic()
-        names = engine.listed(wire, url, authorization)
-        if str(mounted.served_name) not in names:
-            raise EngineListsOther(
-                engine=engine.name, found=", ".join(names) or "nothing", expected=mounted.served_name, instance=which.name
-            )
+        require_listed(engine, engine.listed(wire, url, authorization), mounted, which.name)
         listed = time.monotonic()
-        engine.first_token(wire, url, authorization, mounted)
+        for one in mounted:
+            stop.check()
+            engine.first_token(wire, url, authorization, one)
         token = time.monotonic()
     except ModelshelfError as error:
         stop_engine(library, which, limits)
@@ -194,62 +243,24 @@ def wait_until_ready(
     return Probed(up - began, listed - began, token - began)
 
 
+def require_listed(engine: Engine, listed: Mapping[str, str | None], mounted: Sequence[Mounted], name: InstanceName) -> None:
+    """Raise EngineListsOther unless each model is listed under its name, and with the digest that is recorded."""
+    for one in mounted:
+        shown, wanted = engine.listed_name(one.served_name), engine.identity(one)
+        if shown not in listed:
+            found = ", ".join(sorted(listed)) or "nothing"
+            raise EngineListsOther(engine=engine.name, found=found, expected=shown, instance=name)
+        if wanted is not None and listed[shown] != wanted:
+            found = f"{shown} with digest {str(listed[shown])[:12]}"
+            raise EngineListsOther(engine=engine.name, found=found, expected=f"digest {wanted[:12]}", instance=name)
+
+
 def mark_ready(library: Library, asking: ProjectName, which: Instance, stages: dict[str, float], who: str) -> Instance:
     with library.catalog.writing() as connection:
         instances.mark_ready(connection, asking, which, stages, who)
         ready = instances.find(connection, asking, which.name)
     reach("instance.ready")
     return ready
-
-
-def stop_instance(library: Library, asking: ProjectName, name: InstanceName, who: str) -> Instance:
-    """It does not run; what it was started with is kept for the next start. Safe to run again."""
-    with library.catalog.reading() as connection:
-        which = instances.find(connection, asking, name)
-    stop_engine(library, which)
-    with library.catalog.writing() as connection:
-        instances.change(connection, which.id, state="stopped", reason=None, process=None)
-        if which.state != "stopped":
-            journal.record_event(connection, asking, who, "instance.stopped", str(name))
-        return instances.find(connection, asking, name)
-
-
-def delete_instance(library: Library, asking: ProjectName, name: InstanceName, who: str) -> None:
-    """It is stopped and gone, with its log and what it wrote."""
-    which = stop_instance(library, asking, name, who)
-    with library.catalog.writing() as connection:
-        instances.remove(connection, asking, which, who)
-    library.node.discard_instance(which.label)
-
-
-def stop_engine(library: Library, which: Instance, limits: Limits = DEFAULT) -> None:
-    """The process that carries the instance's label has ended, if there was one."""
-    process = _recorded(which)
-    if process is None or not library.node.alive(process):
-        process = library.node.find(which.label)
-    if process is not None:
-        library.node.stop(process, limits.engine_stop_seconds)
-
-
-def is_running(library: Library, which: Instance) -> bool:
-    """It is ready by its row, and the process is still the one that was started."""
-    process = _recorded(which)
-    return which.state == "ready" and process is not None and library.node.alive(process)
-
-
-def seen_state(library: Library, which: Instance) -> tuple[str, str | None]:
-    """What the instance is now, as seen and not as recorded, and why."""
-    process = _recorded(which)
-    alive = process is not None and library.node.alive(process)
-    if which.state == "ready" and not alive:
-        return "failed", f"its engine is gone; see `modelshelf logs {which.name}`"
-    if which.state == "starting" and not alive:
-        return "failed", "its launch was interrupted; launch it again"
-    return which.state, which.reason
-
-
-def log_file(library: Library, which: Instance) -> Path:
-    return library.node.instance_folder(which.label) / "engine.log"
 
 
 def require_free(bind: str, port: int) -> None:
@@ -263,13 +274,37 @@ def require_free(bind: str, port: int) -> None:
             raise PortTaken(port=port, bind=bind, by=f" ({error.strerror})") from error
 
 
-def _engine_for(library: Library, target: Version, request: LaunchRequest) -> Engine:
+def require_fitting(engine: Engine, serves: Serves) -> None:
+    """Raise TypeMismatch or TooManyModels unless the engine serves all of these in one instance."""
+    require_served(engine, [(target.ref, target.format) for target, _ in serves if target.format is not None])
+    if len(serves) > engine.models_at_once:
+        raise TooManyModels(engine=engine.name, most=engine.models_at_once, found=len(serves))
+
+
+def _merged(kept: LaunchRequest, asked: LaunchRequest) -> LaunchRequest:
+    """The template's settings, and what was asked for in their place where it is not the default."""
+    default = LaunchRequest()
+    changed = {key: getattr(asked, key) for key in LaunchRequest.__slots__ if getattr(asked, key) != getattr(default, key)}
+    return replace(kept, **changed)
+
+
+def _engine_for(library: Library, serves: Serves, request: LaunchRequest) -> Engine:
     engine = engine_called(request.engine, library.settings)
-    if target.format is not None:
-        require_served(engine, target.format, target.ref)
+    require_fitting(engine, serves)
     engine.require_installed()
     require_protected(engine, request)
+    require_environment(request.environment)
     return engine
+
+
+def require_environment(pairs: Sequence[str]) -> None:
+    """Raise BadSetting unless each is `NAME=VALUE`, and none of them could load code into the engine."""
+    for pair in pairs:
+        name, found, _ = pair.partition("=")
+        if not found or not name.isidentifier() or not name.isascii() or "\0" in pair:
+            raise BadSetting(where="the environment", reason=f"{pair[:60]!r} is not NAME=VALUE")
+        if name.startswith(("LD_", "PYTHON", "MODELSHELF_", "PREFECT_")):
+            raise BadSetting(where="the environment", reason=f"{name} is not an engine's setting")
 
 
 def _port_for(there: Instance | None, request: LaunchRequest) -> int:
@@ -290,70 +325,67 @@ def _port_for(there: Instance | None, request: LaunchRequest) -> int:
         return int(probe.getsockname()[1])
 
 
-def _require_as_asked(there: Instance, target: Version, served: ServedName, request: LaunchRequest) -> None:
+def _require_as_asked(there: Instance, serves: Serves, request: LaunchRequest) -> None:
     """A running instance is what was asked for, or the request is refused: it is never changed under its users."""
-    (serving,) = there.serves
-    found = {**there.settings, "version": str(serving.ref), "served as": str(serving.served_name)}
-    wanted = {**request.to_json(), "version": str(target.ref), "served as": str(served)}
+    found: dict[str, object] = {**LaunchRequest.from_json(there.settings).to_json()}
+    wanted: dict[str, object] = {**request.to_json()}
+    for said, names in (
+        (found, [(one.ref, one.served_name) for one in there.serves]),
+        (wanted, [(target.ref, served) for target, served in serves]),
+    ):
+        said["version"] = ", ".join(sorted(str(ref) for ref, _ in names))
+        said["served as"] = ", ".join(sorted(str(served) for _, served in names))
+        del said["template"]
     if not request.port:
         wanted["port"] = found["port"]
-    differing = [key for key in wanted if found.get(key) != wanted[key]]
+    differing = [key for key in wanted if found[key] != wanted[key]]
     if differing:
         raise InstanceRuns(
             instance=there.name,
             state="running",
-            found=", ".join(f"{key} {found.get(key)}" for key in differing),
+            found=", ".join(f"{key} {found[key]}" for key in differing),
             wanted=", ".join(f"{key} {wanted[key]}" for key in differing),
         )
 
 
-def _mounted(library: Library, asking: ProjectName, which: Instance, folder: Path) -> list[Mounted]:
-    (serving,) = which.serves
+def _mounted(library: Library, asking: ProjectName, which: Instance) -> list[Mounted]:
+    mounted = []
     with library.catalog.reading() as connection:
-        target = versions.get(connection, asking, serving.version_id)
-        files = versions.files(connection, asking, target.id)
-    assert target.format is not None
-    return [Mounted(serving.served_name, target.category, target.format, folder, files)]
+        for serving in which.serves:
+            target = versions.get(connection, asking, serving.version_id)
+            files = versions.files(connection, asking, target.id)
+            assert target.format is not None
+            assert isinstance(target.image, Digest)
+            folder = library.node.files_of(target.image)
+            mounted.append(Mounted(serving.served_name, target.category, target.format, folder, files))
+    return mounted
 
 
 def _listen(library: Library, which: Instance, key: str) -> Listen:
+    own = library.node.instance_folder(which.label)
     if not key:
-        return Listen(which.bind, which.port)
-    file = library.node.instance_folder(which.label) / "key"
+        return Listen(which.bind, which.port, own)
+    file = own / "key"
     file.touch(mode=0o600)
     file.write_text(f"{key}\n")
-    return Listen(which.bind, which.port, file)
-
-
-def _recorded(which: Instance) -> Process | None:
-    if which.process is None:
-        return None
-    return Process(int(which.process["pid"]), int(which.process["started"]), str(which.process["boot"]))
+    return Listen(which.bind, which.port, own, file)
 
 
 def _until(library: Library, which: Instance, stop: StopToken, stage: str, limits: Limits, holds: Callable[[], bool]) -> None:
     """Ask again until it holds; a process that ended, or one that takes too long, is an error with its last lines."""
     until = time.monotonic() + limits.engine_start_seconds
-    process = _recorded(which)
+    process = recorded(which)
     while True:
         try:
             if holds():
                 return
         except Unavailable:  # nothing listens yet
             pass
-        tail = _tail(log_file(library, which), limits.log_tail_lines)
+        last = tail(log_file(library, which), limits.log_tail_lines)
         if process is None or not library.node.alive(process):
             status = processes.exit_status(process.pid) if process else "unknown"
-            raise EngineDied(engine=which.engine, status=status, tail=tail, instance=which.name)
+            raise EngineDied(engine=which.engine, status=status, tail=last, instance=which.name)
         if time.monotonic() > until:
             seconds = limits.engine_start_seconds
-            raise EngineTooSlow(engine=which.engine, stage=stage, seconds=seconds, tail=tail, instance=which.name)
+            raise EngineTooSlow(engine=which.engine, stage=stage, seconds=seconds, tail=last, instance=which.name)
         stop.wait(0.05)
-
-
-def _tail(log: Path, lines: int) -> str:
-    """The last lines, of at most 64 KiB of log."""
-    with log.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - (64 << 10)))
-        return " | ".join(line.strip() for line in file.read().decode(errors="replace").splitlines()[-lines:] if line.strip())

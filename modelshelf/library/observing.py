@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from modelshelf.catalog import instances, replicas, versions
-from modelshelf.library.launching import seen_state
 from modelshelf.library.opening import NODE, Library
+from modelshelf.library.running import seen_state
 from modelshelf.names import InstanceName, ProjectName
 
 

@@ -36,6 +36,9 @@ class Node(Protocol):
         The caller is alone at this image on this node: it holds the lease.
         """
 
+    def files_of(self, image: Digest) -> Path:
+        """Where the files of its replica are, if it holds one."""
+
     def evict(self, image: Digest) -> None:
         """The replica is gone."""
 

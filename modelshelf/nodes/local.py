@@ -71,6 +71,9 @@ class LocalNode:
             shutil.rmtree(building, ignore_errors=True)
         return replica / "files"
 
+    def files_of(self, image: Digest) -> Path:
+        return self._replicas / image.hex / "files"
+
     def evict(self, image: Digest) -> None:
         replica = self._replicas / image.hex
         if replica.exists():

@@ -7,6 +7,7 @@ found again, and starting twice gives one.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -50,9 +51,21 @@ def spawn(label: str, command: Command, log: Path) -> Process:
         except OSError as error:
             executable = command.arguments[0]
             raise EngineMissing(engine=executable, reason=error.strerror, advice="Install it, or name another.") from error
+    _limit(child.pid, command)
     child.returncode = 0  # not ours to wait for: it outlives us; a zombie counts as dead
     found = identify(child.pid)
     return found if found is not None else Process(child.pid, 0, _boot())
+
+
+def _limit(pid: int, command: Command) -> None:
+    """It stays within its processors and its memory; weights that are mapped from files do not count (setrlimit(2))."""
+    try:
+        if command.cpus:
+            os.sched_setaffinity(pid, sorted(os.sched_getaffinity(0))[: command.cpus])
+        if command.memory:
+            resource.prlimit(pid, resource.RLIMIT_DATA, (command.memory, command.memory))
+    except ProcessLookupError:  # it has ended already: whoever waits for it will see
+        return
 
 
 def identify(pid: int) -> Process | None:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import insert, text, update
 from sqlalchemy.exc import IntegrityError
 
-from modelshelf.catalog import blobs, instances, journal, replicas, versions
+from modelshelf.catalog import blobs, instances, journal, replicas, templates, versions
 from modelshelf.catalog.database import Catalog
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.projects import project_id
@@ -28,6 +28,7 @@ from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.names import FilePath, InstanceName, ModelName, ModelRef, NodeName, ProjectName, ServedName, Tag
 from modelshelf.packing.modelpack import pack
+from tests.making import record_instance
 
 A, B, C = ProjectName("a"), ProjectName("b"), ProjectName("c")
 
@@ -214,10 +215,8 @@ def test_a_version_in_use_names_every_holder(catalog: Catalog) -> None:
     made = make(catalog)
     with catalog.writing() as connection:
         node = replicas.node_id(connection, NodeName("local"), region="here", kind="local")
-        revision = instances.write_template(connection, A, "qa", engine="llamacpp", settings={}, serves=[(made, ServedName("m"))])
-        instances.record(
-            connection, A, InstanceName("chat-1"), revision_id=revision, node_id=node, label="0" * 32, bind="127.0.0.1", port=1
-        )
+        templates.write(connection, A, "qa", engine="llamacpp", settings={}, serving=[(made, ServedName("m"))], who="test")
+        record_instance(connection, node, made)
         Lease(made.lease, "run 7").acquire(connection)
     with pytest.raises(StillInUse, match=r"instance chat-1 .*template qa \(revision 1\).*run 7"), catalog.writing() as connection:
         instances.require_unused(connection, made)
@@ -227,9 +226,13 @@ def test_a_template_revision_never_changes_and_asking_the_same_makes_none(catalo
     made = make(catalog)
     serves = [(made, ServedName("m"))]
     with catalog.writing() as connection:
-        first = instances.write_template(connection, A, "qa", engine="llamacpp", settings={"port": 1}, serves=serves)
-        assert instances.write_template(connection, A, "qa", engine="llamacpp", settings={"port": 1}, serves=serves) == first
-        assert instances.write_template(connection, A, "qa", engine="llamacpp", settings={"port": 2}, serves=serves) != first
+
+        def write(port: int) -> int:
+            settings = {"port": port}
+            return templates.write(connection, A, "qa", engine="llamacpp", settings=settings, serving=serves, who="test").number
+
+        assert [write(1), write(1), write(2)] == [1, 1, 2]
+        assert templates.get(connection, A, "qa", 1).settings == {"port": 1}
 
 
 def test_a_project_sees_only_its_own_instances(catalog: Catalog) -> None:

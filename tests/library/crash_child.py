@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelshelf import crash_points
 from modelshelf.catalog.leases import Lease
-from modelshelf.library import caching, deleting, importing, launching
+from modelshelf.library import caching, deleting, importing, launching, running
 from modelshelf.library.launching import LaunchRequest
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
@@ -36,14 +36,15 @@ def main(home: Path, host: str, point: str, nth: int) -> None:
     version, _ = bring_in(library, source)
     name, served, request = InstanceName("chat-1"), ServedName("tiny"), LaunchRequest()
     with importing.alone(library, Lease("instance default/chat-1", "child"), StopToken()):
-        if not launching.plan_launch(library, P, name, version, served, request).running:
-            folder = caching.fill(library, P, version, StopToken())
-            recorded = launching.record_start(library, P, name, version, served, request)
-            started = launching.start(library, P, recorded, folder, "")
-            launching.wait_until_ready(library, P, started, folder, "", StopToken())
+        serves = ((version, served),)
+        if not launching.plan_launch(library, P, name, serves, request).running:
+            caching.fill(library, P, version, StopToken())
+            recorded = launching.record_start(library, P, name, serves, request, "child")
+            started = launching.start(library, P, recorded, "")
+            launching.wait_until_ready(library, P, started, "", StopToken())
             launching.mark_ready(library, P, started, {}, "child")
     if point.startswith("delete."):
-        launching.delete_instance(library, P, name, "child")
+        running.delete_instance(library, P, name, "child")
         deleting.delete_version(library, P, version.ref, who="child")
 
 

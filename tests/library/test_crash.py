@@ -16,7 +16,7 @@ from sqlalchemy import text
 from modelshelf.catalog import instances, versions
 from modelshelf.crash_points import POINTS
 from modelshelf.digest import Digest
-from modelshelf.library import deleting, launching
+from modelshelf.library import deleting, running
 from modelshelf.library.opening import Library
 from modelshelf.nodes import processes
 from tests.library.test_launch import ENGINE
@@ -55,9 +55,9 @@ class Lifecycle:
             present[blob.digest] = blob.size
         with self.library.catalog.reading() as connection:
             found = versions.page(connection, P)
-            running = instances.page(connection, P)
+            started = instances.page(connection, P)
             assert len(found) <= 1
-            assert len(running) <= 1
+            assert len(started) <= 1
             for version in found:
                 if version.state == "ready":
                     assert version.image in present
@@ -75,7 +75,7 @@ class Lifecycle:
         assert version.state == "ready"
         assert version.image is not None
         assert self.library.node.holds(version.image, files)
-        assert launching.seen_state(self.library, instance) == ("ready", None)
+        assert running.seen_state(self.library, instance) == ("ready", None)
         assert self.engines() == 1
 
     def engines(self) -> int:
@@ -101,7 +101,7 @@ def lifecycle(library: Library, registry: OllamaRegistry) -> Iterator[Lifecycle]
     with made.library.catalog.reading() as connection:
         left = instances.page(connection, P)
     for one in left:
-        launching.stop_engine(made.library, one)
+        running.stop_engine(made.library, one)
 
 
 @pytest.mark.parametrize("nth", [1, 3])

@@ -19,7 +19,7 @@ from modelshelf.library.opening import NODE, Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import ModelRef, ProjectName
 from modelshelf.stop import StopToken
-from tests.making import SMALL, P, bring_in, gguf, hub_source, ollama_source, safetensors
+from tests.making import SMALL, P, bring_in, gguf, hub_source, ollama_source, record_instance, safetensors
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -275,25 +275,10 @@ def test_what_a_running_import_counts_on_is_not_deleted(
 
 
 def test_of_deleting_and_beginning_to_serve_exactly_one_succeeds(library: Library, ready: versions.Version) -> None:
-    from modelshelf.catalog import instances
-    from modelshelf.names import InstanceName, ServedName
-
     def serve() -> None:
         with library.catalog.writing() as connection:
             target = versions.find(connection, P, ready.ref)
-            revision = instances.write_template(
-                connection, P, "qa", engine="llamacpp", settings={}, serves=[(target, ServedName("m"))]
-            )
-            instances.record(
-                connection,
-                P,
-                InstanceName("i"),
-                revision_id=revision,
-                node_id=library.node_id,
-                label="0" * 32,
-                bind="127.0.0.1",
-                port=1,
-            )
+            record_instance(connection, library.node_id, target)
 
     def delete() -> None:
         deleting.delete_version(library, P, ready.ref, who="test")
@@ -321,24 +306,9 @@ def test_a_project_cannot_delete_or_cache_what_it_cannot_see(library: Library, r
 
 
 def test_a_version_with_an_instance_is_not_deleted(library: Library, ready: versions.Version) -> None:
-    from modelshelf.catalog import instances
-    from modelshelf.names import InstanceName, ServedName
-
     with library.catalog.writing() as connection:
-        revision = instances.write_template(
-            connection, P, "qa", engine="llamacpp", settings={}, serves=[(ready, ServedName("m"))]
-        )
-        instances.record(
-            connection,
-            P,
-            InstanceName("i"),
-            revision_id=revision,
-            node_id=library.node_id,
-            label="0" * 32,
-            bind="127.0.0.1",
-            port=1,
-        )
-    with pytest.raises(StillInUse, match="instance i of project default"):
+        record_instance(connection, library.node_id, ready)
+    with pytest.raises(StillInUse, match="instance chat-1 of project default"):
         deleting.plan_deletion(library, P, ready.ref)
 
 

@@ -28,8 +28,8 @@ from modelshelf.errors import (
     Unprotected,
 )
 from modelshelf.formats.kinds import Format
-from modelshelf.library import caching, launching
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library import caching, launching, running
+from modelshelf.library.launching import LaunchRequest, Serves
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from modelshelf.nodes import processes
@@ -61,19 +61,31 @@ def ready(registry: OllamaRegistry, library: Library, tmp_path: Path) -> Iterato
     yield equipped, version
     with equipped.catalog.reading() as connection:
         for one in instances.page(connection, P):
-            launching.stop_engine(equipped, one)
+            running.stop_engine(equipped, one)
 
 
 def launch(library: Library, version: Version, request: LaunchRequest = LaunchRequest(), key: str = "") -> Instance:  # noqa: B008
-    plan = launching.plan_launch(library, P, NAME, version, SERVED, request)
-    if plan.running:
-        with library.catalog.reading() as connection:
-            return instances.find(connection, P, NAME)
-    folder = caching.fill(library, P, version, StopToken())
-    recorded = launching.record_start(library, P, NAME, version, SERVED, request)
-    started = launching.start(library, P, recorded, folder, key)
-    launching.wait_until_ready(library, P, started, folder, key, StopToken())
-    return launching.mark_ready(library, P, started, {"replica": 0.1}, "test")
+    return launch_all(library, NAME, ((version, SERVED),), request, key)
+
+
+def launch_all(
+    library: Library,
+    name: InstanceName,
+    serves: Serves,
+    request: LaunchRequest = LaunchRequest(),  # noqa: B008
+    key: str = "",
+) -> Instance:
+    """The steps of the flow, one after the other."""
+    plan = launching.plan_launch(library, P, name, serves, request)
+    if not plan.running:
+        for version, _ in serves:
+            caching.fill(library, P, version, StopToken())
+        recorded = launching.record_start(library, P, name, serves, request, "test")
+        started = launching.start(library, P, recorded, key)
+        launching.wait_until_ready(library, P, started, key, StopToken())
+        launching.mark_ready(library, P, started, {"replica": 0.1}, "test")
+    with library.catalog.reading() as connection:
+        return instances.find(connection, P, name)
 
 
 def process_of(instance: Instance) -> Process:
@@ -107,10 +119,10 @@ def test_a_running_instance_is_not_changed_under_its_users(ready: tuple[Library,
 def test_a_stopped_instance_keeps_its_port_and_does_not_run(ready: tuple[Library, Version]) -> None:
     library, version = ready
     made = launch(library, version)
-    stopped = launching.stop_instance(library, P, NAME, "test")
+    stopped = running.stop_instance(library, P, NAME, "test")
     assert stopped.state == "stopped"
     assert not processes.alive(process_of(made))
-    assert launching.stop_instance(library, P, NAME, "test").state == "stopped", "stopping again is no error"
+    assert running.stop_instance(library, P, NAME, "test").state == "stopped", "stopping again is no error"
     assert launch(library, version).port == made.port
 
 
@@ -119,17 +131,22 @@ def test_what_an_instance_was_started_with_is_kept_through_restarts(ready: tuple
     asked = LaunchRequest(port=0, arguments=("--say", "no-token"))
     with pytest.raises(UnexpectedAnswer):
         launch(library, version, asked)
-    assert launching.as_kept(library, P, NAME, version, None, LaunchRequest()) == (SERVED, asked)
+    with_nothing_asked = launching.asked_for(
+        library, P, model=version.ref, template=None, served=None, name=NAME, request=LaunchRequest()
+    )
+    assert with_nothing_asked == (NAME, ((version, SERVED),), asked)
     other = LaunchRequest(arguments=("--threads", "1"))
-    assert launching.as_kept(library, P, NAME, version, None, other) == (SERVED, other), "what is asked for counts"
-    assert launching.as_kept(library, P, InstanceName("new"), version, None, LaunchRequest())[1] == LaunchRequest()
+    named = launching.asked_for(library, P, model=version.ref, template=None, served=None, name=NAME, request=other)
+    assert named == (NAME, ((version, SERVED),), other), "what is asked for counts"
+    restarted = launching.asked_for(library, P, model=None, template=None, served=None, name=NAME, request=LaunchRequest())
+    assert restarted == (NAME, ((version, SERVED),), asked)
 
 
 def test_a_deleted_instance_is_gone_with_its_log(ready: tuple[Library, Version]) -> None:
     library, version = ready
     made = launch(library, version)
-    log = launching.log_file(library, made)
-    launching.delete_instance(library, P, NAME, "test")
+    log = running.log_file(library, made)
+    running.delete_instance(library, P, NAME, "test")
     assert not log.exists()
     with library.catalog.reading() as connection:
         with pytest.raises(NoSuchInstance):
@@ -141,7 +158,7 @@ def test_a_killed_engine_is_seen(ready: tuple[Library, Version]) -> None:
     library, version = ready
     made = launch(library, version)
     processes.stop(process_of(made), 0)
-    state, reason = launching.seen_state(library, made)
+    state, reason = running.seen_state(library, made)
     assert state == "failed"
     assert "engine is gone" in str(reason)
 
@@ -214,7 +231,7 @@ def test_unprotected_is_possible_when_it_is_said(ready: tuple[Library, Version])
 def test_an_engine_that_does_not_take_the_format_is_refused_with_both_named(hub: Hub, library: Library, tmp_path: Path) -> None:
     hub.repo("org/m").commit({"config.json": b"{}", "model.safetensors": safetensors()})
     version, _ = bring_in(library, hub_source(hub, "org/m"))
-    with pytest.raises(TypeMismatch, match="llamacpp serves gguf and ollama.*safetensors"):
+    with pytest.raises(TypeMismatch, match="llamacpp serves gguf and ollama.*is safetensors"):
         launch(with_engine(library, tmp_path), version)
 
 
@@ -237,7 +254,7 @@ def test_of_shards_the_engine_gets_the_first_and_a_projector_beside_it(tmp_path:
     names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "mmproj-m.gguf"]
     files = tuple(PackedFile(FilePath(name), Role.WEIGHT, Digest.of(name.encode()), 1) for name in names)
     mounted = Mounted(SERVED, "chat", Format.GGUF, tmp_path, files)
-    arguments = LlamaCpp(sys.executable).command([mounted], Listen("127.0.0.1", 1), ["--threads", "2"]).arguments
+    arguments = LlamaCpp(sys.executable).command([mounted], Listen("127.0.0.1", 1, tmp_path), ["--threads", "2"]).arguments
     assert arguments[1:3] == ("--model", str(tmp_path / names[0]))
     assert arguments[arguments.index("--mmproj") + 1] == str(tmp_path / names[2])
     assert arguments[-2:] == ("--threads", "2")

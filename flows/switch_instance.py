@@ -1,0 +1,51 @@
+"""Let an instance serve another version, and return to the one it served if that fails."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import flow
+
+from flows.parameters import ShortText
+from modelshelf.names import InstanceName, ModelRef, ProjectName
+from tasks import instances, leases
+from tasks.clock import seconds_in_queue
+
+
+@flow(name="switch-instance", flow_run_name="switch {instance} to {model}")
+async def switch_instance(
+    instance: ShortText,
+    model: ShortText = "",
+    back: bool = False,
+    forget: bool = False,
+    project: ShortText = "default",
+    dry_run: bool = False,
+) -> str:
+    """Lets an instance serve another version under the same name, address and settings.
+
+    The new version's files are on the node before the engine stops. If the engine does not come up with it, the
+    instance serves again what it served, and the run fails with the reason.
+
+    Args:
+        instance: The instance's name.
+        model: `model`, `model:tag` or `model:version`; of several models, the one of the same model name is replaced.
+        back: Return to what it served before the last switch; `model` is then left empty.
+        forget: Let go of what it served before: it can be deleted then, and there is no way back to it.
+        project: The project that owns it.
+        dry_run: Only say what would be done.
+    """
+    began, queued = time.monotonic(), seconds_in_queue()
+    asking, name = ProjectName(project), InstanceName(instance)
+    plan = await instances.plan_switch(asking, name, ModelRef.parse(model) if model else None, back=back, forget=forget)
+    if not dry_run and not plan.same:
+        async with leases.hold(f"instance {asking}/{name}"):
+            await instances.fill_replicas(asking, plan.after)
+            await instances.stop(asking, name)
+            try:
+                await instances.launch(asking, name, plan.after, plan.request, began=began, queued=queued)
+            except Exception:  # whatever it was: the users of the instance come first, then the reason
+                await instances.launch(asking, name, plan.before, plan.request_before, began=began, queued=queued)
+                raise
+    if forget and not dry_run:
+        await instances.forget_past(asking, name)
+    return str(name)

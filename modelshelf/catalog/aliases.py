@@ -1,0 +1,92 @@
+"""Aliases: movable names of versions, with the history of who moved what when.
+
+An import moves the alias that its tag or branch is. One that a person sets (`stable`, `canary`) holds its version: it is
+not deleted or cleaned while it is called so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog.database import now
+from modelshelf.catalog.tables import alias, alias_move, version
+from modelshelf.errors import NoSuchAlias
+from modelshelf.names import ModelName, ProjectName, Tag
+
+if TYPE_CHECKING:  # versions are published under an alias
+    from modelshelf.catalog.versions import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move of an alias: version names, None where there was none. `at` in seconds since 1970."""
+
+    at: float
+    alias: str
+    before: str | None
+    after: str | None
+    who: str
+
+
+def move(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str, held: bool = False) -> None:
+    """The alias names this version from now on; the move is in its history. `held`: it keeps its version from deletion."""
+    model_id = connection.execute(select(version.c.model_id).where(version.c.id == target.id)).scalar_one()
+    here = (alias.c.model_id == model_id) & (alias.c.name == str(tag))
+    before = connection.execute(select(alias.c.version_id, version.c.name).join(version).where(here)).one_or_none()
+    if before is None:
+        row = {"model_id": model_id, "name": str(tag), "version_id": target.id, "held": held}
+        connection.execute(insert(alias).values(row))
+    elif held:
+        connection.execute(update(alias).where(here).values(version_id=target.id, held=True))
+    else:
+        connection.execute(update(alias).where(here).values(version_id=target.id))
+    if before is None or before.version_id != target.id:
+        _record(connection, asking, target.model, tag, before.name if before else None, str(target.name), who)
+
+
+def remove(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str) -> None:
+    """The version is not called so any more. Raises NoSuchAlias."""
+    if tag not in target.aliases:
+        raise NoSuchAlias(model=target.model, alias=tag, detail="")
+    model_id = select(version.c.model_id).where(version.c.id == target.id).scalar_subquery()
+    connection.execute(delete_from(alias).where(alias.c.model_id == model_id, alias.c.name == str(tag)))
+    _record(connection, asking, target.model, tag, str(target.name), None, who)
+
+
+def history(connection: Connection, asking: ProjectName, model: ModelName, limit: int = 100) -> list[Move]:
+    """The last moves of the model's aliases, newest first."""
+    rows = connection.execute(
+        select(alias_move)
+        .where(alias_move.c.project == str(asking), alias_move.c.model == str(model))
+        .order_by(alias_move.c.id.desc())
+        .limit(limit)
+    )
+    return [Move(row.at, row.alias, row.before, row.after, row.who) for row in rows]
+
+
+def previous(connection: Connection, asking: ProjectName, model: ModelName, tag: Tag) -> Tag:
+    """What the alias named before its last move. Raises NoSuchAlias if it never moved."""
+    for one in history(connection, asking, model, limit=1000):
+        if one.alias == str(tag):
+            if one.before is None or one.after is None:
+                break
+            return Tag(one.before)
+    raise NoSuchAlias(model=model, alias=tag, detail=" that was moved from one version to another")
+
+
+def held(connection: Connection, target: Version) -> list[str]:
+    """The aliases of the version that someone set, in words."""
+    rows = connection.execute(select(alias.c.name).where(alias.c.version_id == target.id, alias.c.held))
+    return [f"alias {row.name}" for row in rows]
+
+
+def _record(
+    connection: Connection, asking: ProjectName, model: ModelName, tag: Tag, before: str | None, after: str | None, who: str
+) -> None:
+    row = {"project": str(asking), "model": str(model), "alias": str(tag), "before": before, "after": after, "who": who}
+    connection.execute(insert(alias_move).values(at=now(connection), **row))

@@ -1,0 +1,170 @@
+"""Templates: an engine, its settings and the versions that it serves. Revisions are immutable; the newest one counts.
+
+An instance has a template of its own, which no person can name: what it was started with is kept there, revision by
+revision, and what is switched can be switched back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, exists, func, insert, select
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog import versions
+from modelshelf.catalog.journal import record_event
+from modelshelf.catalog.projects import project_id
+from modelshelf.catalog.tables import instance, project, template, template_model, template_revision
+from modelshelf.catalog.versions import Version
+from modelshelf.errors import NoSuchTemplate, StillInUse
+from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
+
+_OWN = "instance/"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One version in a template, and the name under which it is served."""
+
+    version_id: int
+    ref: ModelRef
+    served_name: ServedName
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One revision of a template."""
+
+    revision_id: int
+    name: str
+    number: int
+    engine: str
+    settings: Mapping[str, Any]
+    serves: tuple[Serving, ...]
+
+
+def own_name(name: InstanceName) -> str:
+    """The name of an instance's own template: no template that a person names is called so."""
+    return f"{_OWN}{name}"
+
+
+def write(
+    connection: Connection,
+    asking: ProjectName,
+    name: TemplateName | str,
+    *,
+    engine: str,
+    settings: Mapping[str, Any],
+    serving: Sequence[tuple[Version, ServedName]],
+    who: str,
+) -> Template:
+    """The newest revision says just this: the one there is, or a new one."""
+    owner = project_id(connection, asking)
+    here = (template.c.project_id == owner) & (template.c.name == str(name))
+    template_id = connection.execute(select(template.c.id).where(here)).scalar_one_or_none()
+    if template_id is None:
+        new = insert(template).values(project_id=owner, name=str(name)).returning(template.c.id)
+        template_id = connection.execute(new).scalar_one()
+    newest = connection.execute(_revisions(asking).where(template.c.id == template_id).limit(1)).one_or_none()
+    wanted = {(version.id, str(served)) for version, served in serving}
+    if newest is not None and newest.engine == engine and newest.settings == dict(settings):
+        there = serves(connection, asking, newest.id)
+        if {(one.version_id, str(one.served_name)) for one in there} == wanted:
+            return _template(newest, there)
+    number = newest.number + 1 if newest is not None else 1
+    values = {"template_id": template_id, "number": number, "engine": engine, "settings": dict(settings)}
+    revision = connection.execute(insert(template_revision).values(values).returning(template_revision.c.id)).scalar_one()
+    rows = [{"revision_id": revision, "version_id": id, "served_name": served} for id, served in sorted(wanted)]
+    connection.execute(insert(template_model), rows)
+    record_event(connection, asking, who, "template.revised", str(name), f"revision {number}")
+    return get(connection, asking, name, number)
+
+
+def get(connection: Connection, asking: ProjectName, name: TemplateName | str, number: int | None = None) -> Template:
+    """A revision, the newest unless `number` is given. Raises NoSuchTemplate."""
+    query = _revisions(asking).where(template.c.name == str(name)).limit(1)
+    if number is not None:
+        query = query.where(template_revision.c.number == number)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NoSuchTemplate(template=name if number is None else f"{name} with a revision {number}", project=asking)
+    return _template(row, serves(connection, asking, row.id))
+
+
+def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[Template]:
+    """The newest revision of each template that someone named, by name."""
+    newest = select(func.max(template_revision.c.id)).group_by(template_revision.c.template_id)
+    query = _revisions(asking).where(template_revision.c.id.in_(newest), ~template.c.name.startswith(_OWN))
+    rows = connection.execute(query.order_by(None).order_by(template.c.name).limit(limit)).all()
+    return [_template(row, serves(connection, asking, row.id)) for row in rows]
+
+
+def serves(connection: Connection, asking: ProjectName, revision_id: int) -> tuple[Serving, ...]:
+    """What a revision serves, by served name."""
+    models = select(template_model).where(template_model.c.revision_id == revision_id).order_by(template_model.c.served_name)
+    return tuple(
+        Serving(one.version_id, versions.get(connection, asking, one.version_id).ref, ServedName(one.served_name))
+        for one in connection.execute(models).all()
+    )
+
+
+def using(connection: Connection, target: Version) -> list[str]:
+    """The templates with a revision that serves the version, in words; instances name themselves."""
+    rows = connection.execute(
+        select(template.c.name, func.max(template_revision.c.number).label("number"))
+        .join(template_revision, template_revision.c.template_id == template.c.id)
+        .join(template_model, template_model.c.revision_id == template_revision.c.id)
+        .where(template_model.c.version_id == target.id)
+        .where(~(template.c.name.startswith(_OWN) & template_revision.c.id.in_(select(instance.c.revision_id))))
+        .group_by(template.c.name)
+    )
+    return [
+        f"the past of instance {(past := row.name.removeprefix(_OWN))} (`modelshelf switch {past} --forget` lets it go)"
+        if row.name.startswith(_OWN)
+        else f"template {row.name} (revision {row.number})"
+        for row in rows
+    ]
+
+
+def forget_past(connection: Connection, asking: ProjectName, name: TemplateName | str) -> int:
+    """Only the newest revision is left, and those that an instance runs; how many went. Nothing can be switched back to them."""
+    newest = get(connection, asking, name)
+    own = select(template_revision.c.template_id).where(template_revision.c.id == newest.revision_id)
+    past = (
+        select(template_revision.c.id)
+        .where(template_revision.c.template_id.in_(own), template_revision.c.id != newest.revision_id)
+        .where(~exists(select(instance.c.id).where(instance.c.revision_id == template_revision.c.id)))
+    )
+    gone = [row.id for row in connection.execute(past)]
+    connection.execute(delete(template_model).where(template_model.c.revision_id.in_(gone)))
+    connection.execute(delete(template_revision).where(template_revision.c.id.in_(gone)))
+    return len(gone)
+
+
+def remove(connection: Connection, asking: ProjectName, name: TemplateName | str) -> None:
+    """The template and its revisions are gone. Raises StillInUse if an instance runs one of them."""
+    of_it = select(template.c.id).join(project).where(project.c.name == str(asking), template.c.name == str(name))
+    revisions = select(template_revision.c.id).where(template_revision.c.template_id.in_(of_it))
+    running = connection.execute(select(instance.c.name).where(instance.c.revision_id.in_(revisions))).all()
+    if running:
+        raise StillInUse(what=f"template {name}", holders=", ".join(f"instance {row.name}" for row in running))
+    ids = [row.id for row in connection.execute(of_it)]
+    connection.execute(delete(template_model).where(template_model.c.revision_id.in_(revisions)))
+    connection.execute(delete(template_revision).where(template_revision.c.template_id.in_(ids)))
+    connection.execute(delete(template).where(template.c.id.in_(ids)))
+
+
+def _revisions(asking: ProjectName) -> Select[tuple[Any, ...]]:
+    return (
+        select(template_revision, template.c.name)
+        .join(template, template_revision.c.template_id == template.c.id)
+        .join(project, template.c.project_id == project.c.id)
+        .where(project.c.name == str(asking))
+        .order_by(template_revision.c.number.desc())
+    )
+
+
+def _template(row: Row[tuple[Any, ...]], serving: tuple[Serving, ...]) -> Template:
+    return Template(row.id, row.name, row.number, row.engine, row.settings, serving)

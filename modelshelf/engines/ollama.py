@@ -1,0 +1,168 @@
+"""Ollama: the binary on PATH, with a models folder of its own that is made of links.
+
+    models/blobs/sha256-<hex>                        hard links to the replica's files
+    models/manifests/<host>/<namespace>/<name>/<tag> copies: Ollama writes a manifest in place, through any link
+    models.json                                      what of this we laid out; the rest is the instance's own
+
+Source: the layout and `/api/tags` of Ollama 0.6.5, as observed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelshelf.digest import Digest
+from modelshelf.engines.contract import Command, Listen, Mounted
+from modelshelf.errors import BadName, EngineMissing, NothingToServe, UnexpectedAnswer
+from modelshelf.formats.kinds import Format
+from modelshelf.names import FilePath, ServedName
+from modelshelf.wire import Authorization, Url, Wire, json_body
+
+_HOST, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
+_TOKEN_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """What we put into a models folder, as paths below it."""
+
+    manifests: frozenset[str]
+    blobs: frozenset[str]
+
+
+class Ollama:
+    """Serves versions that came from an Ollama registry or from another instance, several at once."""
+
+    name = "ollama"
+    accepts = frozenset({Format.OLLAMA})
+    takes_key = False
+    models_at_once = 100
+
+    def require_installed(self) -> None:
+        self._program()
+
+    def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
+        models, listing = own / "models", own / "models.json"
+        before = _read(listing)
+        now = _Laid(
+            frozenset(_manifest_path(one.served_name) for one in mounted),
+            frozenset(str(file.path) for one in mounted for file in one.files if str(file.path).startswith("blobs/")),
+        )
+        # the list first: what it names and is not there does no harm
+        listing.write_text(json.dumps({"manifests": sorted(now.manifests), "blobs": sorted(now.blobs)}))
+        for one in mounted:
+            for file in one.files:
+                if str(file.path) in now.blobs:
+                    _link(one.folder / str(file.path), models / str(file.path))
+            manifest = models / _manifest_path(one.served_name)
+            manifest.parent.mkdir(parents=True, exist_ok=True)
+            fresh = manifest.with_name(f".{manifest.name}.new")
+            shutil.copyfile(one.folder / "manifest.json", fresh)
+            fresh.replace(manifest)
+        for left in before.manifests - now.manifests:
+            (models / left).unlink(missing_ok=True)
+        needed = _blobs_needed(models)
+        for left in before.blobs - now.blobs:
+            if left not in needed:
+                (models / left).unlink(missing_ok=True)
+
+    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str]) -> Command:
+        if arguments:
+            reason = "`ollama serve` takes no arguments; give settings in the environment (`--env OLLAMA_…=…`)"
+            raise NothingToServe(what=f"an instance with the arguments {' '.join(arguments)}", engine=self.name, reason=reason)
+        environment = {
+            "HOME": str(listen.own),
+            "OLLAMA_HOST": f"{listen.host}:{listen.port}",
+            "OLLAMA_MODELS": str(listen.own / "models"),
+            "OLLAMA_NOPRUNE": "1",
+        }
+        return Command((self._program(), "serve"), environment)
+
+    def listed_name(self, served: ServedName) -> str:
+        *_, last = str(served).split("/")
+        return str(served) if ":" in last else f"{served}:{_TAG}"
+
+    def identity(self, mounted: Mounted) -> str:
+        """Ollama's id of a model is the sha256 of its manifest's bytes."""
+        return next(file.digest.hex for file in mounted.files if str(file.path) == "manifest.json")
+
+    def is_up(self, wire: Wire, url: Url) -> bool:
+        return wire.request("GET", url.join("/api/version"), seconds=5).status == 200
+
+    def listed(self, wire: Wire, url: Url, key: Authorization | None) -> dict[str, str | None]:
+        answer = wire.request("GET", url.join("/api/tags"), authorization=key, seconds=30)
+        return {str(model["name"]): str(model["digest"]) for model in answer.expect(200, what="its models").json()["models"]}
+
+    def first_token(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
+        question: dict[str, object] = {"model": str(mounted.served_name)}
+        if mounted.category == "embedding":
+            path, question["input"] = "/api/embed", "ready?"
+        else:
+            path, question["prompt"] = "/api/generate", "ready?"
+            question |= {"stream": False, "options": {"num_predict": 1}}
+        body = json_body(question)
+        headers = {"Content-Type": "application/json"}
+        answer = wire.request("POST", url.join(path), headers=headers, body=body, authorization=key, seconds=_TOKEN_SECONDS)
+        match answer.expect(200, what="a first token").json():
+            case {"eval_count": int(count)} if count >= 1:
+                return
+            case {"embeddings": [[*_, _], *_]}:
+                return
+        raise UnexpectedAnswer(host=url.place, what="a first token", reason="none came back")
+
+    def _program(self) -> str:
+        if (found := shutil.which("ollama")) is None:
+            advice = "Install it from ollama.com, or launch with `--engine llamacpp`."
+            raise EngineMissing(engine=self.name, reason="there is no `ollama` on PATH", advice=advice)
+        return found
+
+
+def _manifest_path(served: ServedName) -> str:
+    """Where Ollama looks for the model that requests call so: `[host/][namespace/]name[:tag]`."""
+    *front, last = str(served).split("/")
+    name, _, tag = last.partition(":")
+    host = front.pop(0) if len(front) > 1 else _HOST
+    path = f"manifests/{host}/{'/'.join(front) or _NAMESPACE}/{name}/{tag or _TAG}"
+    if ":" in path:
+        raise BadName(text=repr(str(served)), kind="served name for Ollama", expected="`[host/][namespace/]name[:tag]`")
+    return str(FilePath(path))
+
+
+def _link(file: Path, target: Path) -> None:
+    """A hard link: Ollama puts blobs in their place by rename and removes them by unlink, never in place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    found = file.stat()
+    try:
+        os.link(file, target)
+    except FileExistsError:
+        there = target.lstat()
+        if (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
+            return
+        target.unlink()
+        os.link(file, target)
+
+
+def _read(listing: Path) -> _Laid:
+    if not listing.exists():
+        return _Laid(frozenset(), frozenset())
+    said = json.loads(listing.read_text())
+    return _Laid(frozenset(said["manifests"]), frozenset(said["blobs"]))
+
+
+def _blobs_needed(models: Path) -> set[str]:
+    """The blobs of every manifest that is there now, also of those that someone made inside the instance."""
+    needed: set[str] = set()
+    for manifest in (models / "manifests").rglob("*"):
+        if manifest.is_file():
+            try:
+                content = json.loads(manifest.read_bytes())
+                digests = [Digest.parse(layer["digest"]) for layer in (content["config"], *content["layers"])]
+            except (ValueError, KeyError, TypeError):  # not Ollama's: it needs nothing of ours
+                continue
+            needed |= {f"blobs/sha256-{digest.hex}" for digest in digests}
+    return needed

@@ -1,0 +1,49 @@
+"""Aliases that people set: promote, roll back, let go; and what a version is marked with."""
+
+from __future__ import annotations
+
+from modelshelf.catalog import aliases, replicas, versions
+from modelshelf.catalog.versions import Version
+from modelshelf.library.opening import Library
+from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
+
+
+def promote(library: Library, asking: ProjectName, ref: ModelRef, tag: Tag, *, who: str) -> Version:
+    """The alias names this version, and holds it. Raises Disabled or NotReady."""
+    with library.catalog.writing() as connection:
+        target = versions.require_selectable(versions.find(connection, asking, ref))
+        aliases.move(connection, asking, target, tag, who=who, held=True)
+        return versions.get(connection, asking, target.id)
+
+
+def roll_back(library: Library, asking: ProjectName, model: ModelName, tag: Tag, *, who: str) -> Version:
+    """The alias names again what it named before its last move. Raises NoSuchAlias, NoSuchModel if that is gone."""
+    with library.catalog.writing() as connection:
+        before = aliases.previous(connection, asking, model, tag)
+        target = versions.require_selectable(versions.find(connection, asking, ModelRef(model, before)))
+        aliases.move(connection, asking, target, tag, who=who, held=True)
+        return versions.get(connection, asking, target.id)
+
+
+def let_go(library: Library, asking: ProjectName, model: ModelName, tag: Tag, *, who: str) -> Version:
+    """The alias is gone; its version stays. Raises NoSuchAlias or NoSuchModel."""
+    with library.catalog.writing() as connection:
+        target = versions.find(connection, asking, ModelRef(model, tag))
+        aliases.remove(connection, asking, target, tag, who=who)
+        return versions.get(connection, asking, target.id)
+
+
+def mark(library: Library, asking: ProjectName, ref: ModelRef, *, who: str, **marks: bool) -> Version:
+    """`disabled`: not selectable for launches and templates. `auto_cache`: brought to every node."""
+    with library.catalog.writing() as connection:
+        target = versions.find(connection, asking, ref)
+        versions.mark(connection, asking, target, who, **marks)
+        return versions.get(connection, asking, target.id)
+
+
+def pin(library: Library, asking: ProjectName, ref: ModelRef, *, pinned: bool) -> Version:
+    """Its replica on this node is never evicted, or may be again. Raises NoReplica if there is none."""
+    with library.catalog.writing() as connection:
+        target = versions.find(connection, asking, ref)
+        replicas.pin(connection, library.node_id, target, pinned=pinned)
+        return target

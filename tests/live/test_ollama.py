@@ -1,0 +1,109 @@
+"""The real Ollama: several models from links, its own list of digests, and what it writes stays its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelshelf.catalog import instances
+from modelshelf.catalog.instances import Instance
+from modelshelf.digest import Digest
+from modelshelf.errors import EngineListsOther
+from modelshelf.library import launching, running
+from modelshelf.library.launching import LaunchRequest
+from modelshelf.library.opening import Library
+from modelshelf.limits import DEFAULT
+from modelshelf.names import InstanceName, ServedName
+from modelshelf.wire import Url, Wire, json_body
+from tests.conftest import missing
+from tests.library.test_launch import launch_all
+from tests.making import P, bring_in, ollama_source
+from tests.stand_ins.ollama_registry import OllamaRegistry
+
+pytestmark = pytest.mark.live
+BOTH = InstanceName("both")
+REQUEST = LaunchRequest(engine="ollama")
+
+
+@pytest.fixture
+def both(registry: OllamaRegistry, library: Library, gemma: Path) -> Iterator[tuple[Library, Instance]]:
+    """One instance with two models that share their weights."""
+    if shutil.which("ollama") is None:
+        missing("the program ollama")
+    serves = []
+    for tag in ("270m", "270m-short"):
+        registry.add_model("library/gemma3", tag, gemma, params=json.dumps({"num_predict": 8, "tag": tag}))
+        version, _ = bring_in(library, ollama_source(registry, f"library/gemma3:{tag}", limits=DEFAULT), limits=DEFAULT)
+        serves.append((version, ServedName(f"gemma-{tag}")))
+    yield library, launch_all(library, BOTH, tuple(serves), REQUEST)
+    with library.catalog.reading() as connection:
+        for one in instances.page(connection, P):
+            running.stop_engine(library, one)
+
+
+def ask(instance: Instance, path: str, body: dict[str, object]) -> dict[str, object]:
+    url = Url(f"http://127.0.0.1:{instance.port}{path}")
+    answer = Wire().request("POST", url, headers={"Content-Type": "application/json"}, body=json_body(body), seconds=120)
+    return dict(answer.expect(200, what=path).json())
+
+
+def test_two_models_that_share_their_weights_are_listed_by_their_digests_and_answer(both: tuple[Library, Instance]) -> None:
+    library, instance = both
+    listed = Wire().request("GET", Url(f"http://127.0.0.1:{instance.port}/api/tags")).json()["models"]
+    with library.catalog.reading() as connection:
+        wanted = {
+            f"{one.served_name}:latest": launching.versions.get(connection, P, one.version_id).resolved for one in instance.serves
+        }
+    assert {model["name"]: model["digest"] for model in listed} == wanted
+    for one in instance.serves:
+        said = ask(
+            instance, "/api/generate", {"model": str(one.served_name), "prompt": "The capital of France is", "stream": False}
+        )
+        assert said["response"]
+
+
+def test_its_models_are_links_and_no_byte_of_the_weights_is_copied(both: tuple[Library, Instance]) -> None:
+    library, instance = both
+    own = library.node.instance_folder(instance.label) / "models"
+    for blob in (own / "blobs").iterdir():
+        stored = library.settings.store / "blobs" / "sha256" / blob.name.removeprefix("sha256-")
+        assert blob.samefile(stored)
+    weights = [blob for blob in (own / "blobs").iterdir() if blob.stat().st_size > 1_000_000]
+    assert len(weights) == 1, "the two share one file"
+
+
+def test_what_is_made_or_removed_inside_stays_inside(both: tuple[Library, Instance]) -> None:
+    library, instance = both
+    before = {blob.name: blob.stat().st_mtime_ns for blob in (library.settings.store / "blobs" / "sha256").iterdir()}
+    served = [str(one.served_name) for one in instance.serves]
+    ask(instance, "/api/create", {"model": "mine", "from": served[0], "system": "You are short.", "stream": False})
+    ask(instance, "/api/create", {"model": served[0], "from": served[1], "system": "Overwritten.", "stream": False})
+    url = Url(f"http://127.0.0.1:{instance.port}/api/delete")
+    Wire().request("DELETE", url, body=json_body({"model": served[1]})).expect(200, what="a deletion")
+    after = {blob.name: blob.stat().st_mtime_ns for blob in (library.settings.store / "blobs" / "sha256").iterdir()}
+    assert after == before, "the store is as it was"
+    for blob in library.store.blobs():
+        with library.store.open(blob.digest) as file:
+            assert Digest.of_file(file) == blob.digest
+    running.stop_instance(library, P, BOTH, "test")
+    again = launch_all(library, BOTH, tuple(_serves(library, instance)), REQUEST)
+    listed = {model["name"] for model in Wire().request("GET", Url(f"http://127.0.0.1:{again.port}/api/tags")).json()["models"]}
+    assert listed == {"mine:latest", *(f"{name}:latest" for name in served)}, "its own stays, ours is as it was"
+
+
+def test_a_changed_manifest_is_caught(both: tuple[Library, Instance]) -> None:
+    library, instance = both
+    name = str(instance.serves[0].served_name)
+    manifest = library.node.instance_folder(instance.label) / f"models/manifests/registry.ollama.ai/library/{name}/latest"
+    manifest.write_text(manifest.read_text().replace('"schemaVersion":2', '"schemaVersion": 2'))
+    with pytest.raises(EngineListsOther, match="expected|digest"):
+        launching.wait_until_ready(library, P, instance, "", launching.StopToken())
+
+
+def _serves(library: Library, instance: Instance) -> list[tuple[launching.Version, ServedName]]:
+    with library.catalog.reading() as connection:
+        return [(launching.versions.get(connection, P, one.version_id), one.served_name) for one in instance.serves]
