@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
 from prefect.runner import Runner
@@ -54,6 +55,10 @@ async def _deployment(stated: dict[str, Any]) -> RunnerDeployment:
         schedules=schedules,
         description=stated["description"],
         tags=stated["tags"],
+        triggers=[
+            DeploymentEventTrigger(name=f"{flow.name} on {' or '.join(one['expect'])}", expect=set(one["expect"]))
+            for one in stated.get("triggers", [])
+        ],
     )
 
 

@@ -22,6 +22,7 @@ async def import_huggingface(
     project: ShortText = "default",
     category: Category = "chat",
     hub: ShortText = "default",
+    allow_code: bool = False,
     dry_run: bool = False,
 ) -> str:
     """Brings a model from the Hugging Face Hub into the library.
@@ -39,8 +40,9 @@ async def import_huggingface(
         project: The project that owns it.
         category: What it is used for.
         hub: The block with the Hub's address and token (`modelshelf login huggingface`).
+        allow_code: Take it although its configuration names code of the publisher (`auto_map`).
         dry_run: Only say what would be fetched.
     """
     uri = HuggingFaceUri(RepoId(repo), Revision(revision), quantization or None)
     origin = HuggingFaceOrigin(uri, hub, tuple(include), tuple(exclude))
-    return await bring_in(origin, name=name, project=project, category=category, dry_run=dry_run)
+    return await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)

@@ -7,7 +7,7 @@ from tasks import imports, leases, reports, sources
 from tasks.sources import Origin
 
 
-async def bring_in(origin: Origin, *, name: str, project: str, category: str, dry_run: bool) -> str:
+async def bring_in(origin: Origin, *, name: str, project: str, category: str, allow_code: bool, dry_run: bool) -> str:
     """Afterwards the version is ready, or the catalog says why it is not."""
     asking = ProjectName(project)
     called = ModelName(name) if name else origin.model
@@ -23,7 +23,7 @@ async def bring_in(origin: Origin, *, name: str, project: str, category: str, dr
         plan = await imports.plan(asking, version, listing)
         already_ready = plan.ready
         if not already_ready:
-            arrived = await imports.fetch_missing(origin, asking, version, listing, plan)
+            arrived = await imports.fetch_missing(origin, asking, version, listing, plan, allow_code)
             version = await imports.publish(asking, version, listing, arrived, pin, lease)
     await reports.show_import(asking, version, plan)
     return str(version.ref)

@@ -39,13 +39,7 @@ async def switch_instance(
     plan = await instances.plan_switch(asking, name, ModelRef.parse(model) if model else None, back=back, forget=forget)
     if not dry_run and not plan.same:
         async with leases.hold(f"instance {asking}/{name}"):
-            await instances.fill_replicas(asking, plan.after)
-            await instances.stop(asking, name)
-            try:
-                await instances.launch(asking, name, plan.after, plan.request, began=began, queued=queued)
-            except Exception:  # whatever it was: the users of the instance come first, then the reason
-                await instances.launch(asking, name, plan.before, plan.request_before, began=began, queued=queued)
-                raise
+            await instances.switch(asking, name, plan, began=began, queued=queued)
     if forget and not dry_run:
         await instances.forget_past(asking, name)
     return str(name)

@@ -143,6 +143,15 @@ class ContentChanged(Unavailable):
     discarded; run it again."""
 
 
+class SourceChanged(Refused):
+    """{path} changed while it was being copied ({before} bytes at first, {after} at the end). Nothing of it was stored.
+    Import again when nobody writes to it."""
+
+
+class SourceUnreadable(Refused):
+    """{path} cannot be imported: {reason}. Nothing of it was stored."""
+
+
 # --- content ----------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +172,11 @@ class NotWhatItSays(Refused):
 class FormatRefused(Refused):
     """{file} is refused: {reason}. Nothing was stored. Leave it out with `--exclude`, or ask the publisher for
     safetensors or GGUF."""
+
+
+class NamesCode(Refused):
+    """{file} names code of the publisher that an engine may run (auto_map: {named}). No weights were fetched. If you trust
+    it, import with `--allow-code`."""
 
 
 class BadHeader(Refused):
@@ -244,6 +258,11 @@ class StillInUse(Refused):
     """{what} is in use: {holders}. Nothing was deleted. Stop or delete these first, then delete again."""
 
 
+class Unreadable(Refused):
+    """{what} cannot be relied on: {reason}. Nothing was deleted. `modelshelf audit` says what is wrong, and `modelshelf
+    audit --repair` mends it."""
+
+
 class LeaseLost(Unavailable):
     """The lease on {what} lapsed before the work was done, so its result was not published. What was downloaded is kept;
     run it again."""
@@ -269,6 +288,10 @@ class CatalogOlder(Refused):
 
 class CatalogNotMade(Refused):
     """There is no catalog at {url} yet. Run `modelshelf up`, or any command that changes something."""
+
+
+class NotAnEmptyFolder(Refused):
+    """{path} is not an absolute path of a new or empty folder. Nothing was written. Name another."""
 
 
 # --- nodes and engines ------------------------------------------------------------------------------------------

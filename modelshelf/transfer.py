@@ -7,7 +7,9 @@ of content that did not change since; and in the end the digest decides.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import stat
 import threading
 import time
 from collections import Counter
@@ -16,6 +18,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from modelshelf.errors import (
@@ -24,6 +27,8 @@ from modelshelf.errors import (
     DigestMismatch,
     LimitExceeded,
     SizeMismatch,
+    SourceChanged,
+    SourceUnreadable,
     Stalled,
     TooBusy,
     Unavailable,
@@ -36,6 +41,7 @@ if TYPE_CHECKING:  # a store needs the contract alone, and no HTTP client
     from modelshelf.wire import Authorization, Url, Wire
 
 _LOOK_SECONDS = 0.25
+_COPY_BYTES = 1 << 20
 _WRITE_BYTES = 256 * 1024
 _WRITE_PIECES = 64
 """TLS brings at most 16 KiB at a time: they are written together."""
@@ -99,6 +105,17 @@ class Remote:
     accept: str = "*/*"
 
 
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """One file on this machine, to be copied in. `size` in bytes, `changed` its time of change as stat tells it (ns)."""
+
+    what: str
+    whose: str
+    path: Path
+    size: int
+    changed: int
+
+
 class _StartAgain(Exception):
     """What has arrived cannot be continued; the reason is an error for the case that it happens twice."""
 
@@ -127,11 +144,14 @@ class Downloads:
         self._authorization = authorization
         self._slots = _Slots(limits)
 
-    def fetch(self, remote: Remote, into: Destination) -> None:
+    def fetch(self, remote: Remote | LocalFile, into: Destination) -> None:
         """All bytes of `remote` have arrived in `into`, to be hashed and committed by who gave it."""
         if remote.size > self._limits.file_bytes:
             raise LimitExceeded(what=remote.what, found=f"{remote.size} bytes", limit=f"{self._limits.file_bytes} bytes")
         self._on_bytes(into.arrived())
+        if isinstance(remote, LocalFile):
+            self._copy(remote, into)
+            return
         for last_chance in (False, True):
             download = _Download(
                 self._slots, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._authorization
@@ -144,6 +164,38 @@ class Downloads:
                 into.reset()
                 if last_chance:
                     raise again.reason from again
+
+    def _copy(self, local: LocalFile, into: Destination) -> None:
+        """Read once, from byte zero. A file that is no file, or changes meanwhile, raises SourceChanged."""
+        self._on_bytes(-into.arrived())
+        into.reset()
+        with _opened(local) as descriptor:
+            at = 0
+            while piece := os.pread(descriptor, _COPY_BYTES, at):
+                self._stop.check()
+                if at + len(piece) > local.size:
+                    break
+                into.write_at(at, piece)
+                at += len(piece)
+                self._on_bytes(len(piece))
+            found = os.fstat(descriptor)
+        if at != local.size or found.st_size != local.size or found.st_mtime_ns != local.changed:
+            raise SourceChanged(path=local.path, before=local.size, after=found.st_size)
+
+
+@contextmanager
+def _opened(local: LocalFile) -> Iterator[int]:
+    """The file for reading: a regular one, and not a link that was put in its place."""
+    try:
+        descriptor = os.open(local.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise SourceUnreadable(path=local.path, reason=error.strerror) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SourceUnreadable(path=local.path, reason="it is no regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class _Slots:

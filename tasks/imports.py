@@ -13,6 +13,7 @@ from modelshelf.library.importing import Arrived, ImportPlan, Meter
 from modelshelf.names import ModelName, ProjectName
 from modelshelf.sources.contract import Listing, Pin
 from tasks import reports
+from tasks.events import tell
 from tasks.library import library, run_id, who
 from tasks.retries import step
 from tasks.sources import Origin
@@ -60,7 +61,7 @@ async def plan(project: ProjectName, version: Version, listing: Listing) -> Impo
 
 @step
 async def fetch_missing(
-    origin: Origin, project: ProjectName, version: Version, listing: Listing, plan: ImportPlan
+    origin: Origin, project: ProjectName, version: Version, listing: Listing, plan: ImportPlan, allow_code: bool
 ) -> tuple[Arrived, ...]:
     """Every file is in the store, proven; what was there is not fetched again."""
     source = await origin.open()
@@ -84,7 +85,9 @@ async def fetch_missing(
                 await reports.update_progress(artifact, done, plan.to_fetch, seconds=shown - began)
 
     arrived = await in_thread(
-        lambda stop: importing.fetch_missing(library(), project, version, source, listing, plan, meter=meter, stop=stop),
+        lambda stop: importing.fetch_missing(
+            library(), project, version, source, listing, plan, meter=meter, stop=stop, allow_code=allow_code
+        ),
         meanwhile=show,
     )
     await asyncio.to_thread(save, plan.to_fetch)
@@ -96,6 +99,8 @@ async def publish(
     project: ProjectName, version: Version, listing: Listing, arrived: tuple[Arrived, ...], pin: Pin, lease: Lease
 ) -> Version:
     """The version is ready and listed, or nothing of it is visible."""
-    return await in_thread(
+    published = await in_thread(
         lambda _stop: importing.publish(library(), project, version, listing, arrived, pin, lease=lease, who=who())
     )
+    tell("version.ready", f"{project}/{published.ref}")
+    return published

@@ -6,13 +6,14 @@ import time
 
 from blocks.engine_key import EngineKey
 from modelshelf.catalog.instances import Instance
-from modelshelf.errors import BadSetting
+from modelshelf.errors import BadSetting, ModelshelfError
 from modelshelf.library import caching, launching, running, switching
 from modelshelf.library.launching import LaunchPlan, LaunchRequest, Probed, Serves
 from modelshelf.library.switching import SwitchPlan
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from modelshelf.stop import StopToken
 from tasks import reports
+from tasks.events import tell
 from tasks.library import library, recorded, who
 from tasks.retries import step
 from tasks.threads import in_thread
@@ -90,6 +91,17 @@ async def launch(
     return ready
 
 
+async def switch(project: ProjectName, name: InstanceName, plan: SwitchPlan, *, began: float, queued: float) -> None:
+    """The instance serves what the plan says; if it does not come up, it serves again what it did, and the reason is raised."""
+    await fill_replicas(project, plan.after)
+    await stop(project, name)
+    try:
+        await launch(project, name, plan.after, plan.request, began=began, queued=queued)
+    except ModelshelfError:
+        await launch(project, name, plan.before, plan.request_before, began=began, queued=queued)
+        raise
+
+
 @step
 async def start(project: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest) -> Instance:
     """The instance is in the catalog with its template's revision, and then its engine is a running process of its own."""
@@ -111,19 +123,24 @@ async def wait_until_ready(project: ProjectName, instance: Instance, key_block: 
 
 @step
 async def mark_ready(project: ProjectName, instance: Instance, stages: dict[str, float]) -> Instance:
-    return await in_thread(lambda _stop: launching.mark_ready(library(), project, instance, stages, who()))
+    ready = await in_thread(lambda _stop: launching.mark_ready(library(), project, instance, stages, who()))
+    tell("instance.ready", f"{project}/{instance.name}")
+    return ready
 
 
 @step
 async def stop(project: ProjectName, name: InstanceName) -> Instance:
     """It does not run; what it was started with is kept."""
-    return await in_thread(lambda _stop: running.stop_instance(library(), project, name, who()))
+    stopped = await in_thread(lambda _stop: running.stop_instance(library(), project, name, who()))
+    tell("instance.stopped", f"{project}/{name}")
+    return stopped
 
 
 @step
 async def delete(project: ProjectName, name: InstanceName) -> None:
     """It is gone, with its log and what it wrote."""
     await in_thread(lambda _stop: running.delete_instance(library(), project, name, who()))
+    tell("instance.deleted", f"{project}/{name}")
 
 
 async def _key(block: str) -> str:

@@ -16,6 +16,9 @@ from prefect.artifacts import (
 from modelshelf.catalog import versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
+from modelshelf.library.auditing import Finding
+from modelshelf.library.caching import Warmed
+from modelshelf.library.cleaning import CleanPlan, CleanReport
 from modelshelf.library.importing import ImportPlan
 from modelshelf.names import ProjectName
 from modelshelf.words import said_bytes
@@ -86,6 +89,38 @@ async def show_start(instance: Instance, url: str, stages: Mapping[str, float]) 
     rows.append({"stage": "total", "seconds": round(sum(stages.values()), 3)})
     served = ", ".join(str(one.served_name) for one in instance.serves)
     await acreate_table_artifact(rows, key=_key("start", f"{instance.project}/{instance.name}"), description=f"{served} at {url}")
+
+
+@step
+async def show_clean_plan(plan: CleanPlan) -> None:
+    rows = [{"version": str(one.ref), "why": one.why, "frees": said_bytes(one.frees)} for one in plan.versions]
+    summary = f"Would remove {len(plan.versions)} versions and free {said_bytes(plan.frees)}."
+    await acreate_table_artifact(rows, key="clean-plan", description=summary)
+
+
+@step
+async def show_cleaned(plan: CleanPlan, report: CleanReport) -> None:
+    """What went, and what stayed although it was planned."""
+    left = dict(report.left)
+    rows = [
+        {"version": str(one.ref), "why": one.why, "frees": said_bytes(one.frees), "outcome": left.get(str(one.ref), "removed")}
+        for one in plan.versions
+    ]
+    summary = f"Removed {len(report.removed)} versions; {said_bytes(report.freed)} were freed."
+    await acreate_table_artifact(rows, key="cleaned", description=summary)
+
+
+@step
+async def show_findings(findings: list[Finding], *, repaired: bool) -> None:
+    words = "were repaired" if repaired else "were found; nothing was changed"
+    summary = f"{len(findings)} differences {words}." if findings else "Catalog, store, replicas and engines agree."
+    await acreate_table_artifact([one.to_json() for one in findings], key="audit", description=summary)
+
+
+@step
+async def show_warmed(warmed: list[Warmed]) -> None:
+    rows = [{"version": one.ref, "size": said_bytes(one.size), "outcome": one.outcome} for one in warmed]
+    await acreate_table_artifact(rows, key="warm-up", description=f"{len(warmed)} versions are marked for every node.")
 
 
 @step

@@ -7,10 +7,12 @@ from typing import Protocol, TypeVar
 
 from blocks.hugging_face_hub import HuggingFaceHub
 from blocks.ollama_registry import OllamaRegistry
-from modelshelf.library import importing
-from modelshelf.names import ModelName
+from modelshelf.library import importing, saving
+from modelshelf.names import ModelName, ProjectName, Tag
 from modelshelf.sources.contract import Listing, Pin, Source
-from modelshelf.sources.uri import HuggingFaceUri, OllamaUri
+from modelshelf.sources.folder import FolderSource
+from modelshelf.sources.uri import FolderUri, HuggingFaceUri, InstanceUri, OllamaUri
+from tasks.library import library
 from tasks.retries import step
 from tasks.threads import in_thread
 
@@ -54,6 +56,34 @@ class HuggingFaceOrigin:
 
     async def open(self) -> Source:
         return (await _load(HuggingFaceHub, self.hub) or HuggingFaceHub()).open(self.uri, self.include, self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderOrigin:
+    uri: FolderUri
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> ModelName:
+        return self.uri.model
+
+    async def open(self) -> Source:
+        return FolderSource(self.uri, include=self.include, exclude=self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceOrigin:
+    uri: InstanceUri
+    project: ProjectName
+    version: Tag | None = None
+
+    @property
+    def model(self) -> ModelName:
+        return self.uri.model
+
+    async def open(self) -> Source:
+        return await in_thread(lambda _stop: saving.source_in(library(), self.project, self.uri, self.version))
 
 
 @step

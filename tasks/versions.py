@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from modelshelf.library import caching, deleting, observing
+from modelshelf.catalog.versions import Version
+from modelshelf.errors import BadSetting
+from modelshelf.library import building, caching, deleting, naming, observing
+from modelshelf.library.building import BuildPlan
 from modelshelf.library.caching import CachePlan
 from modelshelf.library.deleting import Deletion
-from modelshelf.names import ModelRef, NodeName, ProjectName
+from modelshelf.names import ModelRef, NodeName, ProjectName, Tag
 from modelshelf.stop import StopToken
+from tasks.events import tell
 from tasks.library import library, recorded, who
 from tasks.retries import step
 from tasks.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a run changed, for the command to show."""
+
+    ref: ModelRef
+    change: str
+    alias: Tag | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"ref": str(self.ref), "change": self.change, "alias": str(self.alias or "")}
 
 
 @step
@@ -38,7 +57,43 @@ async def plan_deletion(project: ProjectName, model: ModelRef) -> Deletion:
 @step
 async def delete(project: ProjectName, model: ModelRef) -> Deletion:
     """The version is gone, and every byte that only it used."""
-    return await in_thread(lambda _stop: deleting.delete_version(library(), project, model, who=who()))
+    deleted = await in_thread(lambda _stop: deleting.delete_version(library(), project, model, who=who()))
+    tell("version.deleted", f"{project}/{deleted.ref}")
+    return deleted
+
+
+@step
+async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | None) -> ModelRef:
+    """The version is called or marked so. Raises BadSetting if an alias is missing or too much."""
+    if (alias is not None) != (what in ("promote", "roll-back", "unalias")):
+        raise BadSetting(where=f"the change {what!r}", reason="an alias belongs to promote, roll-back and unalias alone")
+    tag = alias or Tag("none")
+    changes: dict[str, Callable[[], Version]] = {
+        "promote": lambda: naming.promote(library(), project, ref, tag, who=who()),
+        "roll-back": lambda: naming.roll_back(library(), project, ref.model, tag, who=who()),
+        "unalias": lambda: naming.let_go(library(), project, ref.model, tag, who=who()),
+        "disable": lambda: naming.mark(library(), project, ref, who=who(), disabled=True),
+        "enable": lambda: naming.mark(library(), project, ref, who=who(), disabled=False),
+        "auto-cache": lambda: naming.mark(library(), project, ref, who=who(), auto_cache=True),
+        "no-auto-cache": lambda: naming.mark(library(), project, ref, who=who(), auto_cache=False),
+        "pin": lambda: naming.pin(library(), project, ref, pinned=True),
+        "unpin": lambda: naming.pin(library(), project, ref, pinned=False),
+    }
+    changed = await in_thread(lambda _stop: changes[what]())
+    await in_thread(lambda _stop: recorded(Changed(changed.ref, what, alias)))
+    tell("version.marked", f"{project}/{changed.ref}", change=what)
+    return changed.ref
+
+
+@step
+async def plan_build(project: ProjectName, model: ModelRef, to: Path) -> BuildPlan:
+    return await in_thread(lambda _stop: recorded(building.plan_build(library(), project, model, to)))
+
+
+@step
+async def build(project: ProjectName, plan: BuildPlan) -> None:
+    """The layout is there, whole."""
+    await in_thread(lambda stop: building.build(library(), project, plan, stop))
 
 
 @step

@@ -101,6 +101,18 @@ def condemned(connection: Connection, at: int) -> list[Digest]:
     return [Digest.parse(row.digest) for row in rows]
 
 
+def states(connection: Connection, at: int) -> dict[Digest, tuple[int, str]]:
+    """Every blob that is recorded for the store, with its size in bytes and its state."""
+    rows = connection.execute(select(blob.c.digest, blob.c.size, blob.c.state).where(blob.c.store_id == at))
+    return {Digest.parse(row.digest): (row.size, row.state) for row in rows}
+
+
+def lose(connection: Connection, at: int, digest: Digest) -> None:
+    """The store has no such blob, and nobody counts on it; it can be fetched again."""
+    connection.execute(delete(hold).where(hold.c.store_id == at, hold.c.digest == str(digest)))
+    connection.execute(delete(blob).where(blob.c.store_id == at, blob.c.digest == str(digest)))
+
+
 def forget(connection: Connection, at: int, digest: Digest) -> None:
     """The blob's file is gone, and so is its row."""
     connection.execute(delete(blob).where(blob.c.store_id == at, blob.c.digest == str(digest), blob.c.state == "deleting"))

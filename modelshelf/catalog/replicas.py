@@ -8,8 +8,9 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into, now
-from modelshelf.catalog.tables import model, node, project, replica, version
+from modelshelf.catalog.tables import image, instance, model, mount, node, project, replica, version
 from modelshelf.catalog.versions import Version
+from modelshelf.digest import Digest
 from modelshelf.errors import NoReplica, NoSuchNode
 from modelshelf.names import NodeName, ProjectName
 
@@ -23,6 +24,18 @@ class Replica:
     observed: str
     verified_at: float | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One replica that takes space on a node, or is about to. `held` says in words why it may not go; `size` in bytes."""
+
+    version_id: int
+    ref: str
+    image: Digest
+    size: int
+    last_use: float
+    held: str
 
 
 def node_id(connection: Connection, name: NodeName, *, region: str, kind: str) -> int:
@@ -70,6 +83,52 @@ def pinned(connection: Connection, version_id: int) -> list[str]:
         .where(replica.c.version_id == version_id, replica.c.pinned)
     )
     return [f"a pinned replica on {row.name}" for row in rows]
+
+
+def kept(connection: Connection, at: int) -> list[Kept]:
+    """Every replica on the node that is there or being filled: for the node's own upkeep, whoever owns it."""
+    rows = connection.execute(
+        select(replica, version.c.name, version.c.image, model.c.name.label("model_name"), image.c.size)
+        .join(version, replica.c.version_id == version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .join(image, version.c.image == image.c.digest)
+        .where(replica.c.node_id == at, replica.c.observed.in_(("present", "filling")))
+    ).all()
+    users: dict[int, list[str]] = {}
+    mounted = select(mount.c.version_id, instance.c.name).join(instance, mount.c.instance_id == instance.c.id)
+    for row in connection.execute(mounted.where(instance.c.node_id == at, instance.c.state.in_(("starting", "ready")))):
+        users.setdefault(row.version_id, []).append(f"instance {row.name}")
+    found = []
+    for row in rows:
+        why = [*users.get(row.version_id, []), *(["pinned"] if row.pinned else [])]
+        why += ["being filled"] if row.observed == "filling" else []
+        ref = f"{row.model_name}:{row.name}"
+        found.append(Kept(row.version_id, ref, Digest.parse(row.image), row.size, row.last_use or 0.0, ", ".join(why)))
+    return found
+
+
+def require(connection: Connection, at: int, target: Version) -> Kept:
+    """The version's replica on the node. Raises NoReplica."""
+    for one in kept(connection, at):
+        if one.version_id == target.id:
+            return one
+    raise NoReplica(what=target.ref)
+
+
+def release(connection: Connection, at: int, version_id: int, reason: str) -> None:
+    """The replica is not wanted on the node any more."""
+    here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
+    connection.execute(update(replica).where(here).values(desired="absent", observed="absent", reason=reason))
+
+
+def budget(connection: Connection, at: int) -> int | None:
+    """Bytes that the node's replicas may take; None for no limit."""
+    found = connection.execute(select(node.c.budget).where(node.c.id == at)).scalar_one()
+    return int(found) if found is not None else None
+
+
+def set_budget(connection: Connection, at: int, size: int | None) -> None:
+    connection.execute(update(node).where(node.c.id == at).values(budget=size))
 
 
 def pin(connection: Connection, at: int, target: Version, *, pinned: bool) -> None:

@@ -104,6 +104,7 @@ version = Table(
     Column("ready_at", Double),
     Column("disabled", Boolean, nullable=False, server_default=false()),
     Column("auto_cache", Boolean, nullable=False, server_default=false()),
+    Column("reserved", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("model_id", "name"),
     _one_of("state", "registered", "importing", "ready", "failed", "retired"),
     CheckConstraint("(state IN ('ready', 'retired')) = (image IS NOT NULL)", name="ready_has_image"),

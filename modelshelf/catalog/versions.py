@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import Row, Select, String, cast, delete, func, insert, literal, or_, select, union, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import aliases, blobs, journal
@@ -13,6 +13,7 @@ from modelshelf.catalog.database import now
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.projects import project_id, visible_to
 from modelshelf.catalog.tables import alias, blob, hold, image, image_file, model, project, version
+from modelshelf.catalog.tables import lease as lease_table
 from modelshelf.digest import Digest
 from modelshelf.errors import Disabled, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
 from modelshelf.formats.image import Image, PackedFile
@@ -90,6 +91,21 @@ def set_state(connection: Connection, version_id: int, state: str, reason: str |
     """It is importing, or failed with a reason; a version that is ready stays so."""
     unfinished = version.c.state.in_(("registered", "importing", "failed"))
     connection.execute(update(version).where(version.c.id == version_id, unfinished).values(state=state, reason=reason))
+
+
+def reserve_space(connection: Connection, version_id: int, size: int) -> None:
+    """An import is about to write so many bytes; other imports count on that space no more."""
+    connection.execute(update(version).where(version.c.id == version_id).values(reserved=size))
+
+
+def reserved_by_others(connection: Connection, version_id: int) -> int:
+    """Bytes that imports of other versions, which run now, said they would write."""
+    running = (
+        select(func.coalesce(func.sum(version.c.reserved), 0))
+        .join(lease_table, lease_table.c.name == literal("import ") + cast(version.c.id, String))
+        .where(version.c.id != version_id, version.c.state == "importing", lease_table.c.expires > now(connection))
+    )
+    return int(connection.execute(running).scalar_one())
 
 
 def publish(
@@ -223,6 +239,20 @@ def page(
     return _with_aliases(connection, connection.execute(query).all())
 
 
+def of_model(connection: Connection, asking: ProjectName, name: ModelName) -> list[Version]:
+    """Every version of one of the project's own models, newest first."""
+    query = _versions(asking).where(project.c.name == str(asking), model.c.name == str(name)).order_by(version.c.id.desc())
+    return _with_aliases(connection, connection.execute(query).all())
+
+
+def reopen(connection: Connection, asking: ProjectName, target: Version, reason: str, who: str) -> None:
+    """A ready version whose bytes are gone can be imported again; until then it is not selectable."""
+    connection.execute(
+        update(version).where(version.c.id == target.id).values(state="failed", image=None, ready_at=None, reason=reason)
+    )
+    journal.record_event(connection, asking, who, "version.damaged", str(target.ref), reason)
+
+
 def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple[PackedFile, ...]:
     """What a ready version consists of, in the order of the paths."""
     target = require_ready(get(connection, asking, version_id))
@@ -234,9 +264,71 @@ def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple
     return tuple(sorted(PackedFile(FilePath(r.path), Role(r.role), Digest.parse(r.digest), r.size) for r in rows))
 
 
+def images(connection: Connection) -> list[tuple[Digest, set[tuple[Digest, int]]]]:
+    """Each image that a version has, with the digests and sizes of its files: for audits, shown to nobody."""
+    used = select(version.c.image).where(version.c.image.is_not(None))
+    rows = connection.execute(
+        select(image_file.c.image, image_file.c.digest, image_file.c.size).where(image_file.c.image.in_(used))
+    )
+    found: dict[str, set[tuple[Digest, int]]] = {}
+    for row in rows:
+        found.setdefault(row.image, set()).add((Digest.parse(row.digest), row.size))
+    return [(Digest.parse(text), files) for text, files in found.items()]
+
+
+def needing(connection: Connection, digest: Digest) -> list[tuple[ProjectName, int]]:
+    """The versions, and who owns them, that cannot do without the blob: a file, a config or a manifest of theirs."""
+    named = str(digest)
+    with_it = select(image_file.c.image).where(image_file.c.digest == named)
+    own = select(image.c.digest).where(or_(image.c.digest == named, image.c.config == named))
+    rows = connection.execute(
+        select(version.c.id, project.c.name)
+        .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
+        .where(or_(version.c.image.in_(with_it), version.c.image.in_(own)))
+    )
+    return [(ProjectName(row.name), row.id) for row in rows]
+
+
+def forget_unused_images(connection: Connection) -> None:
+    """Images that no version has any more are not listed; their blobs are nobody's."""
+    used = select(version.c.image).where(version.c.image.is_not(None))
+    connection.execute(delete(image_file).where(image_file.c.image.not_in(used)))
+    connection.execute(delete(image).where(image.c.digest.not_in(used)))
+
+
+def bytes_only_it_uses(connection: Connection, store_id: int, target: Version) -> int:
+    """Bytes of the version's blobs that no other version's image has."""
+    mine = blob_sizes(connection, store_id, target)
+    others = select(version.c.image).where(version.c.image.is_not(None), version.c.id != target.id)
+    named = [str(digest) for digest in mine]
+    own = (image.c.digest == str(target.image)) & image.c.digest.in_(others)
+    shared = connection.execute(
+        union(
+            select(image_file.c.digest).where(image_file.c.digest.in_(named), image_file.c.image.in_(others)),
+            select(image.c.digest).where(own),
+            select(image.c.config).where(own),
+        )
+    )
+    taken = {Digest.parse(row[0]) for row in shared}
+    return sum(size for digest, size in mine.items() if digest not in taken)
+
+
 def count_ready(connection: Connection) -> int:
     """How many versions are ready, of every project: a number, no names."""
     return int(connection.execute(select(func.count()).where(version.c.state == "ready")).scalar_one())
+
+
+def to_cache_everywhere(connection: Connection) -> list[tuple[ProjectName, int]]:
+    """The ready versions that are marked for every node, and who owns them: for the nodes' own upkeep."""
+    rows = connection.execute(
+        select(version.c.id, project.c.name)
+        .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
+        .where(version.c.auto_cache, version.c.state == "ready", ~version.c.disabled)
+        .order_by(version.c.id)
+    )
+    return [(ProjectName(row.name), row.id) for row in rows]
 
 
 def same_content(connection: Connection, asking: ProjectName, target: Version) -> list[Version]:

@@ -9,17 +9,18 @@ import click
 
 from modelshelf.cli import options
 from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName
-from modelshelf.sources.uri import HuggingFaceUri, OllamaUri, SourceUri, parse_source
+from modelshelf.sources.uri import FolderUri, InstanceUri, OllamaUri, SourceUri
 
 CATEGORIES = ["chat", "embedding", "reranker", "image", "audio", "video"]
 
 
 @click.command("import")
-@click.argument("source", type=options.parsed(parse_source, "SOURCE"))
+@click.argument("source", type=options.parsed(options.source, "SOURCE"))
 @click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.")
 @click.option("--category", type=click.Choice(CATEGORIES), default="chat", show_default=True, help="What it is used for.")
-@click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match (hf://).")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match (hf://).")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match (hf://, folders).")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match (hf://, folders).")
+@click.option("--allow-code", is_flag=True, help="Take it although its configuration names code (auto_map).")
 @click.option("--hub", default="default", show_default=True, help="The stored Hub login to use (hf://).")
 @options.project
 @options.dry_run
@@ -27,7 +28,7 @@ CATEGORIES = ["chat", "embedding", "reranker", "image", "audio", "video"]
 @options.as_json
 def import_(
     source: SourceUri, name: ModelName | None, category: str, include: tuple[str, ...], exclude: tuple[str, ...],
-    hub: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
+    allow_code: bool, hub: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Bring a model in: pinned, fetched, verified, packed, listed.
 
@@ -39,6 +40,7 @@ def import_(
       modelshelf import ollama://qwen3:0.6b
       modelshelf import hf://Qwen/Qwen3-0.6B-GGUF:Q8_0 --name qwen3
       modelshelf import hf://org/repo@v1.2 --exclude 'onnx/*' --dry-run
+      modelshelf import ./my-finetune.gguf --name mine
     """
     from modelshelf.cli import follow, tables
 
@@ -48,9 +50,14 @@ def import_(
             raise click.UsageError("--include and --exclude are for hf:// sources; a registry's model is taken whole.")
         deployment = "import-ollama/on-demand"
         parameters["model"] = str(source.name)
+    elif isinstance(source, FolderUri):
+        deployment = "import-folder/on-demand"
+        parameters |= {"path": str(source.path), "include": list(include), "exclude": list(exclude), "allow_code": allow_code}
+    elif isinstance(source, InstanceUri):
+        raise click.UsageError(f"modelshelf save {source.instance} {source.name} does this.")
     else:
-        assert isinstance(source, HuggingFaceUri)
         deployment = "import-huggingface/on-demand"
+        parameters |= {"allow_code": allow_code}
         parameters |= {"repo": str(source.repo), "revision": str(source.revision), "hub": hub}
         parameters |= {"quantization": source.quantization or "", "include": list(include), "exclude": list(exclude)}
     plan = follow.run(deployment, parameters, wait=not no_wait, as_json=as_json)
@@ -59,7 +66,7 @@ def import_(
     if as_json:
         tables.show_json(plan)
     else:
-        _say_import(plan, dry_run=dry_run)
+        say_import(plan, dry_run=dry_run)
 
 
 @click.command("list")
@@ -234,7 +241,7 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
 COMMANDS = (import_, list_, show, cache, delete)
 
 
-def _say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
+def say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
     from modelshelf.cli import tables
     from modelshelf.words import said_bytes
 

@@ -34,6 +34,17 @@ def parsed(kind: Callable[[str], Any], name: str) -> click.ParamType[Any]:
     return _Parsed(kind, name)
 
 
+def source(text: str) -> Any:
+    """A source's URI, or a path on this machine."""
+    from pathlib import Path
+
+    from modelshelf.sources.uri import FolderUri, parse_source
+
+    if "://" not in text and ("/" in text or Path(text).exists()):
+        return FolderUri(Path(text).expanduser().resolve())
+    return parse_source(text)
+
+
 project = click.option(
     "--project",
     type=parsed(ProjectName, "NAME"),

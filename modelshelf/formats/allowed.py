@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from modelshelf.errors import FormatRefused, NotWhatItSays
+from modelshelf.errors import FormatRefused, NamesCode, NotWhatItSays
 from modelshelf.formats.gguf import MAGIC as GGUF_MAGIC
 from modelshelf.formats.gguf import read_gguf
 from modelshelf.formats.kinds import Facts, Role
 from modelshelf.formats.safetensors import read_safetensors
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
+from modelshelf.strict_json import load_json
 
 PICKLED_WEIGHTS = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 """Loading one of these can run code of whoever wrote it. Beside safetensors they are another form of the same weights."""
@@ -68,6 +69,28 @@ def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DE
             return read_gguf(file, size, name=str(named), limits=limits)
         case ".safetensors":
             return read_safetensors(file, size, name=str(named), limits=limits)
+    return None
+
+
+def may_name_code(path: FilePath) -> bool:
+    """Configuration that a loader of the Hub's models reads before the weights."""
+    return path.name == "config.json" or path.name.endswith("_config.json")
+
+
+def refuse_named_code(content: bytes, path: FilePath, limits: Limits = DEFAULT) -> None:
+    """Raise NamesCode if the configuration names code of the publisher (`auto_map`) that a trusting engine would run."""
+    named = _find_key(load_json(content, file=str(path), limits=limits), "auto_map")
+    if named is not None:
+        raise NamesCode(file=path, named=str(named)[:200])
+
+
+def _find_key(value: object, key: str) -> object | None:
+    if isinstance(value, dict):
+        if key in value:
+            return value[key] or "nothing"
+        value = list(value.values())
+    if isinstance(value, list):
+        return next((found for one in value if (found := _find_key(one, key)) is not None), None)
     return None
 
 

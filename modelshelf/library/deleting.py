@@ -34,19 +34,24 @@ class Deletion:
 def plan_deletion(library: Library, asking: ProjectName, ref: ModelRef) -> Deletion:
     """What would be removed. Raises StillInUse and names every holder. Nothing is changed: it is tried and undone."""
     with library.catalog.trying() as connection:
-        return _remove_rows(library, connection, asking, ref, who="plan")
+        return remove_rows(library, connection, asking, ref, who="plan")
 
 
 def delete_version(library: Library, asking: ProjectName, ref: ModelRef, *, who: str) -> Deletion:
     """The version is gone, and with it every byte that only it used. Safe to run again."""
     with library.catalog.writing() as connection:
-        deletion = _remove_rows(library, connection, asking, ref, who=who)
+        deletion = remove_rows(library, connection, asking, ref, who=who)
     reach("delete.row_gone")
+    remove_replica(library, deletion)
+    remove_condemned(library)
+    return deletion
+
+
+def remove_replica(library: Library, deletion: Deletion) -> None:
+    """The node's files of a deleted version are gone, unless another version has the same image."""
     if deletion.image is not None and deletion.image in deletion.blobs:
         library.node.evict(deletion.image)
     reach("delete.manifest_gone")
-    remove_condemned(library)
-    return deletion
 
 
 def remove_condemned(library: Library) -> int:
@@ -62,7 +67,7 @@ def remove_condemned(library: Library) -> int:
     return freed
 
 
-def _remove_rows(library: Library, connection: Connection, asking: ProjectName, ref: ModelRef, *, who: str) -> Deletion:
+def remove_rows(library: Library, connection: Connection, asking: ProjectName, ref: ModelRef, *, who: str) -> Deletion:
     """In one transaction: nothing holds it, its rows are gone, and the blobs that nothing else refers to are marked."""
     target = versions.find(connection, asking, ref)
     instances.require_unused(connection, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import DiskFull, LimitExceeded, NameTaken
-from modelshelf.formats.allowed import inspect_file
+from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
 from modelshelf.formats.image import PackedFile
 from modelshelf.formats.kinds import Facts, Role
 from modelshelf.library.opening import Library
@@ -109,7 +109,8 @@ def plan_and_hold(library: Library, asking: ProjectName, target: Version, listin
         plan = _plan(library, current, listing, here)
         if current.state != "ready":
             versions.set_state(connection, target.id, "importing")
-            _require_space(library, plan)
+            _require_space(library, plan, versions.reserved_by_others(connection, target.id))
+            versions.reserve_space(connection, target.id, plan.to_fetch)
         else:
             blobs.release_holds(connection, target.id)
             _require_same(current, versions.files(connection, asking, target.id), listing)
@@ -160,9 +161,12 @@ class Meter:
 
 def fetch_missing(
     library: Library, asking: ProjectName, target: Version, source: Source, listing: Listing, plan: ImportPlan, *,
-    meter: Meter, stop: StopToken, limits: Limits = DEFAULT,
+    meter: Meter, stop: StopToken, allow_code: bool = False, limits: Limits = DEFAULT,
 ) -> tuple[Arrived, ...]:  # fmt: skip
-    """Every file of the listing is in the store, proven; what was there is not fetched again."""
+    """Every file of the listing is in the store, proven; what was there is not fetched again.
+
+    Configuration comes first: if it names code of the publisher, and that is not allowed, no weights are fetched.
+    """
     planned = {file.path: file.fetch for file in plan.files}
     arrived = [_there(file) for file in listing.files if not planned[file.path]]
     wanted = [file for file in listing.files if planned[file.path]]
@@ -171,8 +175,11 @@ def fetch_missing(
     ]  # the listing brought these along
     small: list[Blob] = [one.blob for one in arrived[-len(listing.inline) :]] if listing.inline else []
     if not wanted:
+        _refuse_code(library, arrived, allow_code, limits)
         _record(library, target, small)
         return tuple(arrived)
+    first = [file for file in wanted if may_name_code(file.path)]
+    rest = [file for file in wanted if not may_name_code(file.path)]
 
     halt = stop.child()
     authorization = source.authorization(stop)
@@ -186,12 +193,17 @@ def fetch_missing(
                 return Arrived(file.path, file.role, blob, facts)
             return _fetch_alone(library, asking, target, downloads, file, halt, limits)
 
-        tasks = [pool.submit(bring, file) for file in sorted(wanted, key=lambda file: -file.size)]
+        tasks: list[Future[Arrived]] = []
         try:
-            done, _ = wait_for(tasks, return_when=FIRST_EXCEPTION)
-            failures = [error for task in done if (error := task.exception()) is not None]
-            if failures:
-                raise failures[0]
+            for some in (first, rest):
+                begun = [pool.submit(bring, file) for file in sorted(some, key=lambda file: -file.size)]
+                tasks += begun
+                done, _ = wait_for(begun, return_when=FIRST_EXCEPTION)
+                failures = [error for task in done if (error := task.exception()) is not None]
+                if failures:
+                    raise failures[0]
+                if some is first:
+                    _refuse_code(library, [*arrived, *(task.result() for task in begun)], allow_code, limits)
         finally:
             halt.set()
             for task in tasks:
@@ -244,6 +256,13 @@ def _fetch_alone(
         return Arrived(file.path, file.role, blob, facts)
 
 
+def _refuse_code(library: Library, arrived: list[Arrived], allow_code: bool, limits: Limits) -> None:
+    for one in arrived:
+        if not allow_code and may_name_code(one.path):
+            with library.store.open(one.blob.digest) as file:
+                refuse_named_code(file.read(limits.api_body_bytes), one.path, limits)
+
+
 def _there(file: SourceFile) -> Arrived:
     return Arrived(file.path, file.role, Blob(file.wanted.key, file.size), None)
 
@@ -289,12 +308,14 @@ def _plan(library: Library, target: Version, listing: Listing, known: set[Digest
     )
 
 
-def _require_space(library: Library, plan: ImportPlan, limits: Limits = DEFAULT) -> None:
+def _require_space(library: Library, plan: ImportPlan, reserved: int, limits: Limits = DEFAULT) -> None:
+    """What arrives, ours or another import's, has its whole place on the disk already; what will arrive has not."""
     there = sum(size for _, size in library.store.partial())
-    if plan.to_fetch and plan.free_after + min(there, plan.to_fetch) < limits.free_bytes_kept:
+    if plan.to_fetch and plan.free_after - reserved + min(there, plan.to_fetch + reserved) < limits.free_bytes_kept:
+        others = f" beside {reserved:,} bytes that running imports reserved" if reserved else ""
         raise DiskFull(
             path=library.settings.store,
-            needed=f"{plan.to_fetch:,} bytes",
+            needed=f"{plan.to_fetch:,} bytes{others}",
             free=f"{plan.free_before:,} bytes",
             kept=f"{limits.free_bytes_kept:,} bytes",
         )

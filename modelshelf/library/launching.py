@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from modelshelf.catalog import instances, templates, versions
+from modelshelf.catalog import instances, replicas, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
@@ -201,6 +201,8 @@ def start(library: Library, asking: ProjectName, which: Instance, key: str) -> I
             connection, which.id, process=asdict(process), command=list(command.arguments), notes=list(command.left_out)
         )
         started = instances.find(connection, asking, which.name)
+        for serving in started.serves:
+            replicas.used(connection, library.node_id, serving.version_id)
     reach("instance.pid_recorded")
     return started
 
@@ -253,6 +255,19 @@ def require_listed(engine: Engine, listed: Mapping[str, str | None], mounted: Se
         if wanted is not None and listed[shown] != wanted:
             found = f"{shown} with digest {str(listed[shown])[:12]}"
             raise EngineListsOther(engine=engine.name, found=found, expected=f"digest {wanted[:12]}", instance=name)
+
+
+def listing_differs(library: Library, asking: ProjectName, which: Instance) -> str | None:
+    """What a running engine lists otherwise than recorded; None if it lists all as it should, or asks for a key."""
+    if which.settings.get("key_block"):
+        return None
+    engine = engine_called(which.engine, library.settings)
+    url = _listen(library, which, "").url
+    try:
+        require_listed(engine, engine.listed(Wire(), url, None), _mounted(library, asking, which), which.name)
+    except ModelshelfError as error:
+        return str(error)
+    return None
 
 
 def mark_ready(library: Library, asking: ProjectName, which: Instance, stages: dict[str, float], who: str) -> Instance:

@@ -42,6 +42,12 @@ class Node(Protocol):
     def evict(self, image: Digest) -> None:
         """The replica is gone."""
 
+    def replicas(self) -> list[Digest]:
+        """The images that it has a complete replica of."""
+
+    def running(self) -> dict[str, Process]:
+        """The labels of the engines that run from its instance folders, whoever started them, with their processes."""
+
     def start(self, label: str, command: Command, log: Path) -> Process:
         """The engine's process. One label has one process: a running one is found again, also after a crash of ours."""
 

@@ -81,6 +81,16 @@ class LocalNode:
         for leaving in self._replicas.glob(f".{image.hex}.*"):
             shutil.rmtree(leaving, ignore_errors=True)
 
+    def replicas(self) -> list[Digest]:
+        return [Digest(replica.name) for replica in self._replicas.iterdir() if (replica / "complete.json").exists()]
+
+    def running(self) -> dict[str, Process]:
+        """Those whose working folder is below ours: another library's engines are none of our business."""
+        return processes.running_below(self._instances)
+
+    def instance_labels(self) -> set[str]:
+        return {folder.name for folder in self._instances.iterdir()}
+
     def instance_folder(self, label: str) -> Path:
         folder = self._instances / label
         folder.mkdir(exist_ok=True, mode=0o700)

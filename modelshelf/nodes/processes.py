@@ -98,6 +98,21 @@ def find(label: str) -> Process | None:
     return None
 
 
+def running_below(folder: Path) -> dict[str, Process]:
+    """The engines whose working folder is a folder in this one, by the label that they carry."""
+    found: dict[str, Process] = {}
+    for entry in _PROC.iterdir():
+        try:
+            own = (entry / "cwd").readlink() if entry.name.isdigit() else None
+        except OSError:  # another user's, or gone meanwhile
+            continue
+        if own is None or own.parent != folder.resolve():
+            continue
+        if (process := find(own.name)) is not None:
+            found[own.name] = process
+    return found
+
+
 def stop(process: Process, seconds: float) -> None:
     """It has ended: asked by SIGTERM, killed after `seconds`; never another process that has its pid by now."""
     for signal_number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):

@@ -11,7 +11,7 @@ from modelshelf.formats.kinds import Facts
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
 from modelshelf.store.contract import Ingest, Store
-from modelshelf.transfer import Downloads, Remote, prove_git_object
+from modelshelf.transfer import Downloads, LocalFile, Remote, prove_git_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,15 @@ class Wanted:
     """What a source lists of one file. With neither digest nor git object id, its size is all that it promised."""
 
     path: FilePath
-    remote: Remote
+    remote: Remote | LocalFile
     digest: Digest | None = None
     git_oid: str | None = None
 
     @property
     def key(self) -> Digest:
         """Which fetch this is, so that an interrupted one is resumed."""
-        return self.digest or Digest.of(f"{self.remote.url}\n{self.git_oid}\n{self.remote.size}".encode())
+        where = self.remote.path if isinstance(self.remote, LocalFile) else self.remote.url
+        return self.digest or Digest.of(f"{where}\n{self.git_oid}\n{self.remote.size}".encode())
 
 
 def fetch_blob(store: Store, downloads: Downloads, wanted: Wanted, limits: Limits = DEFAULT) -> tuple[Blob, Facts | None]:

@@ -6,7 +6,6 @@ their sha256, files in git by their git object id.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -23,32 +22,23 @@ from huggingface_hub.errors import (
 from modelshelf.digest import Digest
 from modelshelf.errors import (
     AccessDenied,
-    ChooseQuantization,
     LimitExceeded,
     NotFound,
-    NothingToImport,
     ServerTrouble,
     TooBusy,
     UnexpectedAnswer,
-    UnknownQuantization,
     Unreachable,
 )
-from modelshelf.formats.allowed import PICKLED_WEIGHTS, belongs_to_model, role_of
-from modelshelf.formats.kinds import Format
+from modelshelf.formats.allowed import role_of
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import CommitId, FilePath, ModelName, Tag, refuse_colliding
+from modelshelf.sources.choosing import choose
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.uri import HuggingFaceUri
 from modelshelf.stop import StopToken
 from modelshelf.transfer import Remote
 from modelshelf.wire import Authorization, Url, Wire
-
-_QUANTIZATION = re.compile(
-    r"(?:^|[-._/])((?:UD-)?(?:I?Q[0-9](?:_[0-9A-Z]+)*|TQ[0-9](?:_[0-9]+)?|MXFP4(?:_MOE)?|BF16|FP?16|FP?32))(?=[-._/]|$)",
-    re.IGNORECASE,
-)
-_SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}(?=\.)")
 
 
 class HuggingFaceSource:
@@ -92,60 +82,20 @@ class HuggingFaceSource:
             raise LimitExceeded(what=self._asked.repo, found=f"{len(siblings)} files", limit=self._limits.files)
         listed = {FilePath(sibling.rfilename): sibling for sibling in siblings}
         refuse_colliding(listed)
-        paths, left_out = self._choose(listed)
-        files = tuple(self._file(path, listed[path], pin.resolved) for path in sorted(paths))
-        if not files:
-            detail = " that matches the patterns" if self._include or self._exclude else ""
-            raise NothingToImport(what=self._asked.repo, detail=detail)
-        suffixes = {file.path.suffix for file in files}
-        if not suffixes & {".gguf", ".safetensors"}:
-            raise NothingToImport(what=self._asked.repo, detail=": neither GGUF nor safetensors weights are among its files")
+        sizes = {path: int(sibling.size or 0) for path, sibling in listed.items()}
+        wanted = self._asked.quantization
+        chosen = choose(sizes, self._include, self._exclude, wanted, what=self._asked.repo, example=f"hf://{self._asked.repo}")
+        files = tuple(self._file(path, listed[path], pin.resolved) for path in chosen.paths)
         license_ = (info.card_data or {}).get("license")
         return Listing(
-            Format.GGUF if ".gguf" in suffixes else Format.SAFETENSORS,
+            chosen.format,
             files,
             license=license_ if isinstance(license_, str) else None,
-            left_out=tuple(left_out),
+            left_out=chosen.left_out,
         )
 
     def authorization(self, stop: StopToken) -> Authorization | None:
         return self._authorization
-
-    def _choose(self, listed: dict[FilePath, Any]) -> tuple[list[FilePath], list[str]]:
-        """Which files make the model: the patterns, then one quantisation, then no pickle beside safetensors."""
-        left_out: list[str] = []
-        paths = [path for path in listed if belongs_to_model(path) and self._matches(path)]
-        weights = [path for path in paths if path.suffix == ".gguf"]
-        if weights:
-            chosen = self._choose_quantization({path: int(listed[path].size or 0) for path in weights})
-            others = [path for path in paths if path.suffix in PICKLED_WEIGHTS | {".gguf", ".safetensors"} and path not in chosen]
-        elif any(path.suffix == ".safetensors" for path in paths):
-            others = [path for path in paths if path.suffix in PICKLED_WEIGHTS or path.name.endswith(".bin.index.json")]
-        else:
-            others = []
-        left_out += [f"{path}: another form of the weights" for path in others]
-        return [path for path in paths if path not in others], left_out
-
-    def _choose_quantization(self, weights: dict[FilePath, int]) -> set[FilePath]:
-        companions = {path for path in weights if "mmproj" in path.name.lower()}
-        groups: dict[str, set[FilePath]] = {}
-        for path in weights.keys() - companions:
-            found = _QUANTIZATION.findall(_SHARD.sub("", str(path)))
-            groups.setdefault(found[-1].upper() if found else path.name, set()).add(path)
-        wanted = self._asked.quantization
-        choices = ", ".join(f"{name} ({sum(weights[path] for path in group):,} bytes)" for name, group in sorted(groups.items()))
-        if wanted is not None:
-            if wanted.upper() not in groups:
-                raise UnknownQuantization(what=self._asked.repo, wanted=wanted, choices=choices or "none")
-            return groups[wanted.upper()] | companions
-        if len(groups) > 1:
-            example = f"hf://{self._asked.repo}:{min(groups)}"
-            raise ChooseQuantization(what=self._asked.repo, choices=choices, example=example)
-        return set(weights)
-
-    def _matches(self, path: FilePath) -> bool:
-        included = not self._include or any(fnmatch.fnmatchcase(str(path), pattern) for pattern in self._include)
-        return included and not any(fnmatch.fnmatchcase(str(path), pattern) for pattern in self._exclude)
 
     def _file(self, path: FilePath, sibling: Any, commit: str) -> SourceFile:
         role = role_of(path)

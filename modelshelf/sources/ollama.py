@@ -5,6 +5,7 @@ The manifest is kept byte for byte: its sha256 is the id that `ollama list` show
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from modelshelf.digest import Digest
@@ -67,7 +68,7 @@ class OllamaSource:
             content = self._manifest(str(self.name.tag), stop)
         if Digest.of(content) != wanted:
             raise NotFound(host=self._base.place, what=f"the manifest {wanted} of {self.name} any more", status=200)
-        files = tuple(self._files(load_json(content, file=f"the manifest of {self.name}", limits=self._limits)))
+        files = tuple(self._file(layer) for layer in parse_manifest(content, what=str(self.name), limits=self._limits))
         return Listing(Format.OLLAMA, files, inline=((MANIFEST_PATH, Role.CONFIG, content),))
 
     def authorization(self, stop: StopToken) -> Authorization | None:
@@ -98,47 +99,72 @@ class OllamaSource:
                 break
         return answer
 
-    def _files(self, manifest: Any) -> list[SourceFile]:
-        match manifest:
-            case {"manifests": _}:
-                raise BadManifest(what=self.name, reason="it is an index of other manifests, no model")
-            case {"schemaVersion": 2, "config": dict(config), "layers": list(layers)}:
-                pass
-            case _:
-                raise BadManifest(what=self.name, reason="it has no config and layers of schema version 2")
-        if len(layers) > self._limits.files:
-            raise LimitExceeded(what=f"the manifest of {self.name}", found=f"{len(layers)} layers", limit=self._limits.files)
-        if not any(self._media_type(layer) == "application/vnd.ollama.image.model" for layer in layers):
-            raise NothingToImport(what=self.name, detail=": its manifest has no layer with a model")
-        files: dict[Digest, SourceFile] = {}
-        for descriptor in [config, *layers]:
-            file = self._file(descriptor)
-            if (twin := files.get(file.wanted.key)) is not None and twin.size != file.size:
-                raise BadManifest(what=self.name, reason=f"it lists {file.digest} with two sizes")
-            files.setdefault(file.wanted.key, file)
-        return list(files.values())
-
-    def _file(self, descriptor: Any) -> SourceFile:
-        media_type = self._media_type(descriptor)
-        match descriptor:
-            case {"digest": str(text), "size": int(size)} if 0 <= size <= self._limits.file_bytes:
-                digest = Digest.parse(text)
-            case _:
-                raise BadManifest(what=self.name, reason="a layer has no digest and size")
+    def _file(self, layer: Layer) -> SourceFile:
         # `urls` of foreign layers are ignored: bytes come from the registry that was named
         remote = Remote(
-            what=f"layer {digest.short} ({media_type.rpartition('.')[2]}) of {self.name}",
+            what=f"layer {layer.digest.short} ({layer.media_type.rpartition('.')[2]}) of {self.name}",
             whose=self._base.place,
-            url=Url(f"{self._base.text}/blobs/{digest}"),
-            size=size,
+            url=Url(f"{self._base.text}/blobs/{layer.digest}"),
+            size=layer.size,
             login=f"ollama {self.name.host}",
         )
-        path = FilePath(f"blobs/sha256-{digest.hex}" + (".gguf" if _ROLES.get(media_type) is Role.WEIGHT else ""))
-        role = _ROLES.get(media_type, Role.CONFIG)
-        return SourceFile(FilePath(f"blobs/sha256-{digest.hex}"), role, Wanted(path, remote, digest))
+        return SourceFile(
+            blob_path(layer.digest), role_of_layer(layer), Wanted(named_for_inspection(layer), remote, layer.digest)
+        )
 
-    def _media_type(self, descriptor: Any) -> str:
-        match descriptor:
-            case {"mediaType": str(media_type)} if media_type.isascii() and media_type.isprintable():
-                return media_type
-        raise BadManifest(what=self.name, reason="a layer has no media type")
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One blob of a manifest, its config included. `size` in bytes."""
+
+    digest: Digest
+    size: int
+    media_type: str
+
+
+def blob_path(digest: Digest) -> FilePath:
+    """Where Ollama keeps a blob, below its models folder."""
+    return FilePath(f"blobs/sha256-{digest.hex}")
+
+
+def role_of_layer(layer: Layer) -> Role:
+    return _ROLES.get(layer.media_type, Role.CONFIG)
+
+
+def named_for_inspection(layer: Layer) -> FilePath:
+    """Blobs have no extension; weights are GGUF, and looked at as such."""
+    return FilePath(f"{blob_path(layer.digest)}.gguf") if role_of_layer(layer) is Role.WEIGHT else blob_path(layer.digest)
+
+
+def parse_manifest(content: bytes, *, what: str, limits: Limits = DEFAULT) -> tuple[Layer, ...]:
+    """The blobs that a manifest names, each once, the config first. Raises BadManifest, LimitExceeded, NothingToImport."""
+    match load_json(content, file=f"the manifest of {what}", limits=limits):
+        case {"manifests": _}:
+            raise BadManifest(what=what, reason="it is an index of other manifests, no model")
+        case {"schemaVersion": 2, "config": dict(config), "layers": list(listed)}:
+            pass
+        case _:
+            raise BadManifest(what=what, reason="it has no config and layers of schema version 2")
+    if len(listed) > limits.files:
+        raise LimitExceeded(what=f"the manifest of {what}", found=f"{len(listed)} layers", limit=limits.files)
+    layers: dict[Digest, Layer] = {}
+    for descriptor in [config, *listed]:
+        layer = _layer(descriptor, what, limits)
+        if (twin := layers.get(layer.digest)) is not None and twin.size != layer.size:
+            raise BadManifest(what=what, reason=f"it lists {layer.digest} with two sizes")
+        layers.setdefault(layer.digest, layer)
+    if not any(layer.media_type == "application/vnd.ollama.image.model" for layer in layers.values()):
+        raise NothingToImport(what=what, detail=": its manifest has no layer with a model")
+    return tuple(layers.values())
+
+
+def _layer(descriptor: Any, what: str, limits: Limits) -> Layer:
+    match descriptor:
+        case {"mediaType": str(media_type), **rest} if media_type.isascii() and media_type.isprintable():
+            pass
+        case _:
+            raise BadManifest(what=what, reason="a layer has no media type")
+    match rest:
+        case {"digest": str(text), "size": int(size)} if 0 <= size <= limits.file_bytes:
+            return Layer(Digest.parse(text), size, media_type)
+    raise BadManifest(what=what, reason="a layer has no digest and size")

@@ -1,13 +1,14 @@
-"""The written form of a source, parsed: `ollama://…` and `hf://…`."""
+"""The written form of a source, parsed: `ollama://…`, `hf://…`, `file:///…` and `instance://…`."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from modelshelf.errors import BadName, BadSource
-from modelshelf.names import HostName, ModelName, RepoId, Revision, Tag
+from modelshelf.names import HostName, InstanceName, ModelName, RepoId, Revision, Tag
 
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 _QUANTIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
@@ -101,7 +102,50 @@ class HuggingFaceUri:
         return f"hf://{self.repo}{at}" + (f":{self.quantization}" if self.quantization else "")
 
 
-SourceUri = OllamaUri | HuggingFaceUri
+@dataclass(frozen=True, slots=True)
+class FolderUri:
+    """`file:///path`: a folder, or one file, on the machine where the flow runs."""
+
+    path: Path
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName(_slug(self.path.stem if self.path.suffix == ".gguf" else self.path.name))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        path = Path(text)
+        if not path.is_absolute() or ".." in path.parts or "\0" in text:
+            raise BadSource(text=repr(f"file://{text}")[:100], reason="it is not `file:///absolute/path`")
+        return cls(path)
+
+    def __str__(self) -> str:
+        return f"file://{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceUri:
+    """`instance://name/model[:tag]`: a model inside an instance that runs here."""
+
+    instance: InstanceName
+    name: OllamaName
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName(_slug(self.name.name))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        instance, slash, name = text.partition("/")
+        if not slash:
+            raise BadSource(text=repr(f"instance://{text}")[:100], reason="it is not `instance://name/model[:tag]`")
+        return cls(InstanceName(instance), OllamaName.parse(name))
+
+    def __str__(self) -> str:
+        return f"instance://{self.instance}/{self.name}"
+
+
+SourceUri = OllamaUri | HuggingFaceUri | FolderUri | InstanceUri
 
 
 def parse_source(text: str) -> SourceUri:
@@ -114,6 +158,10 @@ def parse_source(text: str) -> SourceUri:
             return OllamaUri(OllamaName.parse(rest))
         case "hf":
             return HuggingFaceUri.parse(rest)
+        case "file":
+            return FolderUri.parse(rest)
+        case "instance":
+            return InstanceUri.parse(rest)
     raise BadSource(text=repr(text)[:100], reason=f"no source is called {scheme!r}")
 
 

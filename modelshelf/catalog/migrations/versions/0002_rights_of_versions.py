@@ -1,4 +1,4 @@
-"""Versions can be disabled and marked for every node; an alias that someone set holds its version.
+"""Versions can be disabled and marked for every node, and reserve space; an alias that someone set holds its version.
 
 Only columns with defaults: the code of the first shape goes on working on this one.
 """
@@ -15,3 +15,4 @@ depends_on = None
 def upgrade() -> None:
     for table, column in (("version", "disabled"), ("version", "auto_cache"), ("alias", "held")):
         op.add_column(table, sa.Column(column, sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("version", sa.Column("reserved", sa.BigInteger(), nullable=False, server_default="0"))

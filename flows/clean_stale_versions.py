@@ -1,0 +1,37 @@
+"""Remove the versions that a policy does not keep: plan first, then exactly the plan."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import AtMost, Days, Keep, ShortText
+from modelshelf.catalog.stale import Policy
+from modelshelf.names import ProjectName
+from tasks import leases, reports, upkeep
+
+
+@flow(name="clean-stale-versions", flow_run_name="clean project {project}")
+async def clean_stale_versions(
+    keep: Keep = 2, days: Days = 30, at_most: AtMost = 500, project: ShortText = "default", dry_run: bool = False
+) -> int:
+    """Removes old versions that nothing refers to, and the bytes that only they used. Returns the bytes freed.
+
+    Never removed: what an instance or template serves, what has an alias, what is pinned, what is being imported. If
+    something cannot be read, nothing is removed.
+
+    Args:
+        keep: The newest versions of each model that stay.
+        days: What is younger stays.
+        at_most: Versions in one run; the rest waits for the next.
+        project: The project that owns them.
+        dry_run: Only say what would be removed.
+    """
+    asking = ProjectName(project)
+    async with leases.hold(f"clean {asking}"):
+        plan = await upkeep.plan_clean(asking, Policy(keep, days, at_most))
+        if dry_run:
+            await reports.show_clean_plan(plan)
+            return plan.frees
+        report = await upkeep.clean(asking, plan)
+        await reports.show_cleaned(plan, report)
+        return report.freed

@@ -1,0 +1,54 @@
+"""Define a template: an engine, what it gets, and the versions that it serves."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import Arguments, Bytes, Count, EngineName, ShortText, Texts
+from modelshelf.library.launching import LaunchRequest
+from modelshelf.names import ModelRef, ProjectName, ServedName, TemplateName
+from tasks import templates
+
+
+@flow(name="define-template", flow_run_name="template {template}")
+async def define_template(
+    template: ShortText,
+    models: Texts,
+    engine: EngineName = "llamacpp",
+    arguments: Arguments = [],  # noqa: B006 - Prefect shows the default in its form
+    environment: Arguments = [],  # noqa: B006
+    cpus: Count = 0,
+    memory: Bytes = 0,
+    project: ShortText = "default",
+) -> str:
+    """Defines a template, or a new revision of it. Instances that were launched from it keep what they were launched with.
+
+    Args:
+        template: The template's name.
+        models: Each `model:tag`, or `name=model:tag` to be served under another name. What is pinned is the version.
+        engine: What serves; it must accept the format of every version.
+        arguments: More arguments for the engine itself.
+        environment: More environment for the engine, each `NAME=VALUE`; no secrets.
+        cpus: Processors that it may use; 0 is all.
+        memory: Bytes that it may allocate beside the weights; 0 is no limit.
+        project: The project that owns it.
+    """
+    request = LaunchRequest(engine, arguments=tuple(arguments), environment=tuple(environment), cpus=cpus, memory=memory)
+    named = []
+    for text in models:
+        served, equals, ref = text.rpartition("=")
+        named.append((ModelRef.parse(ref), ServedName(served) if equals else None))
+    defined = await templates.define(ProjectName(project), TemplateName(template), tuple(named), request)
+    return f"{defined.name}@{defined.number}"
+
+
+@flow(name="delete-template", flow_run_name="delete template {template}")
+async def delete_template(template: ShortText, project: ShortText = "default") -> str:
+    """Deletes a template. Instances that were launched from it have their own copy of it.
+
+    Args:
+        template: The template's name.
+        project: The project that owns it.
+    """
+    await templates.remove(ProjectName(project), TemplateName(template))
+    return template

@@ -1,0 +1,20 @@
+"""Take a version's files off this node."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import ShortText
+from modelshelf.names import ModelRef, ProjectName
+from tasks import upkeep
+
+
+@flow(name="evict-replica", flow_run_name="evict {model}")
+async def evict_replica(model: ShortText, project: ShortText = "default") -> int:
+    """Takes a version's files off this node; the store keeps them. One that is pinned or mounted is refused.
+
+    Args:
+        model: `model`, `model:tag` or `model:version`.
+        project: The project that asks.
+    """
+    return await upkeep.evict(ProjectName(project), ModelRef.parse(model))

@@ -1,0 +1,37 @@
+"""Copy a folder of this machine into the library, as one verified image."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.importing import bring_in
+from flows.parameters import Category, Patterns, ShortText
+from modelshelf.sources.uri import FolderUri
+from tasks.sources import FolderOrigin
+
+
+@flow(name="import-folder", flow_run_name="import {path}")
+async def import_folder(
+    path: ShortText,
+    name: ShortText = "",
+    include: Patterns = [],  # noqa: B006 - Prefect shows the default in its form
+    exclude: Patterns = [],  # noqa: B006
+    project: ShortText = "default",
+    category: Category = "chat",
+    allow_code: bool = False,
+    dry_run: bool = False,
+) -> str:
+    """Copies a folder, or one GGUF, into the library. The folder itself is not changed and not needed afterwards.
+
+    Args:
+        path: An absolute path on the machine where this runs.
+        name: What the library calls it; by default the folder's name.
+        include: Take only files that match one of these patterns.
+        exclude: Leave out files that match one of these patterns.
+        project: The project that owns it.
+        category: What it is used for.
+        allow_code: Take it although its configuration names code of the publisher.
+        dry_run: Only say what would be copied.
+    """
+    origin = FolderOrigin(FolderUri.parse(path), tuple(include), tuple(exclude))
+    return await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)

@@ -1,0 +1,150 @@
+"""Commands that keep the library clean, true and warm: nodes, evict, clean, audit, disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modelshelf.cli import options
+from modelshelf.names import ModelRef, ProjectName
+
+if TYPE_CHECKING:
+    from modelshelf.library.opening import Library
+
+
+@click.command()
+@click.option("--budget", type=int, metavar="BYTES", help="What replicas on this node may take; 0 for no limit.")
+@options.as_json
+def nodes(budget: int | None, as_json: bool) -> None:
+    """Show this node's replicas: size, last use, and what keeps each from eviction. Needs no server."""
+    from modelshelf.catalog import replicas
+    from modelshelf.cli import reading, tables
+    from modelshelf.library.opening import NODE
+    from modelshelf.words import said_bytes
+
+    library = _library()
+    if budget is not None:
+        with library.catalog.writing() as connection:
+            replicas.set_budget(connection, library.node_id, budget or None)
+    with library.catalog.reading() as connection:
+        kept = replicas.kept(connection, library.node_id)
+        limit = replicas.budget(connection, library.node_id)
+    used = sum(one.size for one in kept)
+    if as_json:
+        rows = [{"version": one.ref, "size": one.size, "last_use": one.last_use, "held": one.held} for one in kept]
+        tables.show_json([{"node": str(NODE), "budget": limit, "used": used, "replicas": rows}])
+        return
+    shown = [(one.ref, said_bytes(one.size), reading.ago(one.last_use or None), one.held) for one in kept]
+    tables.show(("REPLICA", "SIZE", "LAST USE", "HELD BY"), shown, empty="Nothing is cached on this node.")
+    of = f" of {said_bytes(limit)}" if limit is not None else ""
+    click.echo(f"\n{NODE}: {said_bytes(used)}{of} in {len(kept)} replicas.")
+
+
+@click.command()
+@click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
+@options.project
+@options.as_json
+def evict(model: ModelRef, project: ProjectName, as_json: bool) -> None:
+    """Take a version's files off this node; the store keeps them. One that is pinned or in use is refused."""
+    from modelshelf.cli import follow, tables
+    from modelshelf.words import said_bytes
+
+    parameters = {"model": str(model), "project": str(project)}
+    done = follow.run("evict-replica/on-demand", parameters, wait=True, as_json=as_json)
+    assert done is not None
+    if as_json:
+        tables.show_json(done)
+    else:
+        click.echo(f"{model} ({said_bytes(done['size'])}) is not on this node any more.")
+
+
+@click.command()
+@click.option("--keep", default=2, show_default=True, help="The newest versions of each model that stay.")
+@click.option("--days", default=30.0, show_default=True, help="What is younger stays.")
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
+    """Remove old versions that nothing refers to, and the bytes that only they used.
+
+    \b
+    Example: modelshelf clean --keep 3 --days 14 --dry-run
+    """
+    from modelshelf.cli import follow, tables
+    from modelshelf.words import said_bytes
+
+    parameters = {"keep": keep, "days": days, "project": str(project), "dry_run": dry_run}
+    done = follow.run("clean-stale-versions/weekly", parameters, wait=not no_wait, as_json=as_json)
+    if done is None:
+        return
+    if as_json:
+        tables.show_json(done)
+        return
+    rows = [(one["ref"], one["why"], said_bytes(one["frees"])) for one in done["versions"]]
+    tables.show(("VERSION", "WHY", "FREES"), rows, empty="The policy keeps everything that is there.")
+    if dry_run:
+        click.echo(f"\n{len(rows)} versions would go, {said_bytes(done['frees'])} would be freed.")
+        return
+    for ref, why in done["left"]:
+        click.echo(f"Left: {ref}: {why}")
+    click.echo(f"\n{len(done['removed'])} versions are gone, {said_bytes(done['freed'])} were freed.")
+
+
+@click.command()
+@click.option("--rehash", is_flag=True, help="Read every byte of the store and compare digests.")
+@click.option("--repair", is_flag=True, help="Mend what was found, as it is said for each.")
+@options.no_wait
+@options.as_json
+def audit(rehash: bool, repair: bool, no_wait: bool, as_json: bool) -> None:
+    """Compare catalog, store, replicas and engines; repair on request. Exit status 1 if differences are left."""
+    from modelshelf.cli import follow, tables
+
+    done = follow.run("audit-library/weekly", {"rehash": rehash, "repair": repair}, wait=not no_wait, as_json=as_json)
+    if done is None:
+        return
+    findings = done["findings"]
+    if as_json:
+        tables.show_json(findings)
+    else:
+        rows = [(one["kind"], one["what"], one["found"], one["repair"]) for one in findings]
+        tables.show(("DIFFERENCE", "WHAT", "FOUND", "REPAIR"), rows, empty="Catalog, store, replicas and engines agree.")
+        if findings and not repair:
+            click.echo("\nNothing was changed. modelshelf audit --repair mends them.")
+    if findings and not repair:
+        raise SystemExit(1)
+
+
+@click.command()
+@options.project
+@options.as_json
+def disk(project: ProjectName, as_json: bool) -> None:
+    """Say where the disk went, and what deleting each version would free. Needs no server."""
+    from modelshelf.cli import tables
+    from modelshelf.library.disk import report
+    from modelshelf.words import said_bytes
+
+    found = report(_library(), project)
+    if as_json:
+        tables.show_json(found.to_json())
+        return
+    rows = [(one.ref, said_bytes(one.size), said_bytes(one.shared), said_bytes(one.frees), one.held) for one in found.versions]
+    tables.show(("VERSION", "SIZE", "SHARED", "FREED IF DELETED", "HELD"), rows, empty="No version is ready.")
+    click.echo()
+    parts = [
+        ("images", found.images), ("replicas' own", found.replicas), ("instances' own", found.instances),
+        ("partial downloads", found.partial), ("orphans", found.orphans), ("catalog", found.catalog), ("other", found.other),
+        ("total", found.total), ("free", found.free),
+    ]  # fmt: skip
+    tables.show_facts([(name, said_bytes(size)) for name, size in parts])
+
+
+COMMANDS = (nodes, evict, clean, audit, disk)
+
+
+def _library() -> Library:
+    from modelshelf.library.opening import Library
+    from modelshelf.settings import load_settings
+
+    return Library.open(load_settings())

@@ -1,0 +1,225 @@
+"""Commands about versions as such: save, build, alias, disable, enable, diff, explain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from modelshelf.cli import options
+from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName, Tag
+
+_model = click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
+
+
+@click.command()
+@click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
+@click.argument("model")
+@click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.  [default: the same]")
+@click.option("--version", "version", type=options.parsed(Tag, "NAME"), help="What the version is called.  [default: its tag]")
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+def save(
+    instance: InstanceName, model: str, name: ModelName | None, version: Tag | None, project: ProjectName, dry_run: bool,
+    no_wait: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Make a model that was pulled or made inside an Ollama instance an entry of the library.
+
+    The instance goes on; only what the store lacks is copied.
+
+    \b
+    Example: modelshelf save chat my-finetune --name support-bot --version v1
+    """
+    from modelshelf.cli import follow, tables
+    from modelshelf.cli.models import say_import
+
+    parameters = {
+        "instance": str(instance), "model": model, "name": str(name or ""), "version": str(version or ""),
+        "project": str(project), "dry_run": dry_run,
+    }  # fmt: skip
+    plan = follow.run("save-from-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    if plan is None:
+        return
+    if as_json:
+        tables.show_json(plan)
+    else:
+        say_import(plan, dry_run=dry_run)
+
+
+@click.command()
+@_model
+@click.argument("folder", type=click.Path(resolve_path=True))
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+def build(model: ModelRef, folder: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
+    """Write a version's image as an OCI layout into a new or empty folder. Its digest is the recorded one.
+
+    \b
+    Example: modelshelf build qwen3:0.6b ./qwen3-image
+    """
+    from modelshelf.cli import follow, tables
+    from modelshelf.words import said_bytes
+
+    parameters = {"model": str(model), "to": folder, "project": str(project), "dry_run": dry_run}
+    plan = follow.run("build-image/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    if plan is None:
+        return
+    if as_json:
+        tables.show_json(plan)
+        return
+    would = "would be written" if dry_run else "is written"
+    click.echo(f"{plan['ref']} {would} to {plan['to']}: {plan['image']}, {plan['blobs']} blobs, {said_bytes(plan['size'])}.")
+
+
+@click.command()
+@_model
+@click.argument("name", type=options.parsed(Tag, "ALIAS"), required=False)
+@click.option("--back", is_flag=True, help="Return the alias to what it named before.")
+@click.option("--remove", is_flag=True, help="Let go of the alias.")
+@options.project
+@options.as_json
+def alias(model: ModelRef, name: Tag | None, back: bool, remove: bool, project: ProjectName, as_json: bool) -> None:
+    """Let an alias name a version, return it, or show the history of a model's aliases.
+
+    A version is not deleted or cleaned while someone's alias names it.
+
+    \b
+    Examples:
+      modelshelf alias qwen3:main-1a2b3c4d stable     promote
+      modelshelf alias qwen3 stable --back            roll back
+      modelshelf alias qwen3                          who moved what, when
+    """
+    if name is None:
+        _show_history(model.model, project, as_json=as_json)
+        return
+    change = "roll-back" if back else "unalias" if remove else "promote"
+    changed = _change(model, change, project, alias=str(name), as_json=as_json)
+    if changed is not None:
+        said = f"no longer names {changed['ref']}" if remove else f"names {changed['ref']}"
+        click.echo(f"{model.model}:{name} {said}.")
+
+
+@click.command()
+@_model
+@options.project
+@options.as_json
+def disable(model: ModelRef, project: ProjectName, as_json: bool) -> None:
+    """Keep a version from being launched anew. What runs it goes on."""
+    if (changed := _change(model, "disable", project, as_json=as_json)) is not None:
+        click.echo(f"{changed['ref']} is disabled.")
+
+
+@click.command()
+@_model
+@options.project
+@options.as_json
+def enable(model: ModelRef, project: ProjectName, as_json: bool) -> None:
+    """Let a disabled version be launched again."""
+    if (changed := _change(model, "enable", project, as_json=as_json)) is not None:
+        click.echo(f"{changed['ref']} is enabled.")
+
+
+@click.command()
+@click.argument("before", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
+@click.argument("after", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
+@options.project
+@options.as_json
+def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool) -> None:
+    """Show what changes from one version to another: files, bytes, headers, and what this node lacks. Needs no server."""
+    from modelshelf.cli import tables
+    from modelshelf.library.comparing import compare
+    from modelshelf.library.opening import Library
+    from modelshelf.settings import load_settings
+    from modelshelf.words import said_bytes
+
+    found = compare(Library.open(load_settings()), project, before, after)
+    if as_json:
+        tables.show_json(found.to_json())
+        return
+    facts = [(name, str(old if old is not None else "—"), str(new if new is not None else "—")) for name, old, new in found.facts]
+    tables.show(("WHAT", str(found.before), str(found.after)), facts, empty="What is known of them is the same.")
+    click.echo()
+    rows = [
+        (
+            one.path,
+            said_bytes(one.before) if one.before is not None else "—",
+            said_bytes(one.after) if one.after is not None else "—",
+        )
+        for one in found.files
+        if not one.same
+    ]
+    tables.show(("FILE", "BEFORE", "AFTER"), rows, empty="Their files are the same.")
+    click.echo(
+        f"\n{said_bytes(found.shared)} are shared, {said_bytes(found.new)} are new; this node would fetch {said_bytes(found.to_fetch)}."
+    )
+
+
+@click.command()
+@_model
+@click.option("--in", "instance", type=options.parsed(InstanceName, "INSTANCE"), help="Why is it not visible in this instance?")
+@options.engine
+@options.project
+@options.as_json
+def explain(model: ModelRef, instance: InstanceName | None, engine: str, project: ProjectName, as_json: bool) -> None:
+    """Say why a model cannot be chosen here, or is not visible in an instance, and what mends it. Needs no server.
+
+    \b
+    Examples:
+      modelshelf explain qwen3:0.6b --engine vllm
+      modelshelf explain qwen3:0.6b --in chat
+    """
+    from modelshelf.cli import tables
+    from modelshelf.library import explaining
+    from modelshelf.library.opening import Library
+    from modelshelf.settings import load_settings
+
+    library = Library.open(load_settings())
+    if instance is not None:
+        causes = explaining.why_not_visible(library, project, model, instance)
+        fine = f"{instance} serves {model}."
+    else:
+        chosen = click.get_current_context().get_parameter_source("engine")
+        named = engine if chosen is not None and chosen.name != "DEFAULT" else None
+        causes = explaining.why_not_selectable(library, project, model, named)
+        fine = f"Nothing keeps {model} from being launched: modelshelf launch {model}"
+    if as_json:
+        tables.show_json([cause.to_json() for cause in causes])
+        return
+    for cause in causes:
+        click.echo(f"{click.style('because', bold=True)}  {cause.because}\n{click.style('do', bold=True)}       {cause.command}")
+    if not causes:
+        click.echo(fine)
+
+
+COMMANDS = (save, build, alias, disable, enable, diff, explain)
+
+
+def _change(model: ModelRef, change: str, project: ProjectName, *, as_json: bool, alias: str = "") -> dict[str, Any] | None:
+    """What the run changed; None if it was printed as JSON."""
+    from modelshelf.cli import follow, tables
+
+    parameters = {"model": str(model), "change": change, "alias": alias, "project": str(project)}
+    changed = follow.run("change-version/on-demand", parameters, wait=True, as_json=as_json)
+    if as_json:
+        tables.show_json(changed)
+        return None
+    return changed
+
+
+def _show_history(model: ModelName, project: ProjectName, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from modelshelf.catalog import aliases
+    from modelshelf.cli import reading, tables
+
+    with reading.open_catalog().reading() as connection:
+        moves = aliases.history(connection, project, model)
+    if as_json:
+        tables.show_json([asdict(move) for move in moves])
+        return
+    rows = [(move.alias, move.before or "—", move.after or "—", move.who, reading.ago(move.at)) for move in moves]
+    tables.show(("ALIAS", "BEFORE", "AFTER", "WHO", "WHEN"), rows, empty=f"No alias of {model} was ever moved.")

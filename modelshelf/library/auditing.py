@@ -1,0 +1,208 @@
+"""Auditing: catalog, store, replicas and engines compared; each difference is told, and mended only on request."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+
+from modelshelf.catalog import blobs, instances, replicas, versions
+from modelshelf.catalog.versions import Version
+from modelshelf.digest import Digest
+from modelshelf.errors import Unreadable
+from modelshelf.library.cleaning import manifest_blobs
+from modelshelf.library.deleting import remove_condemned
+from modelshelf.library.launching import listing_differs
+from modelshelf.library.opening import Library
+from modelshelf.library.running import seen_state
+from modelshelf.stop import StopToken
+
+_REMOVE = "remove it; its versions are failed, and can be imported again"
+_GRACE_SECONDS = 3600.0
+"""A blob that is younger may belong to an import that has not recorded it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference: of which kind, what it is about, what was found, and what a repair does."""
+
+    kind: str
+    what: str
+    found: str
+    repair: str
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    finding: Finding
+    mend: Callable[[], object]
+
+
+def audit(
+    library: Library, stop: StopToken, *, rehash: bool, repair: bool, who: str, grace_seconds: float = _GRACE_SECONDS,
+    on_bytes: Callable[[int], None] = lambda _count: None,
+) -> list[Finding]:  # fmt: skip
+    """Every difference that there is; with `repair` each is mended. `rehash` reads every byte of the store."""
+    faults = chain(
+        _store(library, who, grace_seconds),
+        _bytes(library, who, stop, on_bytes) if rehash else (),
+        _manifests(library, who, stop),
+        _replicas(library),
+        _instances(library),
+    )
+    findings = []
+    for fault in faults:
+        stop.check()
+        findings.append(fault.finding)
+        if repair:
+            fault.mend()
+    return findings
+
+
+def scrub(
+    library: Library, stop: StopToken, on_bytes: Callable[[int], None] = lambda _count: None
+) -> Iterator[tuple[Digest, Digest]]:
+    """Each stored blob whose bytes have another digest, and that digest; read on every processor."""
+
+    def hashed(digest: Digest) -> tuple[Digest, Digest] | None:
+        stop.check()
+        with library.store.open(digest) as file:
+            found = Digest.of_file(file)
+            on_bytes(os.fstat(file.fileno()).st_size)
+        return None if found == digest else (digest, found)
+
+    largest_first = sorted(library.store.blobs(), key=lambda blob: -blob.size)
+    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="scrub") as pool:
+        for wrong in pool.map(hashed, [blob.digest for blob in largest_first]):
+            if wrong is not None:
+                yield wrong
+
+
+def _store(library: Library, who: str, grace_seconds: float) -> Iterator[_Fault]:
+    with library.catalog.reading() as connection:
+        recorded = blobs.states(connection, library.store_id)
+    present = {blob.digest: blob.size for blob in library.store.blobs()}
+    for digest, (size, state) in recorded.items():
+        if state == "deleting":
+            finding = Finding("deletion unfinished", str(digest), "it was marked and is still there", "finish it")
+            yield _Fault(finding, partial(remove_condemned, library))
+        elif digest not in present:
+            finding = Finding("blob missing", str(digest), "the catalog lists it, the store lacks it", "its versions are failed")
+            yield _Fault(finding, partial(_reopen, library, digest, "its content is missing in the store", who))
+        elif present[digest] != size:
+            found = f"{present[digest]:,} bytes, recorded are {size:,}"
+            yield _Fault(Finding("blob damaged", str(digest), found, _REMOVE), _removal(library, digest, who))
+    for digest in present.keys() - recorded.keys():
+        path = library.store.path_of(digest)
+        if time.time() - path.stat().st_mtime >= grace_seconds:
+            finding = Finding("blob extra", str(digest), f"{present[digest]:,} bytes that the catalog does not know", "remove it")
+            yield _Fault(finding, partial(library.store.delete, digest))
+
+
+def _bytes(library: Library, who: str, stop: StopToken, on_bytes: Callable[[int], None]) -> Iterator[_Fault]:
+    for digest, found in scrub(library, stop, on_bytes):
+        finding = Finding("blob damaged", str(digest), f"its bytes have the digest {found}", _REMOVE)
+        yield _Fault(finding, _removal(library, digest, who))
+
+
+def _manifests(library: Library, who: str, stop: StopToken) -> Iterator[_Fault]:
+    with library.catalog.reading() as connection:
+        listed = versions.images(connection)
+    for image, known in listed:
+        stop.check()
+        try:
+            same = manifest_blobs(library, image) == known
+            found = "it names other blobs than the catalog"
+        except Unreadable as error:
+            same, found = False, str(error.__dict__.get("reason", error))
+        if not same and library.store.size_of(image) is not None:
+            yield _Fault(
+                Finding("manifest differs", str(image), found, _REMOVE),
+                _removal(library, image, who),
+            )
+
+
+def _replicas(library: Library) -> Iterator[_Fault]:
+    known: set[Digest] = set()
+    with library.catalog.reading() as connection:
+        rows = replicas.on_node(connection, library.node_id)
+    for version_id, owner, observed in rows:
+        with library.catalog.reading() as connection:
+            target = versions.get(connection, owner, version_id)
+            files = versions.files(connection, owner, version_id) if target.state == "ready" else ()
+        if target.image is None:
+            continue
+        known.add(target.image)
+        if observed == "present" and not library.node.holds(target.image, files):
+            finding = Finding(
+                "replica gone", str(target.ref), "its files on the node are gone or altered", "it is absent; cache it"
+            )
+            yield _Fault(finding, partial(_mark_absent, library, target))
+    for image in library.node.replicas():
+        if image not in known:
+            finding = Finding("replica extra", str(image), "no version's replica is recorded for it", "remove it")
+            yield _Fault(finding, partial(library.node.evict, image))
+
+
+def _instances(library: Library) -> Iterator[_Fault]:
+    with library.catalog.reading() as connection:
+        rows = [
+            (owner, instances.find(connection, owner, name)) for owner, name in instances.everywhere(connection, library.node_id)
+        ]
+    for owner, one in rows:
+        state, reason = seen_state(library, one)
+        if state != one.state:
+            finding = Finding(
+                "instance gone", f"{owner}/{one.name}", f"recorded as {one.state}: {reason}", "record what was seen"
+            )
+            yield _Fault(finding, partial(_record_state, library, one, state, reason))
+        elif state == "ready" and (differs := listing_differs(library, owner, one)) is not None:
+            repair = "none: `modelshelf restart` lays it out again"
+            yield _Fault(Finding("engine lists other", f"{owner}/{one.name}", differs, repair), _nothing)
+    labels = {one.label for _, one in rows}
+    for label, process in library.node.running().items():
+        if label not in labels:
+            finding = Finding("engine without a row", f"process {process.pid}", "no instance is recorded for it", "stop it")
+            yield _Fault(finding, partial(library.node.stop, process, 20))
+    for label in library.node.instance_labels() - labels:
+        finding = Finding("instance folder extra", label, "no instance is recorded for it", "remove it")
+        yield _Fault(finding, partial(library.node.discard_instance, label))
+
+
+def _nothing() -> None:
+    """What a person has to decide."""
+
+
+def _removal(library: Library, digest: Digest, who: str) -> Callable[[], object]:
+    def mend() -> None:
+        _reopen(library, digest, "its content in the store was damaged", who)
+        library.store.delete(digest)
+
+    return mend
+
+
+def _reopen(library: Library, digest: Digest, reason: str, who: str) -> None:
+    """Versions that need the blob are failed and can be imported again; the blob is not counted on any more."""
+    with library.catalog.writing() as connection:
+        for owner, version_id in versions.needing(connection, digest):
+            target = versions.get(connection, owner, version_id)
+            versions.reopen(connection, owner, target, f"{reason}; import it again", who)
+        versions.forget_unused_images(connection)
+        blobs.lose(connection, library.store_id, digest)
+
+
+def _mark_absent(library: Library, target: Version) -> None:
+    with library.catalog.writing() as connection:
+        replicas.observe(connection, library.node_id, target.id, "absent", "its files were gone or altered; cache it again")
+
+
+def _record_state(library: Library, one: instances.Instance, state: str, reason: str | None) -> None:
+    with library.catalog.writing() as connection:
+        instances.change(connection, one.id, state=state, reason=reason)

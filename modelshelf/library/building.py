@@ -1,0 +1,114 @@
+"""A version's image, built again from the store and written as an OCI layout that other tools read.
+
+Source: OCI image layout specification: `oci-layout`, `index.json`, `blobs/sha256/<hex>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from modelshelf.catalog import versions
+from modelshelf.digest import Blob, Digest
+from modelshelf.errors import DigestMismatch, NotAnEmptyFolder, StoreDamaged, WriteFailed
+from modelshelf.formats.allowed import inspect_file
+from modelshelf.formats.image import Image
+from modelshelf.formats.kinds import Format, Role
+from modelshelf.library.opening import Library
+from modelshelf.names import FilePath, ModelRef, ProjectName
+from modelshelf.packing.modelpack import ARTIFACT_TYPE, MANIFEST_TYPE, pack
+from modelshelf.stop import StopToken
+
+_STEP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What is written where; `size` in bytes."""
+
+    ref: ModelRef
+    image: Digest
+    size: int
+    blobs: int
+    to: Path
+
+    def to_json(self) -> dict[str, object]:
+        return {**asdict(self), "ref": str(self.ref), "image": str(self.image), "to": str(self.to)}
+
+
+def plan_build(library: Library, asking: ProjectName, ref: ModelRef, to: Path) -> BuildPlan:
+    """Raises NotReady, NoSuchModel, or NotAnEmptyFolder if something else is at `to`."""
+    with library.catalog.reading() as connection:
+        target = versions.require_ready(versions.find(connection, asking, ref))
+        files = versions.files(connection, asking, target.id)
+    if not to.is_absolute() or (to.exists() and (not to.is_dir() or any(to.iterdir()))):
+        raise NotAnEmptyFolder(path=to)
+    assert target.image is not None
+    return BuildPlan(target.ref, target.image, sum(file.size for file in files), len({file.digest for file in files}) + 2, to)
+
+
+def build(library: Library, asking: ProjectName, plan: BuildPlan, stop: StopToken) -> None:
+    """The layout is there, whole, and every blob in it was hashed on the way. Raises StoreDamaged or DigestMismatch."""
+    image = rebuild(library, asking, plan.ref)
+    if image.digest != plan.image:
+        raise StoreDamaged(path=library.settings.store, reason=f"its files make {image.digest}, recorded is {plan.image}")
+    building = plan.to.with_name(f".{plan.to.name}.{uuid.uuid4().hex}")
+    try:
+        (building / "blobs" / "sha256").mkdir(parents=True)
+        for blob in sorted(image.blobs):
+            _copy(library, blob, building / "blobs" / "sha256" / blob.digest.hex, stop)
+        (building / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+        (building / "index.json").write_text(json.dumps(_index(plan.ref, image), indent=2))
+        if plan.to.is_dir():
+            plan.to.rmdir()
+        building.rename(plan.to)
+    except OSError as error:
+        raise WriteFailed(what=f"the image of {plan.ref}", path=plan.to, reason=error.strerror or error) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def rebuild(library: Library, asking: ProjectName, ref: ModelRef) -> Image:
+    """The image as packing makes it from the files that the store holds now, their headers read again."""
+    with library.catalog.reading() as connection:
+        target = versions.require_ready(versions.find(connection, asking, ref))
+        files = versions.files(connection, asking, target.id)
+    assert target.format is not None
+    facts = []
+    for file in files:
+        if file.role is Role.WEIGHT:
+            named = FilePath(f"{file.path}.gguf") if target.format is Format.OLLAMA else file.path
+            with library.store.open(file.digest) as content:
+                if (told := inspect_file(content, file.size, named)) is not None:
+                    facts.append(told)
+    return pack(target.format, files, facts)
+
+
+def _copy(library: Library, blob: Blob, to: Path, stop: StopToken) -> None:
+    seen = hashlib.sha256()
+    with library.store.open(blob.digest) as source, to.open("xb") as copy:
+        while piece := source.read(_STEP):
+            stop.check()
+            seen.update(piece)
+            copy.write(piece)
+        copy.flush()
+        os.fsync(copy.fileno())
+    if seen.hexdigest() != blob.digest.hex:
+        found = Digest(seen.hexdigest())
+        raise DigestMismatch(what="a blob", whose="the store", expected=blob.digest, found=found, size=f"{blob.size:,}")
+
+
+def _index(ref: ModelRef, image: Image) -> dict[str, object]:
+    descriptor = {
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": ARTIFACT_TYPE,
+        "digest": str(image.digest),
+        "size": len(image.manifest),
+        "annotations": {"org.opencontainers.image.ref.name": str(ref.tag)},
+    }
+    return {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [descriptor]}

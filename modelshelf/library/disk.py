@@ -1,0 +1,103 @@
+"""Where the disk went: every byte below the home folder is in exactly one part, so the parts add up to the whole."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from modelshelf.catalog import blobs, versions
+from modelshelf.errors import ModelshelfError
+from modelshelf.library.deleting import plan_deletion
+from modelshelf.library.opening import Library
+from modelshelf.names import ProjectName
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One version: its bytes, those that others use too, and those that deleting it frees; or why it cannot be deleted."""
+
+    ref: str
+    size: int
+    shared: int
+    frees: int
+    held: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskReport:
+    """Bytes on disk. `images` + `replicas` + `instances` + `partial` + `orphans` + `catalog` + `other` = `total`."""
+
+    images: int
+    """Content that the catalog counts on; a replica's and an instance's links to it cost nothing."""
+    replicas: int
+    """Replicas' own bytes: markers, and copies where links were not possible."""
+    instances: int
+    """What engines wrote: logs, models made inside, caches."""
+    partial: int
+    orphans: int
+    catalog: int
+    other: int
+    total: int
+    free: int
+    versions: tuple[Share, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskReport:
+    """What is on the disk now, and of the project's newest versions what each would free."""
+    with library.catalog.reading() as connection:
+        counted = {digest.hex for digest in blobs.states(connection, library.store_id)}
+        newest = versions.page(connection, asking, limit=limit)
+    home, store = library.settings.home, library.settings.store
+    parts = dict.fromkeys(("images", "replicas", "instances", "partial", "orphans", "catalog", "other"), 0)
+    seen: set[tuple[int, int]] = set()
+    # the store first: a file that others link to is the store's
+    for root in (store / "blobs", home):
+        for path, told in _files(root):
+            if (told.st_dev, told.st_ino) in seen:
+                continue
+            seen.add((told.st_dev, told.st_ino))
+            parts[_part(path, library, counted)] += told.st_blocks * 512
+    shares = tuple(_share(library, asking, one) for one in newest if one.state == "ready")
+    return DiskReport(**parts, total=sum(parts.values()), free=library.store.free_bytes(), versions=shares)
+
+
+def _part(path: Path, library: Library, counted: set[str]) -> str:
+    settings = library.settings
+    if path.is_relative_to(settings.store / "blobs"):
+        return "images" if path.name in counted or path.is_dir() else "orphans"
+    if path.is_relative_to(settings.store / "ingest"):
+        return "partial"
+    if path.is_relative_to(settings.node / "replicas"):
+        return "replicas"
+    if path.is_relative_to(settings.node / "instances"):
+        return "instances"
+    return "catalog" if path.name.startswith("catalog.") else "other"
+
+
+def _share(library: Library, asking: ProjectName, one: versions.Version) -> Share:
+    size = one.size or 0
+    with library.catalog.reading() as connection:
+        alone = versions.bytes_only_it_uses(connection, library.store_id, one)
+    try:
+        plan_deletion(library, asking, one.ref)
+        held = ""
+    except ModelshelfError as error:
+        held = str(error)
+    return Share(str(one.ref), size, max(0, size - alone), alone, held)
+
+
+def _files(root: Path) -> list[tuple[Path, os.stat_result]]:
+    """Everything below, folders too; what vanishes meanwhile is left out."""
+    found: list[tuple[Path, os.stat_result]] = []
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder), *(Path(folder) / name for name in names)):
+            try:
+                found.append((path, path.lstat()))
+            except FileNotFoundError:
+                continue
+    return found

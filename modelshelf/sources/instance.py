@@ -1,0 +1,67 @@
+"""A model that someone pulled or made inside a running Ollama instance: its blobs are read where they lie."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from modelshelf.digest import Digest
+from modelshelf.errors import BadManifest, NotFound
+from modelshelf.formats.kinds import Format, Role
+from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import FilePath, ModelName, Tag
+from modelshelf.sources.contract import Listing, Pin, SourceFile
+from modelshelf.sources.fetch import Wanted
+from modelshelf.sources.ollama import MANIFEST_PATH, blob_path, named_for_inspection, parse_manifest, role_of_layer
+from modelshelf.sources.uri import InstanceUri
+from modelshelf.stop import StopToken
+from modelshelf.transfer import LocalFile
+from modelshelf.wire import Authorization, Wire
+
+
+class InstanceSource:
+    """`models` is the instance's models folder. The instance is not asked and does not stop.
+
+    What it serves is immutable by digest: a manifest that is replaced meanwhile makes the pin a thing of the past, and
+    its blobs, which Ollama does not prune here, stay.
+    """
+
+    def __init__(self, uri: InstanceUri, models: Path, *, version: Tag | None = None, limits: Limits = DEFAULT) -> None:
+        self.model: ModelName = uri.model
+        self.uri = str(uri)
+        self.wire = Wire(limits=limits)
+        self._asked, self._models, self._limits = uri, models, limits
+        self._version = version
+
+    def authorization(self, stop: StopToken) -> Authorization | None:
+        return None
+
+    def pin(self, stop: StopToken) -> Pin:
+        return Pin(self._version or self._asked.name.tag, Digest.of(self._manifest()).hex)
+
+    def list_files(self, pin: Pin, stop: StopToken) -> Listing:
+        content = self._manifest()
+        if Digest.of(content).hex != pin.resolved:
+            raise NotFound(host=self._asked.instance, what=f"{self._asked.name} as it was when this began", status="changed")
+        files = []
+        for layer in parse_manifest(content, what=str(self._asked.name), limits=self._limits):
+            path = self._models / str(blob_path(layer.digest))
+            told = path.stat() if path.is_file() else None
+            if told is None or not stat.S_ISREG(told.st_mode) or told.st_size != layer.size:
+                raise BadManifest(what=self._asked.name, reason=f"its blob {layer.digest.short} is not in the instance")
+            local = LocalFile(f"layer {layer.digest.short}", "the instance", path, layer.size, told.st_mtime_ns)
+            wanted = Wanted(named_for_inspection(layer), local, layer.digest)
+            files.append(SourceFile(blob_path(layer.digest), role_of_layer(layer), wanted))
+        return Listing(Format.OLLAMA, tuple(files), inline=((MANIFEST_PATH, Role.CONFIG, content),))
+
+    def _manifest(self) -> bytes:
+        name = self._asked.name
+        path = self._models / "manifests" / str(FilePath(f"{name.host}/{name.repository}/{name.tag}"))
+        try:
+            with path.open("rb") as file:
+                content = file.read(self._limits.manifest_bytes + 1)
+        except OSError as error:
+            raise NotFound(host=f"instance {self._asked.instance}", what=name, status=error.strerror) from error
+        if len(content) > self._limits.manifest_bytes:
+            raise BadManifest(what=name, reason=f"it is longer than {self._limits.manifest_bytes} bytes")
+        return content

@@ -1,0 +1,63 @@
+"""The steps that keep the library clean, true and warm."""
+
+from __future__ import annotations
+
+from modelshelf.catalog import journal
+from modelshelf.catalog.stale import Policy
+from modelshelf.library import auditing, caching, cleaning
+from modelshelf.library.auditing import Finding
+from modelshelf.library.caching import Warmed
+from modelshelf.library.cleaning import CleanPlan, CleanReport
+from modelshelf.names import ModelRef, ProjectName
+from tasks.library import library, recorded, run_id, who
+from tasks.retries import step
+from tasks.threads import in_thread
+
+
+@step
+async def plan_clean(project: ProjectName, policy: Policy) -> CleanPlan:
+    """What goes, recorded before anything does."""
+    return await in_thread(lambda _stop: recorded(cleaning.plan_clean(library(), project, policy)))
+
+
+@step
+async def clean(project: ProjectName, plan: CleanPlan) -> CleanReport:
+    """The plan's versions are gone, but for those that came into use."""
+    report = await in_thread(lambda stop: cleaning.clean(library(), project, plan, stop, who=who()))
+    await _add_to_plan({"removed": list(report.removed), "left": [list(one) for one in report.left], "freed": report.freed})
+    return report
+
+
+@step
+async def audit(*, rehash: bool, repair: bool) -> list[Finding]:
+    """Every difference, mended if that was asked for."""
+    findings = await in_thread(lambda stop: auditing.audit(library(), stop, rehash=rehash, repair=repair, who=who()))
+    await _add_to_plan({"findings": [one.to_json() for one in findings], "repaired": repair})
+    return findings
+
+
+@step
+async def warm_up() -> list[Warmed]:
+    """What is marked is there, or it is said why not."""
+    warmed = await in_thread(lambda stop: caching.warm_up(library(), stop))
+    await _add_to_plan({"versions": [{"ref": one.ref, "size": one.size, "outcome": one.outcome} for one in warmed]})
+    return warmed
+
+
+@step
+async def evict(project: ProjectName, model: ModelRef) -> int:
+    """The replica is off this node; its bytes."""
+    size = await in_thread(lambda _stop: caching.evict(library(), project, model))
+    await _add_to_plan({"ref": str(model), "size": size})
+    return size
+
+
+async def _add_to_plan(outcome: dict[str, object]) -> None:
+    """What came of the run, kept with its plan for the command to show."""
+
+    def work(_stop: object) -> None:
+        with library().catalog.writing() as connection:
+            plan = journal.get_plan(connection, run_id()) or {}
+            journal.record_plan(connection, run_id(), {**plan, **outcome})
+
+    await in_thread(work)
