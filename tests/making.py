@@ -70,7 +70,7 @@ def hub_source(hub: Hub, text: str, limits: Limits = SMALL, **options: object) -
 
 def bring_in(
     library: Library, source: Source, *, name: str = "", project: ProjectName = P, run: str = "run-1",
-    limits: Limits = SMALL, before_publish: Callable[[], None] = lambda: None,
+    limits: Limits = SMALL, before_publish: Callable[[], None] = lambda: None, allow_code: bool = False,
 ) -> tuple[Version, ImportPlan]:  # fmt: skip
     """The steps of the import flow, one after the other."""
     stop = StopToken()
@@ -87,7 +87,16 @@ def bring_in(
         plan = importing.plan_and_hold(library, project, version, listing, run)
         if not plan.ready:
             arrived = importing.fetch_missing(
-                library, project, version, source, listing, plan, meter=Meter(plan.to_fetch), stop=stop, limits=limits
+                library,
+                project,
+                version,
+                source,
+                listing,
+                plan,
+                meter=Meter(plan.to_fetch),
+                stop=stop,
+                limits=limits,
+                allow_code=allow_code,
             )
             before_publish()
             version = importing.publish(library, project, version, listing, arrived, pin, lease=lease, who=run)

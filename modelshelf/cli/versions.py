@@ -140,22 +140,13 @@ def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool)
     if as_json:
         tables.show_json(found.to_json())
         return
-    facts = [(name, str(old if old is not None else "—"), str(new if new is not None else "—")) for name, old, new in found.facts]
+    facts = [(name, _known(old), _known(new)) for name, old, new in found.facts]
     tables.show(("WHAT", str(found.before), str(found.after)), facts, empty="What is known of them is the same.")
     click.echo()
-    rows = [
-        (
-            one.path,
-            said_bytes(one.before) if one.before is not None else "—",
-            said_bytes(one.after) if one.after is not None else "—",
-        )
-        for one in found.files
-        if not one.same
-    ]
+    rows = [(one.path, _size(one.before), _size(one.after)) for one in found.files if not one.same]
     tables.show(("FILE", "BEFORE", "AFTER"), rows, empty="Their files are the same.")
-    click.echo(
-        f"\n{said_bytes(found.shared)} are shared, {said_bytes(found.new)} are new; this node would fetch {said_bytes(found.to_fetch)}."
-    )
+    click.echo(f"\n{said_bytes(found.shared)} are shared and {said_bytes(found.new)} new; ", nl=False)
+    click.echo(f"this node would fetch {said_bytes(found.to_fetch)}.")
 
 
 @click.command()
@@ -208,6 +199,16 @@ def _change(model: ModelRef, change: str, project: ProjectName, *, as_json: bool
         tables.show_json(changed)
         return None
     return changed
+
+
+def _known(value: object) -> str:
+    return "—" if value is None else str(value)
+
+
+def _size(size: int | None) -> str:
+    from modelshelf.words import said_bytes
+
+    return "—" if size is None else said_bytes(size)
 
 
 def _show_history(model: ModelName, project: ProjectName, *, as_json: bool) -> None:

@@ -41,7 +41,6 @@ def delete_version(library: Library, asking: ProjectName, ref: ModelRef, *, who:
     """The version is gone, and with it every byte that only it used. Safe to run again."""
     with library.catalog.writing() as connection:
         deletion = remove_rows(library, connection, asking, ref, who=who)
-    reach("delete.row_gone")
     remove_replica(library, deletion)
     remove_condemned(library)
     return deletion
@@ -49,6 +48,7 @@ def delete_version(library: Library, asking: ProjectName, ref: ModelRef, *, who:
 
 def remove_replica(library: Library, deletion: Deletion) -> None:
     """The node's files of a deleted version are gone, unless another version has the same image."""
+    reach("delete.row_gone")
     if deletion.image is not None and deletion.image in deletion.blobs:
         library.node.evict(deletion.image)
     reach("delete.manifest_gone")

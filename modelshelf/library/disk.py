@@ -16,7 +16,10 @@ from modelshelf.names import ProjectName
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One version: its bytes, those that others use too, and those that deleting it frees; or why it cannot be deleted."""
+    """One version. `size` in bytes, manifest and config counted; of it `shared` are others' too, `frees` go with it.
+
+    `held` says why it cannot be deleted now.
+    """
 
     ref: str
     size: int
@@ -80,15 +83,15 @@ def _part(path: Path, library: Library, counted: set[str]) -> str:
 
 
 def _share(library: Library, asking: ProjectName, one: versions.Version) -> Share:
-    size = one.size or 0
     with library.catalog.reading() as connection:
+        size = sum(versions.blob_sizes(connection, library.store_id, one).values())
         alone = versions.bytes_only_it_uses(connection, library.store_id, one)
     try:
         plan_deletion(library, asking, one.ref)
         held = ""
     except ModelshelfError as error:
         held = str(error)
-    return Share(str(one.ref), size, max(0, size - alone), alone, held)
+    return Share(str(one.ref), size, size - alone, alone, held)
 
 
 def _files(root: Path) -> list[tuple[Path, os.stat_result]]:

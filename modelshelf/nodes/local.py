@@ -19,7 +19,7 @@ from pathlib import Path
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
 from modelshelf.engines.contract import Command
-from modelshelf.errors import NodeFull, WriteFailed
+from modelshelf.errors import BlobMissing, NodeFull, WriteFailed
 from modelshelf.formats.image import PackedFile
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
@@ -128,7 +128,7 @@ class LocalNode:
         try:
             found = target.lstat()
             blob = self._store.path_of(file.digest).lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, BlobMissing):  # without the store's own there is nothing to compare it with
             return False
         linked = (found.st_dev, found.st_ino) == (blob.st_dev, blob.st_ino)
         return linked or (found.st_dev != blob.st_dev and found.st_size == file.size)

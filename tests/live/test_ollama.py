@@ -12,12 +12,13 @@ import pytest
 from modelshelf.catalog import instances
 from modelshelf.catalog.instances import Instance
 from modelshelf.digest import Digest
-from modelshelf.errors import EngineListsOther
-from modelshelf.library import launching, running
+from modelshelf.errors import EngineListsOther, NotFound
+from modelshelf.library import launching, running, saving
 from modelshelf.library.launching import LaunchRequest
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
-from modelshelf.names import InstanceName, ServedName
+from modelshelf.names import InstanceName, ServedName, Tag
+from modelshelf.sources.uri import InstanceUri, OllamaName
 from modelshelf.wire import Url, Wire, json_body
 from tests.conftest import missing
 from tests.library.test_launch import launch_all
@@ -102,6 +103,32 @@ def test_a_changed_manifest_is_caught(both: tuple[Library, Instance]) -> None:
     manifest.write_text(manifest.read_text().replace('"schemaVersion":2', '"schemaVersion": 2'))
     with pytest.raises(EngineListsOther, match="expected|digest"):
         launching.wait_until_ready(library, P, instance, "", launching.StopToken())
+
+
+def test_a_model_made_inside_is_saved_while_it_serves_and_another_instance_serves_it(both: tuple[Library, Instance]) -> None:
+    library, instance = both
+    inside = str(instance.serves[0].served_name)
+    ask(instance, "/api/create", {"model": "mine:v1", "from": inside, "system": "You are a pirate.", "stream": False})
+    held = {blob.digest for blob in library.store.blobs()}
+    uri = InstanceUri(BOTH, OllamaName.parse("mine:v1"))
+    source = saving.source_in(library, P, uri, Tag("first"))
+    version, plan = bring_in(library, source, name="support-bot", limits=DEFAULT)
+    assert str(version.ref).startswith("support-bot:first-")
+    weights = max(plan.files, key=lambda file: file.size)
+    assert not weights.fetch
+    assert plan.to_fetch < 10_000, "only what the store lacks is copied"
+    assert {blob.digest for blob in library.store.blobs()} > held
+    assert running.is_running(library, instance), "the instance went on"
+    second = launch_all(library, InstanceName("second"), ((version, ServedName("bot")),), REQUEST)
+    assert ask(second, "/api/show", {"model": "bot"})["system"] == "You are a pirate."
+    again, plan = bring_in(library, source, name="support-bot", limits=DEFAULT)
+    assert (again.id, plan.ready) == (version.id, True)
+
+
+def test_what_is_not_in_the_instance_is_told(both: tuple[Library, Instance]) -> None:
+    library, _ = both
+    with pytest.raises(NotFound, match="instance both has no nosuch"):
+        bring_in(library, saving.source_in(library, P, InstanceUri(BOTH, OllamaName.parse("nosuch:v1")), None))
 
 
 def _serves(library: Library, instance: Instance) -> list[tuple[launching.Version, ServedName]]:
