@@ -7,7 +7,7 @@ from prefect import flow
 from tasks import leases, reports, upkeep
 
 
-@flow(name="audit-library")
+@flow(name="audit-library", flow_run_name="audit")
 async def audit_library(rehash: bool = False, repair: bool = False) -> int:
     """Looks for every difference between what is recorded and what is there. Returns how many were found.
 

@@ -13,7 +13,7 @@ from tasks import instances, leases
 from tasks.clock import seconds_in_queue
 
 
-@flow(name="launch-instance", flow_run_name="launch {model}{template}{instance}")
+@flow(name="launch-instance", flow_run_name="launch {model}{template} {instance}")
 async def launch_instance(
     model: ShortText = "",
     template: ShortText = "",

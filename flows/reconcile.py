@@ -7,7 +7,7 @@ from prefect import flow
 from tasks import reports, versions
 
 
-@flow(name="reconcile")
+@flow(name="reconcile", flow_run_name="reconcile")
 async def reconcile() -> None:
     """Looks at every replica and engine and records what was seen, beside what should be."""
     await reports.show_state(await versions.observe())

@@ -7,7 +7,7 @@ from prefect import flow
 from tasks import reports, upkeep
 
 
-@flow(name="warm-up")
+@flow(name="warm-up", flow_run_name="warm up")
 async def warm_up() -> int:
     """Caches every version that is marked `auto-cache`. Returns how many are there at the end.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from prefect.events import emit_event
 
 
-def tell(what: str, subject: str, **details: str) -> None:
+def tell(what: str, subject: str) -> None:
     """Emit `modelshelf.<what>` about `<project>/<name>`."""
     kind = what.partition(".")[0]
     resource = {"prefect.resource.id": f"modelshelf.{kind}.{subject}", "prefect.resource.name": subject}
-    emit_event(event=f"modelshelf.{what}", resource=resource, payload=dict(details))
+    emit_event(event=f"modelshelf.{what}", resource=resource)

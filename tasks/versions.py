@@ -81,7 +81,7 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
     }
     changed = await in_thread(lambda _stop: changes[what]())
     await in_thread(lambda _stop: recorded(Changed(changed.ref, what, alias)))
-    tell("version.marked", f"{project}/{changed.ref}", change=what)
+    tell(f"version.{what}", f"{project}/{changed.ref}")
     return changed.ref
 
 

@@ -137,24 +137,26 @@ def remove(connection: Connection, asking: ProjectName, which: Instance, who: st
 
 
 def require_unused(connection: Connection, target: Version) -> None:
-    """Raise StillInUse, naming every holder of the version.
+    """Raise StillInUse, naming every holder of the version."""
+    if found := holders(connection, target):
+        raise StillInUse(what=target.ref, holders=", ".join(found))
 
-    Instances, templates, aliases that someone set, pinned replicas, a running import.
-    """
+
+def holders(connection: Connection, target: Version) -> list[str]:
+    """Who counts on the version, in words: instances, templates, aliases that someone set, pinned replicas, a running import."""
     mounted = (
         select(project.c.name.label("project_name"), instance.c.name, instance.c.state)
         .join(mount, mount.c.instance_id == instance.c.id)
         .join(project, instance.c.project_id == project.c.id)
         .where(mount.c.version_id == target.id)
     )
-    holders = [f"instance {row.name} of project {row.project_name} ({row.state})" for row in connection.execute(mounted)]
-    holders += templates.using(connection, target)
-    holders += aliases.held(connection, target)
-    holders += replicas.pinned(connection, target.id)
+    found = [f"instance {row.name} of project {row.project_name} ({row.state})" for row in connection.execute(mounted)]
+    found += templates.using(connection, target)
+    found += aliases.held(connection, target)
+    found += replicas.pinned(connection, target.id)
     if (importing := holding(connection, target.lease)) is not None:
-        holders.append(f"an import that runs now ({importing.says})")
-    if holders:
-        raise StillInUse(what=target.ref, holders=", ".join(holders))
+        found.append(f"an import that runs now ({importing.says})")
+    return found
 
 
 def _instances(asking: ProjectName) -> Select[tuple[Any, ...]]:

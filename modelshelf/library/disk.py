@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from modelshelf.catalog import blobs, versions
-from modelshelf.errors import ModelshelfError
-from modelshelf.library.deleting import plan_deletion
+from modelshelf.catalog import blobs, instances, versions
 from modelshelf.library.opening import Library
 from modelshelf.names import ProjectName
 
@@ -65,7 +63,7 @@ def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskRepor
                 continue
             seen.add((told.st_dev, told.st_ino))
             parts[_part(path, library, counted)] += told.st_blocks * 512
-    shares = tuple(_share(library, asking, one) for one in newest if one.state == "ready")
+    shares = tuple(_share(library, one) for one in newest if one.state == "ready")
     return DiskReport(**parts, total=sum(parts.values()), free=library.store.free_bytes(), versions=shares)
 
 
@@ -82,15 +80,11 @@ def _part(path: Path, library: Library, counted: set[str]) -> str:
     return "catalog" if path.name.startswith("catalog.") else "other"
 
 
-def _share(library: Library, asking: ProjectName, one: versions.Version) -> Share:
+def _share(library: Library, one: versions.Version) -> Share:
     with library.catalog.reading() as connection:
         size = sum(versions.blob_sizes(connection, library.store_id, one).values())
         alone = versions.bytes_only_it_uses(connection, library.store_id, one)
-    try:
-        plan_deletion(library, asking, one.ref)
-        held = ""
-    except ModelshelfError as error:
-        held = str(error)
+        held = ", ".join(instances.holders(connection, one))
     return Share(str(one.ref), size, size - alone, alone, held)
 
 
