@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import random
 import struct
+import time
 import tracemalloc
 from dataclasses import replace
 
@@ -22,6 +25,8 @@ from modelshelf.limits import DEFAULT
 from modelshelf.names import FilePath
 from modelshelf.strict_json import load_json
 from tests.making import gguf, safetensors
+
+FUZZ_SECONDS = 60 if os.environ.get("MODELSHELF_REQUIRE_LIVE") else 3
 
 
 def read_s(content: bytes) -> object:
@@ -112,6 +117,41 @@ def test_a_header_of_any_bytes_is_read_or_refused(noise: bytes, whole: bool, at:
             read(changed)
         except Refused:
             pass
+
+
+def test_the_header_readers_survive_a_fuzzed_corpus() -> None:
+    """For FUZZ_SECONDS: whole headers, damaged where it hurts: lengths and counts at their extremes, cut, spliced, flipped."""
+    chance = random.Random(62)
+    extremes = [0, 1, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1]
+    corpus = [(read_s, safetensors(size)) for size in (1, 64)]
+    corpus += [(read_g, gguf(size, **{"tokenizer.chat_template": "x" * 50, "general.name": "n"})) for size in (0, 64)]
+    refused = 0
+    until = time.monotonic() + FUZZ_SECONDS
+    while time.monotonic() < until:
+        read, whole = chance.choice(corpus)
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            at = chance.randrange(len(content) or 1)
+            match chance.randrange(5):
+                case 0:
+                    width = chance.choice("BHIQ")
+                    size = struct.calcsize(width)
+                    value = chance.choice(extremes) & (2 ** (8 * size) - 1)
+                    content[at : at + size] = struct.pack(f"<{width}", value)
+                case 1:
+                    del content[at:]
+                case 2:
+                    content[at:at] = chance.randbytes(chance.randint(1, 40))
+                case 3:
+                    content[at : at + 1] = bytes([chance.choice(b'{}[]",:0e-\x00\xff')])
+                case _:
+                    other = chance.choice(corpus)[1]
+                    content[at:] = other[chance.randrange(len(other)) :]
+        try:
+            read(bytes(content))
+        except Refused:
+            refused += 1
+    assert refused > 100 * FUZZ_SECONDS
 
 
 @pytest.mark.parametrize(
