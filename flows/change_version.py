@@ -25,6 +25,7 @@ async def change_version(model: ShortText, change: Change, alias: ShortText = ""
         alias: The name to promote to, roll back or let go: `stable`.
         project: The project that owns it.
     """
-    ref = ModelRef.parse(model)
-    changed = await versions.change(ProjectName(project), ref, change, Tag(alias) if alias else None)
+    ref, tag = ModelRef.parse(model), Tag(alias) if alias else None
+    changed = await versions.change(ProjectName(project), ref, change, tag)
+    await versions.record_change(changed, change, tag)
     return str(changed)

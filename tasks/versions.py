@@ -64,7 +64,7 @@ async def delete(project: ProjectName, model: ModelRef) -> Deletion:
 
 @step
 async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | None) -> ModelRef:
-    """The version is called or marked so. Raises BadSetting if an alias is missing or too much."""
+    """The version is called or marked so. Raises BadSetting if there is no such change, or an alias is missing or too much."""
     if (alias is not None) != (what in ("promote", "roll-back", "unalias")):
         raise BadSetting(where=f"the change {what!r}", reason="an alias belongs to promote, roll-back and unalias alone")
     tag = alias or Tag("none")
@@ -79,10 +79,17 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
         "pin": lambda: naming.pin(library(), project, ref, pinned=True),
         "unpin": lambda: naming.pin(library(), project, ref, pinned=False),
     }
+    if what not in changes:
+        raise BadSetting(where=f"the change {what!r}", reason=f"known are {', '.join(changes)}")
     changed = await in_thread(lambda _stop: changes[what]())
-    await in_thread(lambda _stop: recorded(Changed(changed.ref, what, alias)))
     tell(f"version.{what}", f"{project}/{changed.ref}")
     return changed.ref
+
+
+@step
+async def record_change(changed: ModelRef, what: str, alias: Tag | None) -> None:
+    """What was changed is kept with the run, for the command to show."""
+    await in_thread(lambda _stop: recorded(Changed(changed, what, alias)))
 
 
 @step

@@ -175,11 +175,15 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @click.command()
 @click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
 @click.option("--node", default="local", show_default=True, help="The node's name.")
+@click.option("--pin", is_flag=True, help="Never evict it.")
+@click.option("--auto", is_flag=True, help="Bring it back whenever it is missing.")
 @options.project
 @options.dry_run
 @options.no_wait
 @options.as_json
-def cache(model: ModelRef, node: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
+def cache(
+    model: ModelRef, node: str, pin: bool, auto: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool
+) -> None:
     """Put a version's files on a node before they are needed.
 
     On the node beside its store nothing is copied: the files are links.
@@ -187,7 +191,9 @@ def cache(model: ModelRef, node: str, project: ProjectName, dry_run: bool, no_wa
     from modelshelf.cli import follow, tables
     from modelshelf.words import said_bytes
 
-    parameters = {"model": str(model), "node": node, "project": str(project), "dry_run": dry_run}
+    parameters = {
+        "model": str(model), "node": node, "pin": pin, "auto": auto, "project": str(project), "dry_run": dry_run,
+    }  # fmt: skip
     plan = follow.run("cache-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
         return

@@ -1,4 +1,4 @@
-"""Prints one table. `python -m tests.bench [downloads] [catalog] [command]` measures a part."""
+"""Prints one table. `python -m tests.bench [downloads] [catalog] [command] [upkeep]` measures a part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tests.bench import downloads
+from tests.bench import downloads, upkeep
 from tests.bench.downloads import GiB, Row
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
@@ -24,6 +24,7 @@ def main() -> int:
         "downloads": measure_downloads,
         "catalog": measure_catalog,
         "command": measure_command,
+        "upkeep": upkeep.measure,
     }
     chosen = sys.argv[1:] or list(parts)
     folder = Path(tempfile.mkdtemp(prefix="modelshelf-bench-", dir=os.environ.get("BENCH_FOLDER")))
@@ -103,9 +104,10 @@ def measure_catalog(folder: Path) -> list[Row]:
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
           INSERT INTO image_file SELECT 'sha256:' || printf('%064x', i), 'm.gguf', 'weight', 'sha256:' || printf('%064x', i), 1 FROM n;
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
-          INSERT INTO version SELECT i, 1 + i / 11, 'v-' || i, 'ollama://x', 'v', printf('%064x', i), 'gguf', NULL,
-            'sha256:' || printf('%064x', i), 'ready', NULL, 1.0, 1.0 FROM n;
-        INSERT INTO alias SELECT model_id, 'a-' || id, id FROM version;"""
+          INSERT INTO version (id, model_id, name, source, requested, resolved, format, image, state, created_at, ready_at)
+            SELECT i, 1 + i / 11, 'v-' || i, 'ollama://x', 'v', printf('%064x', i), 'gguf', 'sha256:' || printf('%064x', i),
+            'ready', 1.0, 1.0 FROM n;
+        INSERT INTO alias (model_id, name, version_id) SELECT model_id, 'a-' || id, id FROM version;"""
     with catalog.writing() as connection:
         for statement in fill.split(";"):
             if statement.strip():

@@ -94,6 +94,10 @@ def test_marking_a_version_starts_a_warm_up_by_its_event(shelf: Shelf, two: tupl
     full = shelf("cache", second, check=False)
     assert (full.returncode, "budget of 10 bytes" in full.stderr) == (1, True)
     shelf("nodes", "--budget", "0")
+    shelf("cache", first, "--pin")
+    assert "pinned" in shelf("evict", first, check=False).stderr
+    unpin = api.create_run("change-version/on-demand", {"model": first, "change": "unpin"}, "unpin-once")["id"]
+    until(lambda: api.run(unpin)["state_type"] == "COMPLETED")
     for name in (first, second):
         shelf("delete", name)
 
