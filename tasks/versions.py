@@ -9,7 +9,7 @@ from typing import Any
 
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import BadSetting
-from modelshelf.library import building, caching, deleting, naming, observing
+from modelshelf.library import building, caching, deleting, metrics, naming, observing
 from modelshelf.library.building import BuildPlan
 from modelshelf.library.caching import CachePlan
 from modelshelf.library.deleting import Deletion
@@ -105,5 +105,11 @@ async def build(project: ProjectName, plan: BuildPlan) -> None:
 
 @step
 async def observe() -> list[dict[str, str]]:
-    """What is there now, written beside what should be; nothing else is changed."""
-    return await in_thread(lambda _stop: observing.observe(library()))
+    """What is there now, written beside what should be and into the metrics; nothing else is changed."""
+
+    def work(_stop: StopToken) -> list[dict[str, str]]:
+        seen = observing.observe(library())
+        metrics.write_metrics(library())
+        return seen
+
+    return await in_thread(work)

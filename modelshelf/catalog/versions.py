@@ -314,9 +314,10 @@ def bytes_only_it_uses(connection: Connection, store_id: int, target: Version) -
     return sum(size for digest, size in mine.items() if digest not in taken)
 
 
-def count_ready(connection: Connection) -> int:
-    """How many versions are ready, of every project: a number, no names."""
-    return int(connection.execute(select(func.count()).where(version.c.state == "ready")).scalar_one())
+def count_by_state(connection: Connection) -> dict[str, int]:
+    """How many versions there are in each state, of every project: numbers, no names."""
+    rows = connection.execute(select(version.c.state, func.count().label("many")).group_by(version.c.state))
+    return {row.state: row.many for row in rows}
 
 
 def to_cache_everywhere(connection: Connection) -> list[tuple[ProjectName, int]]:

@@ -112,7 +112,7 @@ def _counts(library: object) -> dict[str, object]:
 
     assert isinstance(library, Library)
     with library.catalog.reading() as connection:
-        ready = versions.count_ready(connection)
+        ready = versions.count_by_state(connection).get("ready", 0)
         running = [instances.find(connection, owner, name) for owner, name in instances.everywhere(connection, library.node_id)]
     states = [seen_state(library, one)[0] for one in running]
     return {

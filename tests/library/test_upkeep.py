@@ -15,7 +15,7 @@ from modelshelf.catalog.stale import Policy
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import NodeFull, NoReplica, NoSuchModel, StillInUse, Unreadable
-from modelshelf.library import auditing, caching, cleaning, deleting, disk, naming, running
+from modelshelf.library import auditing, caching, cleaning, deleting, disk, metrics, naming, running
 from modelshelf.library.auditing import Finding
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName, Tag
@@ -280,6 +280,28 @@ def test_under_a_budget_the_least_recently_used_make_room_and_never_what_is_pinn
         caching.evict(library, P, made[2].ref)
     with pytest.raises(NoSuchModel):
         caching.evict(library, P, type(made[0].ref).parse("nosuch:1"))
+
+
+def test_the_metrics_are_what_prometheus_reads(four: tuple[Library, list[Version]]) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    library, made = four
+    launch_all(library, InstanceName("chat-1"), ((made[2], ServedName("tiny")),))
+    text_ = metrics.write_metrics(library).read_text()
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text_)
+        for sample in family.samples
+    }
+    assert found["modelshelf_versions", "ready"] == 4
+    assert found["modelshelf_instance_ready", "chat-1", "default", "llamacpp"] == 1
+    assert found["modelshelf_replica_bytes", "local"] == made[2].size
+    assert found["modelshelf_blob_bytes",] == sum(blob.size for blob in library.store.blobs())
+    running.stop_instance(library, P, InstanceName("chat-1"), "test")
+    assert (
+        'modelshelf_instance_ready{engine="llamacpp",instance="chat-1",project="default"} 0.0'
+        in metrics.write_metrics(library).read_text()
+    )
 
 
 def test_scrubbing_reads_every_byte_and_names_the_damaged_blob(four: tuple[Library, list[Version]]) -> None:

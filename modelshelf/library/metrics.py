@@ -1,0 +1,51 @@
+"""What a monitor wants to know, as a text file that Prometheus' node exporter collects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+from modelshelf.catalog import blobs, instances, replicas, versions
+from modelshelf.library.opening import NODE, Library
+from modelshelf.library.running import seen_state
+
+
+def file_of(library: Library) -> Path:
+    """Where the metrics are: point the node exporter's textfile collector at the home folder, or link it there."""
+    return library.settings.home / "metrics.prom"
+
+
+def write_metrics(library: Library) -> Path:
+    """The file is there, whole, and says what was seen just now. Sizes in bytes, times in seconds."""
+    registry = CollectorRegistry()
+
+    def gauge(name: str, help: str, *labels: str) -> Gauge:
+        return Gauge(f"modelshelf_{name}", help, labels, registry=registry)
+
+    with library.catalog.reading() as connection:
+        states = versions.count_by_state(connection)
+        stored = blobs.states(connection, library.store_id)
+        kept = replicas.kept(connection, library.node_id)
+        named = instances.everywhere(connection, library.node_id)
+        started = [instances.find(connection, owner, name) for owner, name in named]
+    versions_gauge = gauge("versions", "Versions by state.", "state")
+    for state, count in states.items():
+        versions_gauge.labels(state).set(count)
+    gauge("blobs", "Blobs that the catalog counts on.").set(len(stored))
+    gauge("blob_bytes", "Bytes of these blobs.").set(sum(size for size, _ in stored.values()))
+    gauge("partial_bytes", "Bytes of downloads that are not finished.").set(sum(size for _, size in library.store.partial()))
+    gauge("free_bytes", "Free bytes where content arrives.").set(library.store.free_bytes())
+    gauge("replicas", "Versions on the node.", "node").labels(str(NODE)).set(len(kept))
+    gauge("replica_bytes", "Their bytes, links counted as if they were copies.", "node").labels(str(NODE)).set(
+        sum(one.size for one in kept)
+    )
+    up = gauge("instance_ready", "1 if the instance is ready as seen just now.", "project", "instance", "engine")
+    stages = gauge("instance_start_seconds", "Its last start, by stage.", "project", "instance", "stage")
+    for one in started:
+        up.labels(str(one.project), str(one.name), one.engine).set(seen_state(library, one)[0] == "ready")
+        for stage, seconds in one.stages.items():
+            stages.labels(str(one.project), str(one.name), stage).set(seconds)
+    path = file_of(library)
+    write_to_textfile(str(path), registry)
+    return path
