@@ -73,6 +73,12 @@ def holding(connection: Connection, name: str) -> Holding | None:
     return Holding(name, row.says, row.left) if row is not None and row.left > 0 else None
 
 
+def importing(connection: Connection) -> bool:
+    """An import runs now, of whatever version."""
+    running = select(lease.c.name).where(lease.c.name.startswith("import "), lease.c.expires > now(connection)).limit(1)
+    return connection.execute(running).first() is not None
+
+
 class Renewal:
     """Keeps a lease while it is entered, from a thread of its own: nothing that blocks us can let it lapse."""
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 
-from modelshelf.catalog import blobs, instances, replicas, versions
+from modelshelf.catalog import blobs, instances, leases, replicas, versions
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import Unreadable
@@ -88,6 +88,7 @@ def scrub(
 def _store(library: Library, who: str, grace_seconds: float) -> Iterator[_Fault]:
     with library.catalog.reading() as connection:
         recorded = blobs.states(connection, library.store_id)
+        importing = leases.importing(connection)
     present = {blob.digest: blob.size for blob in library.store.blobs()}
     for digest, (size, state) in recorded.items():
         if state == "deleting":
@@ -99,7 +100,7 @@ def _store(library: Library, who: str, grace_seconds: float) -> Iterator[_Fault]
         elif present[digest] != size:
             found = f"{present[digest]:,} bytes, recorded are {size:,}"
             yield _Fault(Finding("blob damaged", str(digest), found, _REMOVE), _removal(library, digest, who))
-    for digest in present.keys() - recorded.keys():
+    for digest in () if importing else present.keys() - recorded.keys():  # an import records its small files at its end
         path = library.store.path_of(digest)
         if time.time() - path.stat().st_mtime >= grace_seconds:
             finding = Finding("blob extra", str(digest), f"{present[digest]:,} bytes that the catalog does not know", "remove it")
@@ -121,7 +122,7 @@ def _manifests(library: Library, who: str, stop: StopToken) -> Iterator[_Fault]:
             same = manifest_blobs(library, image) == known
             found = "it names other blobs than the catalog"
         except Unreadable as error:
-            same, found = False, str(error.__dict__.get("reason", error))
+            same, found = False, error.facts["reason"]
         if not same and library.store.size_of(image) is not None:
             yield _Fault(
                 Finding("manifest differs", str(image), found, _REMOVE),

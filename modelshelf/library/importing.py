@@ -15,7 +15,7 @@ from modelshelf.catalog.leases import Holding, Lease, Renewal, holding
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
-from modelshelf.errors import DiskFull, LimitExceeded, NameTaken
+from modelshelf.errors import BlobMissing, DiskFull, LimitExceeded, NameTaken
 from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
 from modelshelf.formats.image import PackedFile
 from modelshelf.formats.kinds import Facts, Role
@@ -223,6 +223,9 @@ def publish(
     image = pack(listing.format, files, facts)
     library.store.put(image.config)
     library.store.put(image.manifest)
+    for blob in image.blobs:  # whoever meddled with the store meanwhile: nothing is listed that is not there
+        if library.store.size_of(blob.digest) != blob.size:
+            raise BlobMissing(store=library.settings.store, digest=blob.digest)
     reach("import.manifest_stored")
     reach("import.before_publish")
     with library.catalog.writing() as connection:

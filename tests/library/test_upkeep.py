@@ -208,6 +208,19 @@ def test_the_audit_finds_each_planted_fault_and_repairs_it(four: tuple[Library, 
     check_bytes(library)
 
 
+def test_while_an_import_runs_nothing_unknown_is_taken_for_an_orphan(library: Library) -> None:
+    from modelshelf.catalog.leases import Lease
+
+    library.store.put(b"fetched, and recorded at the end")
+    lease = Lease("import 7", says="run 7")
+    with library.catalog.writing() as connection:
+        lease.acquire(connection)
+    assert audit(library, repair=True) == []
+    with library.catalog.writing() as connection:
+        lease.release(connection)
+    assert [one.kind for one in audit(library)] == ["blob extra"]
+
+
 def test_what_the_audit_took_away_is_imported_again(registry: OllamaRegistry, library: Library) -> None:
     registry.add_model("library/tiny", "1b", gguf(), template="t")
     version, _ = bring_in(library, ollama_source(registry))
