@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +79,9 @@ class Catalog:
             return
         if found is not None and self.url.get_backend_name() == "sqlite":
             file = Path(str(self.url.database))
-            with self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            shutil.copy2(file, file.with_suffix(f".before-{REVISION}.db"))
+            aside = file.with_suffix(f".before-{REVISION}.db")
+            with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(aside)) as copy:
+                source.backup(copy)
         with self._translated(), self._engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -3,13 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
+from modelshelf.catalog import database, versions
 from modelshelf.catalog.database import REVISION, Catalog
 from modelshelf.catalog.tables import metadata
-from modelshelf.errors import CatalogNewer, CatalogNotMade
+from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder
+from modelshelf.names import ModelRef, ProjectName
 
 
 def test_the_migrations_make_just_the_tables_that_the_code_knows(catalog: Catalog) -> None:
@@ -38,3 +42,42 @@ def test_a_catalog_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> Non
     with pytest.raises(CatalogNotMade):
         missing.require()
     assert list(tmp_path.iterdir()) == []
+
+
+OLD_ROWS = (
+    "INSERT INTO project (id, name) VALUES (1, 'old')",
+    "INSERT INTO model (id, project_id, name, visibility, category) VALUES (1, 1, 'm', 'private', 'chat')",
+    "INSERT INTO version (id, model_id, name, source, requested, resolved, state, created_at)"
+    " VALUES (1, 1, 'v', 's', 'v', 'r', 'registered', 1.0)",
+    "INSERT INTO alias (model_id, name, version_id) VALUES (1, 'v', 1)",
+)
+"""What the code of the first shape writes."""
+
+
+def test_a_catalog_of_the_first_shape_is_told_backed_up_and_brought_up_to_date_with_its_rows(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.db"
+    catalog = Catalog(f"sqlite:///{file}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with catalog._engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with catalog.writing() as connection:
+        for row in OLD_ROWS:
+            connection.execute(text(row))
+    with pytest.raises(CatalogOlder, match="modelshelf up"):
+        catalog.require()
+    catalog.migrate()
+    catalog.require()
+    with catalog.reading() as connection:
+        found = versions.find(connection, ProjectName("old"), ModelRef.parse("m:v"))
+    assert (found.disabled, found.auto_cache, found.state) == (False, False, "registered")
+    assert file.with_suffix(f".before-{REVISION}.db").exists()
+
+
+def test_the_code_of_the_first_shape_goes_on_working_on_the_new_one(catalog: Catalog) -> None:
+    with catalog.writing() as connection:
+        for row in OLD_ROWS:
+            connection.execute(text(row))
+    with catalog.reading() as connection:
+        assert not versions.find(connection, ProjectName("old"), ModelRef.parse("m:v")).disabled
