@@ -86,7 +86,8 @@ def condemn_unused(connection: Connection, at: int, candidates: Iterable[Digest]
         named = str(digest)
         used = or_(
             exists(select(image_file.c.digest).where(image_file.c.digest == named)),
-            exists(select(image.c.digest).where(or_(image.c.digest == named, image.c.config == named))),
+            exists(select(image.c.digest).where(image.c.digest == named)),
+            exists(select(image.c.digest).where(image.c.config == named)),
             exists(select(hold.c.digest).where(hold.c.store_id == at, hold.c.digest == named)),
         )
         marked = update(blob).where(blob.c.store_id == at, blob.c.digest == named, ~used).values(state="deleting")

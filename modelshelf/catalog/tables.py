@@ -70,7 +70,7 @@ image = Table(
     "image",
     metadata,
     Column("digest", String(71), primary_key=True),
-    Column("config", String(71), nullable=False),
+    Column("config", String(71), nullable=False, index=True),
     Column("format", String(16), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("facts", JSON, nullable=False),

@@ -343,9 +343,13 @@ def blob_sizes(connection: Connection, store_id: int, target: Version) -> dict[D
     named = select(image_file.c.digest).where(image_file.c.image == str(target.image))
     own = select(image.c.config).where(image.c.digest == str(target.image))
     held = select(hold.c.digest).where(hold.c.version_id == target.id)
-    of_it = or_(blob.c.digest == str(target.image), blob.c.digest.in_(named), blob.c.digest.in_(own), blob.c.digest.in_(held))
-    rows = connection.execute(select(blob.c.digest, blob.c.size).where(blob.c.store_id == store_id, of_it))
-    return {Digest.parse(row.digest): row.size for row in rows}
+    of_it = {row[0] for row in connection.execute(union(named, own, held))} | {str(target.image)}
+    sizes: dict[Digest, int] = {}
+    wanted = sorted(of_it)
+    for some in (wanted[at : at + 500] for at in range(0, len(wanted), 500)):
+        rows = connection.execute(select(blob.c.digest, blob.c.size).where(blob.c.store_id == store_id, blob.c.digest.in_(some)))
+        sizes |= {Digest.parse(row.digest): row.size for row in rows}
+    return sizes
 
 
 def remove(connection: Connection, asking: ProjectName, target: Version, who: str) -> None:
