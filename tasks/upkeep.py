@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from modelshelf.catalog import journal
 from modelshelf.catalog.stale import Policy
 from modelshelf.library import auditing, caching, cleaning
@@ -24,7 +26,7 @@ async def plan_clean(project: ProjectName, policy: Policy) -> CleanPlan:
 async def clean(project: ProjectName, plan: CleanPlan) -> CleanReport:
     """The plan's versions are gone, but for those that came into use."""
     report = await in_thread(lambda stop: cleaning.clean(library(), project, plan, stop, who=who()))
-    await _add_to_plan({"removed": list(report.removed), "left": [list(one) for one in report.left], "freed": report.freed})
+    await _add_to_plan(report.to_json())
     return report
 
 
@@ -40,7 +42,7 @@ async def audit(*, rehash: bool, repair: bool) -> list[Finding]:
 async def warm_up() -> list[Warmed]:
     """What is marked is there, or it is said why not."""
     warmed = await in_thread(lambda stop: caching.warm_up(library(), stop))
-    await _add_to_plan({"versions": [{"ref": one.ref, "size": one.size, "outcome": one.outcome} for one in warmed]})
+    await _add_to_plan({"versions": [asdict(one) for one in warmed]})
     return warmed
 
 

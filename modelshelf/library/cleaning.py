@@ -35,7 +35,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class CleanPlan:
-    """What a cleaning removes. `frees` and `abandoned` (downloads that nobody went on with) in bytes."""
+    """What a cleaning removes; `frees` in bytes."""
 
     policy: Policy
     versions: tuple[Planned, ...]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import missing
 from tests.live.conftest import Shelf
-from tests.live.test_lifecycles import until
+from tests.live.test_runs import until
 from tests.making import gguf
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry

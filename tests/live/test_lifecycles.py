@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from modelshelf.cli.prefect_api import FINAL
 from tests.live.conftest import Shelf
+from tests.live.test_runs import until
 from tests.making import gguf, safetensors, write
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -28,14 +27,6 @@ def two(shelf: Shelf, registry: OllamaRegistry, hub: Hub, quick_engine: Path) ->
         shelf("import", f"ollama://{registry.host}/library/tiny:1b")
     names = [one["name"] for one in shelf.json("list", "tiny")]
     return f"tiny:{names[1]}", f"tiny:{names[0]}"
-
-
-def until(holds: Any, seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.2)
-    return found
 
 
 def test_aliases_templates_switching_and_cleaning(shelf: Shelf, two: tuple[str, str]) -> None:
