@@ -18,7 +18,7 @@ from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder, Catalo
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration that this code knows."""
 
 
@@ -82,9 +82,13 @@ class Catalog:
             aside = file.with_suffix(f".before-{REVISION}.db")
             with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(aside)) as copy:
                 source.backup(copy)
-        with self._translated(), self._engine.connect() as connection:
+        # a table that SQLite rebuilds is dropped, and a dropped table's references are followed unless they are switched off
+        engine = _sqlite(str(self.url), references="OFF") if self.url.get_backend_name() == "sqlite" else self._engine
+        with self._translated(), engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        if engine is not self._engine:
+            engine.dispose()
 
     def close(self) -> None:
         self._engine.dispose()
@@ -113,13 +117,13 @@ def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgre
     return postgresql.insert(table)
 
 
-def _sqlite(url: str) -> Engine:
+def _sqlite(url: str, references: str = "ON") -> Engine:
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions begin when we say so, below
-        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL", "busy_timeout = 30000"):
+        for pragma in ("journal_mode = WAL", f"foreign_keys = {references}", "synchronous = FULL", "busy_timeout = 30000"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

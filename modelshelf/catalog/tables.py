@@ -105,9 +105,36 @@ version = Table(
     Column("disabled", Boolean, nullable=False, server_default=false()),
     Column("auto_cache", Boolean, nullable=False, server_default=false()),
     Column("reserved", BigInteger, nullable=False, server_default="0"),
+    Column("in_place", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("model_id", "name"),
     _one_of("state", "registered", "importing", "ready", "failed", "retired"),
-    CheckConstraint("(state IN ('ready', 'retired')) = (image IS NOT NULL)", name="ready_has_image"),
+    CheckConstraint(
+        "(state IN ('ready', 'retired')) = (image IS NOT NULL OR (in_place AND state IN ('ready', 'retired')))",
+        name="ready_has_image",
+    ),
+    sqlite_autoincrement=True,  # an id is never given twice: plans and leases name versions by it
+)
+
+place = Table(
+    "place",
+    metadata,
+    Column("version_id", ForeignKey("version.id", ondelete="CASCADE"), primary_key=True),
+    Column("filesystem", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("facts", JSON, nullable=False),
+)
+
+place_file = Table(
+    "place_file",
+    metadata,
+    Column("version_id", ForeignKey("place.version_id", ondelete="CASCADE"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("digest", String(71)),
 )
 
 alias = Table(

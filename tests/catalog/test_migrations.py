@@ -13,7 +13,8 @@ from modelshelf.catalog import database, versions
 from modelshelf.catalog.database import REVISION, Catalog
 from modelshelf.catalog.tables import metadata
 from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder
-from modelshelf.names import ModelRef, ProjectName
+from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
+from tests.making import P
 
 
 def test_the_migrations_make_just_the_tables_that_the_code_knows(catalog: Catalog) -> None:
@@ -50,6 +51,9 @@ OLD_ROWS = (
     "INSERT INTO version (id, model_id, name, source, requested, resolved, state, created_at)"
     " VALUES (1, 1, 'v', 's', 'v', 'r', 'registered', 1.0)",
     "INSERT INTO alias (model_id, name, version_id) VALUES (1, 'v', 1)",
+    "INSERT INTO store (id, name, region, kind) VALUES (1, 's', 'r', 'directory')",
+    "INSERT INTO blob (store_id, digest, size, state) VALUES (1, 'sha256:a', 1, 'present')",
+    "INSERT INTO hold (version_id, store_id, digest) VALUES (1, 1, 'sha256:a')",
 )
 """What the code of the first shape writes."""
 
@@ -71,6 +75,9 @@ def test_a_catalog_of_the_first_shape_is_told_backed_up_and_brought_up_to_date_w
     catalog.require()
     with catalog.reading() as connection:
         found = versions.find(connection, ProjectName("old"), ModelRef.parse("m:v"))
+        assert connection.execute(text("SELECT count(*) FROM hold")).scalar_one() == 1, "what refers to a rebuilt table stays"
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
     assert (found.disabled, found.auto_cache, found.state) == (False, False, "registered")
     assert file.with_suffix(f".before-{REVISION}.db").exists()
 
@@ -81,3 +88,13 @@ def test_the_code_of_the_first_shape_goes_on_working_on_the_new_one(catalog: Cat
             connection.execute(text(row))
     with catalog.reading() as connection:
         assert not versions.find(connection, ProjectName("old"), ModelRef.parse("m:v")).disabled
+
+
+def test_a_versions_id_is_never_given_twice(catalog: Catalog) -> None:
+    with catalog.writing() as connection:
+        ids = []
+        for _ in range(2):
+            new = versions.reserve(connection, P, ModelName("n"), Tag("t-1"), source="s", resolved="r", category="chat")
+            versions.remove(connection, P, new, "test")
+            ids.append(new.id)
+    assert ids[1] > ids[0]
