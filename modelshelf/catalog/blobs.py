@@ -6,9 +6,10 @@ version that its project may see, or if an import of that project holds it: it f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
-from sqlalchemy import delete, exists, insert, or_, select, update
+from sqlalchemy import Row, delete, exists, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into
@@ -17,6 +18,9 @@ from modelshelf.catalog.tables import blob, hold, image, image_file, model, proj
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobBeingDeleted
 from modelshelf.names import ProjectName
+
+_AT_ONCE = 500
+"""Digests in one statement: databases bound its parameters."""
 
 
 def store_id(connection: Connection, name: str, *, region: str, kind: str) -> int:
@@ -30,45 +34,44 @@ def store_id(connection: Connection, name: str, *, region: str, kind: str) -> in
 
 def record(connection: Connection, at: int, present: Collection[Blob]) -> None:
     """The blobs are in the store. Raises BlobBeingDeleted if a clean-up is just removing one of them."""
-    for one in sorted(present):
-        row = {"store_id": at, "digest": str(one.digest), "size": one.size, "state": "present"}
-        connection.execute(insert_into(connection, blob).values(row).on_conflict_do_nothing())
-        state = select(blob.c.state).where(blob.c.store_id == at, blob.c.digest == str(one.digest))
-        if connection.execute(state).scalar_one() == "deleting":
-            raise BlobBeingDeleted(digest=one.digest)
+    if not present:
+        return
+    rows = [{"store_id": at, "digest": str(one.digest), "size": one.size, "state": "present"} for one in sorted(present)]
+    connection.execute(insert_into(connection, blob).on_conflict_do_nothing(), rows)
+    for some in _some(row["digest"] for row in rows):
+        there = select(blob.c.digest, blob.c.state).where(blob.c.store_id == at, blob.c.digest.in_(some))
+        _require_staying(connection.execute(there.with_for_update(read=True)))
 
 
-def hold_fetched(connection: Connection, at: int, version_id: int, fetched: Blob) -> None:
-    """This import fetched the blob: it is recorded, and nobody deletes it before the import publishes or gives up."""
-    record(connection, at, [fetched])
-    _hold(connection, at, version_id, fetched.digest)
+def hold_fetched(connection: Connection, at: int, version_id: int, fetched: Collection[Blob]) -> None:
+    """This import fetched the blobs: they are recorded, and nobody deletes them before the import publishes or gives up."""
+    record(connection, at, fetched)
+    _hold(connection, at, version_id, {one.digest for one in fetched})
 
 
 def hold_known(connection: Connection, asking: ProjectName, at: int, version_id: int, wanted: Iterable[Digest]) -> set[Digest]:
     """Those of `wanted` that the import may count on; it holds them from this transaction on."""
+    seen = exists(
+        select(version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .join(image_file, version.c.image == image_file.c.image)
+        .where(image_file.c.digest == blob.c.digest, version.c.state == "ready", visible_to(asking))
+        .correlate(blob)
+    )
+    own = exists(
+        select(hold.c.digest)
+        .join(version, hold.c.version_id == version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .where(hold.c.store_id == at, hold.c.digest == blob.c.digest)
+        .where(model.c.project_id.in_(select(project.c.id).where(project.c.name == str(asking))))
+        .correlate(blob)
+    )
     known: set[Digest] = set()
-    for digest in set(wanted):
-        seen = (
-            select(version.c.id)
-            .join(model, version.c.model_id == model.c.id)
-            .join(image_file, version.c.image == image_file.c.image)
-            .where(image_file.c.digest == str(digest), version.c.state == "ready", visible_to(asking))
-        )
-        own = (
-            select(hold.c.digest)
-            .join(version, hold.c.version_id == version.c.id)
-            .join(model, version.c.model_id == model.c.id)
-            .where(hold.c.store_id == at, hold.c.digest == str(digest))
-            .where(model.c.project_id.in_(select(project.c.id).where(project.c.name == str(asking))))
-        )
-        here = (blob.c.store_id == at) & (blob.c.digest == str(digest))
-        row = connection.execute(select(blob.c.state).where(here, or_(exists(seen), exists(own)))).one_or_none()
-        if row is None:
-            continue
-        if row.state == "deleting":
-            raise BlobBeingDeleted(digest=digest)
-        _hold(connection, at, version_id, digest)
-        known.add(digest)
+    for some in _some({str(digest) for digest in wanted}):
+        here = (blob.c.store_id == at) & blob.c.digest.in_(some)
+        found = select(blob.c.digest, blob.c.state).where(here, or_(seen, own)).with_for_update(read=True, of=blob)
+        known |= _require_staying(connection.execute(found))
+    _hold(connection, at, version_id, known)
     return known
 
 
@@ -81,19 +84,19 @@ def condemn_unused(connection: Connection, at: int, candidates: Iterable[Digest]
 
     What refers to a blob: an image's files, an image's manifest or config, an import's hold.
     """
-    condemned: list[Digest] = []
-    for digest in candidates:
-        named = str(digest)
-        used = or_(
-            exists(select(image_file.c.digest).where(image_file.c.digest == named)),
-            exists(select(image.c.digest).where(image.c.digest == named)),
-            exists(select(image.c.digest).where(image.c.config == named)),
-            exists(select(hold.c.digest).where(hold.c.store_id == at, hold.c.digest == named)),
-        )
-        marked = update(blob).where(blob.c.store_id == at, blob.c.digest == named, ~used).values(state="deleting")
-        if connection.execute(marked).rowcount:
-            condemned.append(digest)
-    return condemned
+    used = or_(
+        exists(select(image_file.c.digest).where(image_file.c.digest == blob.c.digest)),
+        exists(select(image.c.digest).where(image.c.digest == blob.c.digest)),
+        exists(select(image.c.digest).where(image.c.config == blob.c.digest)),
+        exists(select(hold.c.digest).where(hold.c.store_id == at, hold.c.digest == blob.c.digest)),
+    )
+    marked: list[Digest] = []
+    for some in _some({str(digest) for digest in candidates}):
+        # who counts on one of these just now is waited for here, and seen by the statement after
+        connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.digest.in_(some)).with_for_update())
+        unused = update(blob).where(blob.c.store_id == at, blob.c.digest.in_(some), ~used).values(state="deleting")
+        marked += [Digest.parse(row.digest) for row in connection.execute(unused.returning(blob.c.digest))]
+    return marked
 
 
 def condemned(connection: Connection, at: int) -> list[Digest]:
@@ -119,6 +122,24 @@ def forget(connection: Connection, at: int, digest: Digest) -> None:
     connection.execute(delete(blob).where(blob.c.store_id == at, blob.c.digest == str(digest), blob.c.state == "deleting"))
 
 
-def _hold(connection: Connection, at: int, version_id: int, digest: Digest) -> None:
-    row = {"version_id": version_id, "store_id": at, "digest": str(digest)}
-    connection.execute(insert_into(connection, hold).values(row).on_conflict_do_nothing())
+def _hold(connection: Connection, at: int, version_id: int, digests: Collection[Digest]) -> None:
+    rows = [{"version_id": version_id, "store_id": at, "digest": str(digest)} for digest in sorted(digests)]
+    if rows:
+        connection.execute(insert_into(connection, hold).on_conflict_do_nothing(), rows)
+
+
+def _require_staying(rows: Iterable[Row[tuple[str, str]]]) -> set[Digest]:
+    """The rows are locked until this transaction ends, so that a clean-up that begins meanwhile sees what it leaves."""
+    digests = set()
+    for row in rows:
+        if row.state == "deleting":
+            raise BlobBeingDeleted(digest=row.digest)
+        digests.add(Digest.parse(row.digest))
+    return digests
+
+
+def _some(digests: Iterable[str]) -> Iterator[list[str]]:
+    """In order, a bounded number at a time."""
+    rest = iter(sorted(digests))
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some

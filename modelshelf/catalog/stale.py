@@ -37,35 +37,34 @@ class Stale:
 
 def stale(connection: Connection, asking: ProjectName, policy: Policy) -> list[Stale]:
     """Versions of the project that nothing refers to, oldest first: ready ones beyond the policy, unfinished ones that lie."""
-    newest_first = func.row_number().over(partition_by=version.c.model_id, order_by=version.c.ready_at.desc())
-    ready = (
-        select(version.c.id, newest_first.label("rank"))
+    since = func.coalesce(version.c.ready_at, version.c.created_at)
+    newest_first = func.row_number().over(partition_by=(version.c.model_id, version.c.state), order_by=since.desc())
+    of_project = (
+        select(version.c.id, version.c.model_id, version.c.name, version.c.state, version.c.image, model.c.name.label("model_name"))
+        .add_columns(since.label("since"), newest_first.label("rank"))
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
-        .where(version.c.state == "ready", project.c.name == str(asking))
+        .where(project.c.name == str(asking))
         .subquery()
     )
-    since = func.coalesce(version.c.ready_at, version.c.created_at)
-    age = (now(connection) - since) / _DAY
+    one = of_project.c
+    age = (now(connection) - one.since) / _DAY
     importing = select(lease.c.name).where(
-        lease.c.name == literal("import ") + cast(version.c.id, String), lease.c.expires > now(connection)
+        lease.c.name == literal("import ") + cast(one.id, String), lease.c.expires > now(connection)
     )
     referred = or_(
-        exists(select(mount.c.version_id).where(mount.c.version_id == version.c.id)),
-        exists(select(template_model.c.version_id).where(template_model.c.version_id == version.c.id)),
-        exists(select(alias.c.version_id).where(alias.c.version_id == version.c.id)),
-        exists(select(replica.c.version_id).where(replica.c.version_id == version.c.id, replica.c.pinned)),
+        exists(select(mount.c.version_id).where(mount.c.version_id == one.id)),
+        exists(select(template_model.c.version_id).where(template_model.c.version_id == one.id)),
+        exists(select(alias.c.version_id).where(alias.c.version_id == one.id)),
+        exists(select(replica.c.version_id).where(replica.c.version_id == one.id, replica.c.pinned)),
         exists(importing),
     )
-    beyond = and_(version.c.state == "ready", ready.c.rank > policy.keep)
-    left_lying = version.c.state.in_(("registered", "importing", "failed"))
+    beyond = and_(one.state == "ready", one.rank > policy.keep)
+    left_lying = one.state.in_(("registered", "importing", "failed"))
     rows = connection.execute(
-        select(version.c.id, version.c.name, version.c.state, version.c.image, model.c.name.label("model_name"), age.label("age"))
-        .join(model, version.c.model_id == model.c.id)
-        .join(project, model.c.project_id == project.c.id)
-        .outerjoin(ready, ready.c.id == version.c.id)
-        .where(project.c.name == str(asking), or_(beyond, left_lying), age >= policy.days, ~referred)
-        .order_by(since)
+        select(of_project, age.label("age"))
+        .where(or_(beyond, left_lying), age >= policy.days, ~referred)
+        .order_by(one.since)
         .limit(policy.at_most)
     )
     owner = None if str(asking) == "default" else asking

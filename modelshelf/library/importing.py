@@ -273,8 +273,7 @@ def _there(file: SourceFile) -> Arrived:
 def _record(library: Library, target: Version, fetched: list[Blob]) -> None:
     if fetched:
         with library.catalog.writing() as connection:
-            for blob in fetched:
-                blobs.hold_fetched(connection, library.store_id, target.id, blob)
+            blobs.hold_fetched(connection, library.store_id, target.id, set(fetched))
 
 
 def _facts(library: Library, listing: Listing, one: Arrived) -> Facts | None:

@@ -201,14 +201,40 @@ def test_what_an_import_holds_is_not_condemned_and_what_is_condemned_is_not_held
         store = blobs.store_id(connection, "local", region="here", kind="directory")
         version = versions.reserve(connection, A, ModelName("m"), Tag("x-0"), source="s", resolved="0", category="chat")
         held, loose = Blob(Digest.of(b"held"), 4), Blob(Digest.of(b"loose"), 5)
-        blobs.hold_fetched(connection, store, version.id, held)
+        blobs.hold_fetched(connection, store, version.id, [held])
         blobs.record(connection, store, [loose])
         assert blobs.condemn_unused(connection, store, [held.digest, loose.digest]) == [loose.digest]
     with pytest.raises(BlobBeingDeleted), catalog.writing() as connection:
-        blobs.hold_fetched(connection, store, version.id, loose)
+        blobs.hold_fetched(connection, store, version.id, [loose])
     with catalog.writing() as connection:
         blobs.forget(connection, store, loose.digest)
-        blobs.hold_fetched(connection, store, version.id, loose)
+        blobs.hold_fetched(connection, store, version.id, [loose])
+
+
+def test_an_import_that_begins_to_count_on_a_blob_while_a_clean_up_asks_for_it_keeps_it(catalog: Catalog) -> None:
+    """The clean-up decides after the import's transaction, not by what it saw before."""
+    made = make(catalog)
+    blob_of_it = image().files[0].digest
+    with catalog.writing() as connection:
+        other = versions.reserve(connection, A, ModelName("n"), Tag("x-0"), source="s", resolved="0", category="chat")
+    condemned: list[Digest] = []
+
+    def clean_up() -> None:
+        with catalog.writing() as connection:
+            versions.remove(connection, A, made, "test")
+            condemned.extend(blobs.condemn_unused(connection, 1, [blob_of_it]))
+
+    sweeping = threading.Thread(target=clean_up)
+    with catalog.writing() as connection:
+        assert blobs.hold_known(connection, A, 1, other.id, [blob_of_it]) == {blob_of_it}
+        sweeping.start()
+        if connection.dialect.name == "postgresql":  # SQLite lets no second writer begin
+            waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+            with catalog._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watching:
+                while watching.execute(waits).scalar_one() == 0:
+                    assert sweeping.is_alive(), "the clean-up did not wait for the import"
+    sweeping.join()
+    assert condemned == []
 
 
 def test_a_version_in_use_names_every_holder(catalog: Catalog) -> None:
