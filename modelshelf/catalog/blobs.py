@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
-from sqlalchemy import Row, delete, exists, insert, or_, select, update
+from sqlalchemy import Row, delete, exists, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into
@@ -19,6 +19,7 @@ from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobBeingDeleted
 from modelshelf.names import ProjectName
 
+_ROWS_AT_ONCE = 10_000
 _AT_ONCE = 500
 """Digests in one statement: databases bound its parameters."""
 
@@ -38,7 +39,7 @@ def record(connection: Connection, at: int, present: Collection[Blob]) -> None:
         return
     rows = [{"store_id": at, "digest": str(one.digest), "size": one.size, "state": "present"} for one in sorted(present)]
     connection.execute(insert_into(connection, blob).on_conflict_do_nothing(), rows)
-    for some in _some(row["digest"] for row in rows):
+    for some in _some(str(one.digest) for one in present):
         there = select(blob.c.digest, blob.c.state).where(blob.c.store_id == at, blob.c.digest.in_(some))
         _require_staying(connection.execute(there.with_for_update(read=True)))
 
@@ -105,10 +106,18 @@ def condemned(connection: Connection, at: int) -> list[Digest]:
     return [Digest.parse(row.digest) for row in rows]
 
 
-def states(connection: Connection, at: int) -> dict[Digest, tuple[int, str]]:
-    """Every blob that is recorded for the store, with its size in bytes and its state."""
-    rows = connection.execute(select(blob.c.digest, blob.c.size, blob.c.state).where(blob.c.store_id == at))
-    return {Digest.parse(row.digest): (row.size, row.state) for row in rows}
+def recorded(connection: Connection, at: int) -> Iterator[tuple[Digest, int, str]]:
+    """Every blob that is recorded for the store, with its size in bytes and its state, read as it is asked for."""
+    rows = select(blob.c.digest, blob.c.size, blob.c.state).where(blob.c.store_id == at).order_by(blob.c.digest)
+    for row in connection.execute(rows, execution_options={"yield_per": _ROWS_AT_ONCE}):
+        yield Digest.parse(row.digest), row.size, row.state
+
+
+def total(connection: Connection, at: int) -> tuple[int, int]:
+    """How many blobs are recorded for the store, and their bytes."""
+    both = select(func.count(), func.coalesce(func.sum(blob.c.size), 0)).where(blob.c.store_id == at)
+    count, size = connection.execute(both).one()
+    return int(count), int(size)
 
 
 def lose(connection: Connection, at: int, digest: Digest) -> None:

@@ -40,7 +40,7 @@ def stale(connection: Connection, asking: ProjectName, policy: Policy) -> list[S
     since = func.coalesce(version.c.ready_at, version.c.created_at)
     newest_first = func.row_number().over(partition_by=(version.c.model_id, version.c.state), order_by=since.desc())
     of_project = (
-        select(version.c.id, version.c.model_id, version.c.name, version.c.state, version.c.image, model.c.name.label("model_name"))
+        select(version.c.id, version.c.name, version.c.state, version.c.image, model.c.name.label("model_name"))
         .add_columns(since.label("since"), newest_first.label("rank"))
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from sqlalchemy import Row, Select, String, cast, delete, func, insert, literal, or_, select, union, update
 from sqlalchemy.engine import Connection
@@ -19,6 +20,8 @@ from modelshelf.errors import Disabled, NameTaken, NoSuchModel, NotReady, TagAnd
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
+
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,16 +267,20 @@ def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple
     return tuple(sorted(PackedFile(FilePath(r.path), Role(r.role), Digest.parse(r.digest), r.size) for r in rows))
 
 
-def images(connection: Connection) -> list[tuple[Digest, set[tuple[Digest, int]]]]:
-    """Each image that a version has, with the digests and sizes of its files: for audits, shown to nobody."""
+def images(connection: Connection) -> Iterator[tuple[Digest, set[tuple[str, int]]]]:
+    """Each image that a version has, with the digests and sizes of its files, read as it is asked for.
+
+    For audits, shown to nobody.
+    """
     used = select(version.c.image).where(version.c.image.is_not(None))
     rows = connection.execute(
-        select(image_file.c.image, image_file.c.digest, image_file.c.size).where(image_file.c.image.in_(used))
+        select(image_file.c.image, image_file.c.digest, image_file.c.size)
+        .where(image_file.c.image.in_(used))
+        .order_by(image_file.c.image),
+        execution_options={"yield_per": _ROWS_AT_ONCE},
     )
-    found: dict[str, set[tuple[Digest, int]]] = {}
-    for row in rows:
-        found.setdefault(row.image, set()).add((Digest.parse(row.digest), row.size))
-    return [(Digest.parse(text), files) for text, files in found.items()]
+    for named, its in groupby(rows, key=lambda row: row[0]):
+        yield Digest.parse(named), {(digest, size) for _, digest, size in its}
 
 
 def needing(connection: Connection, digest: Digest) -> list[tuple[ProjectName, int]]:

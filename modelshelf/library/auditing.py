@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, tee
 
 from modelshelf.catalog import blobs, instances, leases, replicas, versions
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import Unreadable
-from modelshelf.library.cleaning import manifest_blobs
+from modelshelf.library.cleaning import manifest_layers
 from modelshelf.library.deleting import remove_condemned
 from modelshelf.library.launching import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
+from modelshelf.limits import DEFAULT
 from modelshelf.stop import StopToken
 
 _REMOVE = "remove it; its versions are failed, and can be imported again"
@@ -86,24 +86,25 @@ def scrub(
 
 
 def _store(library: Library, who: str, grace_seconds: float) -> Iterator[_Fault]:
+    present = {blob.digest.hex: blob.size for blob in library.store.blobs()}
     with library.catalog.reading() as connection:
-        recorded = blobs.states(connection, library.store_id)
         importing = leases.importing(connection)
-    present = {blob.digest: blob.size for blob in library.store.blobs()}
-    for digest, (size, state) in recorded.items():
-        if state == "deleting":
-            finding = Finding("deletion unfinished", str(digest), "it was marked and is still there", "finish it")
-            yield _Fault(finding, partial(remove_condemned, library))
-        elif digest not in present:
-            finding = Finding("blob missing", str(digest), "the catalog lists it, the store lacks it", "its versions are failed")
-            yield _Fault(finding, partial(_reopen, library, digest, "its content is missing in the store", who))
-        elif present[digest] != size:
-            found = f"{present[digest]:,} bytes, recorded are {size:,}"
-            yield _Fault(Finding("blob damaged", str(digest), found, _REMOVE), _removal(library, digest, who))
-    for digest in () if importing else present.keys() - recorded.keys():  # an import records its small files at its end
-        path = library.store.path_of(digest)
-        if time.time() - path.stat().st_mtime >= grace_seconds:
-            finding = Finding("blob extra", str(digest), f"{present[digest]:,} bytes that the catalog does not know", "remove it")
+        for digest, size, state in blobs.recorded(connection, library.store_id):
+            found = present.pop(digest.hex, None)
+            if state == "deleting":
+                finding = Finding("deletion unfinished", str(digest), "it was marked and is still there", "finish it")
+                yield _Fault(finding, partial(remove_condemned, library))
+            elif found is None and library.store.size_of(digest) is None:  # not one that came since the store was listed
+                said = "the catalog lists it, the store lacks it"
+                finding = Finding("blob missing", str(digest), said, "its versions are failed")
+                yield _Fault(finding, partial(_reopen, library, digest, "its content is missing in the store", who))
+            elif found is not None and found != size:
+                said = f"{found:,} bytes, recorded are {size:,}"
+                yield _Fault(Finding("blob damaged", str(digest), said, _REMOVE), _removal(library, digest, who))
+    for name, size in () if importing else present.items():  # an import records its small files at its end
+        digest = Digest(name)
+        if library.store.age_of(digest) >= grace_seconds:
+            finding = Finding("blob extra", str(digest), f"{size:,} bytes that the catalog does not know", "remove it")
             yield _Fault(finding, partial(library.store.delete, digest))
 
 
@@ -115,19 +116,18 @@ def _bytes(library: Library, who: str, stop: StopToken, on_bytes: Callable[[int]
 
 def _manifests(library: Library, who: str, stop: StopToken) -> Iterator[_Fault]:
     with library.catalog.reading() as connection:
-        listed = versions.images(connection)
-    for image, known in listed:
-        stop.check()
-        try:
-            same = manifest_blobs(library, image) == known
-            found = "it names other blobs than the catalog"
-        except Unreadable as error:
-            same, found = False, error.facts["reason"]
-        if not same and library.store.size_of(image) is not None:
-            yield _Fault(
-                Finding("manifest differs", str(image), found, _REMOVE),
-                _removal(library, image, who),
-            )
+        ours, again = tee(versions.images(connection))
+        contents = library.store.read_each((image for image, _ in ours), DEFAULT.manifest_bytes)
+        for (image, known), (_, content) in zip(again, contents, strict=True):
+            stop.check()
+            if content is None:  # told as missing already
+                continue
+            try:
+                same, found = manifest_layers(image, content) == known, "it names other blobs than the catalog"
+            except Unreadable as error:
+                same, found = False, error.facts["reason"]
+            if not same:
+                yield _Fault(Finding("manifest differs", str(image), found, _REMOVE), _removal(library, image, who))
 
 
 def _replicas(library: Library) -> Iterator[_Fault]:

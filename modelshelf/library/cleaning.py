@@ -14,7 +14,7 @@ from typing import Any
 from modelshelf.catalog import stale, versions
 from modelshelf.catalog.stale import Policy, Stale
 from modelshelf.digest import Digest
-from modelshelf.errors import ModelshelfError, NoSuchModel, StillInUse, Unreadable
+from modelshelf.errors import NoSuchModel, StillInUse, Unreadable
 from modelshelf.library.deleting import Deletion, remove_condemned, remove_replica, remove_rows
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
@@ -92,34 +92,30 @@ def clean(library: Library, asking: ProjectName, plan: CleanPlan, stop: StopToke
 
 def require_readable(library: Library, asking: ProjectName, planned: Iterable[Planned]) -> None:
     """Raise Unreadable unless the manifests of these versions, and of those beside them, say what the catalog says."""
-    names = {one.ref.model for one in planned}
-    for name in sorted(names):
+    known: dict[Digest, set[tuple[str, int]]] = {}
+    called: dict[Digest, ModelRef] = {}
+    for name in sorted({one.ref.model for one in planned}):
         with library.catalog.reading() as connection:
-            ready = [one for one in versions.of_model(connection, asking, name) if one.image is not None]
-            listed = {one.id: versions.files(connection, asking, one.id) for one in ready}
-        for one in ready:
-            assert one.image is not None
-            said = manifest_blobs(library, one.image)
-            known = {(file.digest, file.size) for file in listed[one.id]}
-            if said != known:
-                raise Unreadable(what=f"the manifest of {one.ref}", reason="it names other blobs than the catalog")
+            for one in versions.of_model(connection, asking, name):
+                if one.image is not None:
+                    files = versions.files(connection, asking, one.id)
+                    known[one.image] = {(str(file.digest), file.size) for file in files}
+                    called[one.image] = one.ref
+    for image, content in library.store.read_each(known, DEFAULT.manifest_bytes):
+        if manifest_layers(image, content) != known[image]:
+            raise Unreadable(what=f"the manifest of {called[image]}", reason="it names other blobs than the catalog")
 
 
-def manifest_blobs(library: Library, image: Digest) -> set[tuple[Digest, int]]:
-    """The layers of a stored manifest, with sizes. Raises Unreadable if it is missing, cut off, or of another kind."""
+def manifest_layers(image: Digest, content: bytes | None) -> set[tuple[str, int]]:
+    """The layers of a stored manifest: digests and sizes. Raises Unreadable if it is missing, altered, or of another kind."""
+    if content is None:
+        raise Unreadable(what=f"the manifest {image}", reason="the store does not hold it")
+    if Digest.of(content) != image:
+        raise Unreadable(what=f"the manifest {image}", reason="its bytes have another digest")
     try:
-        with library.store.open(image) as file:
-            content = file.read(DEFAULT.manifest_bytes + 1)
-        if Digest.of(content) != image:
-            raise Unreadable(what=f"the manifest {image}", reason="its bytes have another digest")
-        layers = json.loads(content)["layers"]
-        return {(Digest.parse(layer["digest"]), int(layer["size"])) for layer in layers}
+        return {(str(layer["digest"]), int(layer["size"])) for layer in json.loads(content)["layers"]}
     except (ValueError, KeyError, TypeError) as error:
         raise Unreadable(what=f"the manifest {image}", reason=f"it is no manifest of ours ({type(error).__name__})") from error
-    except ModelshelfError as error:
-        if isinstance(error, Unreadable):
-            raise
-        raise Unreadable(what=f"the manifest {image}", reason=str(error)) from error
 
 
 def _remove(library: Library, asking: ProjectName, one: Planned, who: str) -> Deletion:

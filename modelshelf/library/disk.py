@@ -51,7 +51,7 @@ class DiskReport:
 def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskReport:
     """What is on the disk now, and of the project's newest versions what each would free."""
     with library.catalog.reading() as connection:
-        counted = {digest.hex for digest in blobs.states(connection, library.store_id)}
+        counted = {digest.hex for digest, _, _ in blobs.recorded(connection, library.store_id)}
         newest = versions.page(connection, asking, limit=limit)
     home, store = library.settings.home, library.settings.store
     parts = dict.fromkeys(("images", "replicas", "instances", "partial", "orphans", "catalog", "other"), 0)

@@ -25,15 +25,15 @@ def write_metrics(library: Library) -> Path:
 
     with library.catalog.reading() as connection:
         states = versions.count_by_state(connection)
-        stored = blobs.states(connection, library.store_id)
+        many, stored = blobs.total(connection, library.store_id)
         kept = replicas.kept(connection, library.node_id)
         named = instances.everywhere(connection, library.node_id)
         started = [instances.find(connection, owner, name) for owner, name in named]
     versions_gauge = gauge("versions", "Versions by state.", "state")
     for state, count in states.items():
         versions_gauge.labels(state).set(count)
-    gauge("blobs", "Blobs that the catalog counts on.").set(len(stored))
-    gauge("blob_bytes", "Bytes of these blobs.").set(sum(size for size, _ in stored.values()))
+    gauge("blobs", "Blobs that the catalog counts on.").set(many)
+    gauge("blob_bytes", "Bytes of these blobs.").set(stored)
     gauge("partial_bytes", "Bytes of downloads that are not finished.").set(sum(size for _, size in library.store.partial()))
     gauge("free_bytes", "Free bytes where content arrives.").set(library.store.free_bytes())
     gauge("replicas", "Versions on the node.", "node").labels(str(NODE)).set(len(kept))

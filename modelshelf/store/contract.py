@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
@@ -45,6 +45,9 @@ class Store(Protocol):
 
     def open(self, digest: Digest) -> BinaryIO:
         """The committed blob, for reading. Raises BlobMissing."""
+
+    def read_each(self, digests: Iterable[Digest], at_most: int) -> Iterator[tuple[Digest, bytes | None]]:
+        """The first `at_most` bytes of each of these blobs, in their order; None for what is not there or no blob of ours."""
 
     def begin(self, key: Digest, size: int) -> Ingest:
         """A place for a blob of `size` bytes.

@@ -9,10 +9,11 @@ No path is followed through a symbolic link: one that someone planted is reporte
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -44,6 +45,11 @@ class DirectoryStore:
             if self._size_in(folder, digest) is None:
                 raise BlobMissing(store=self.root, digest=digest)
             return os.fdopen(os.open(digest.hex, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb")
+
+    def read_each(self, digests: Iterable[Digest], at_most: int) -> Iterator[tuple[Digest, bytes | None]]:
+        with self._blob_folder() as folder:
+            for digest in digests:
+                yield digest, _read_at(folder, digest.hex, at_most)
 
     def path_of(self, digest: Digest) -> Path:
         if self.size_of(digest) is None:
@@ -79,6 +85,14 @@ class DirectoryStore:
                     raise StoreDamaged(path=entry.path, reason="its name is no digest") from error
                 yield Blob(digest, entry.stat(follow_symlinks=False).st_size)
 
+    def age_of(self, digest: Digest) -> float:
+        """Seconds since the blob was committed; 0 if it is not there."""
+        with self._blob_folder() as folder:
+            try:
+                return time.time() - os.stat(digest.hex, dir_fd=folder, follow_symlinks=False).st_mtime
+            except FileNotFoundError:
+                return 0.0
+
     def free_bytes(self) -> int:
         disk = os.statvfs(self.root)
         return disk.f_bavail * disk.f_frsize
@@ -113,6 +127,20 @@ class DirectoryStore:
         if not stat.S_ISREG(found.st_mode):
             raise StoreDamaged(path=self.root / "blobs" / "sha256" / digest.hex, reason="it is no regular file")
         return found.st_size
+
+
+def _read_at(folder: int, name: str, at_most: int) -> bytes | None:
+    """The start of a regular file; None if there is none, or a link in its place."""
+    try:
+        opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
+    try:
+        return os.read(opened, at_most) if stat.S_ISREG(os.fstat(opened).st_mode) else None
+    finally:
+        os.close(opened)
 
 
 @contextmanager
