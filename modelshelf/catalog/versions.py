@@ -141,12 +141,13 @@ def publish(
 
 
 def _record_image(connection: Connection, packed: Image) -> None:
-    if connection.execute(select(image.c.digest).where(image.c.digest == str(packed.digest))).first() is not None:
+    named = str(packed.digest)  # a hash of the whole manifest: once, not once a file
+    if connection.execute(select(image.c.digest).where(image.c.digest == named)).first() is not None:
         return
     facts = {key: getattr(packed.facts, key) for key in Facts.__slots__}
     connection.execute(
         insert(image).values(
-            digest=str(packed.digest),
+            digest=named,
             config=str(Digest.of(packed.config)),
             format=packed.format,
             size=packed.size,
@@ -154,7 +155,7 @@ def _record_image(connection: Connection, packed: Image) -> None:
         )
     )
     rows = [
-        {"image": str(packed.digest), "path": str(f.path), "role": f.role, "digest": str(f.digest), "size": f.size}
+        {"image": named, "path": str(f.path), "role": f.role, "digest": str(f.digest), "size": f.size}
         for f in packed.files
     ]
     connection.execute(insert(image_file), rows)
