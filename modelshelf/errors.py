@@ -290,6 +290,26 @@ class CatalogNotMade(Refused):
     """There is no catalog at {url} yet. Run `modelshelf up`, or any command that changes something."""
 
 
+class NoSuchFilesystem(Refused):
+    """There is no filesystem {filesystem}: {known}. Nothing was changed. Write `[filesystems.{filesystem}]` with `path` and
+    `region` into {config}."""
+
+
+class PlaceChanged(Refused):
+    """{what} is not what was registered: {reason}. Nothing was started. Bring it back as it was, or register it again: that
+    makes a new version."""
+
+
+class OtherRegion(Refused):
+    """{what} lies on the filesystem {filesystem} in the region {region}; this machine is in {found}. Nothing was started.
+    Launch it there, or import a copy: `modelshelf import file://…`."""
+
+
+class InPlace(Refused):
+    """{what} lies in place on the filesystem {filesystem}: {reason}. Nothing was changed. Engines read it there; a copy is
+    made by `modelshelf import file://…`."""
+
+
 class NotAnEmptyFolder(Refused):
     """{path} is not an absolute path of a new or empty folder. Nothing was written. Name another."""
 

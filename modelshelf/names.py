@@ -74,6 +74,12 @@ class TemplateName(Name):
     pattern = _SLUG
 
 
+class FilesystemName(Name):
+    kind = "filesystem name"
+    expected = _SLUG_SAYS
+    pattern = _SLUG
+
+
 class Tag(Name):
     """A version's name or an alias. Source: OCI distribution specification, "tag"."""
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modelshelf.errors import BadSetting
+from modelshelf.names import FilesystemName
 
-_KEYS = {"catalog_url": str, "llamacpp_server": str, "region": str}
+_KEYS = {"catalog_url": str, "llamacpp_server": str, "region": str, "filesystems": dict}
+
+
+@dataclass(frozen=True, slots=True)
+class Filesystem:
+    """A shared filesystem as this machine sees it: where it is mounted, and the region that it belongs to."""
+
+    path: Path
+    region: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,8 @@ class Settings:
     llamacpp_server: str | None = None
     """Another executable that takes the arguments of llama.cpp's `llama-server`."""
     region: str = "local"
+    filesystems: Mapping[str, Filesystem] = field(default_factory=dict)
+    """By name: models are registered from these in place."""
 
     @property
     def config_file(self) -> Path:
@@ -60,6 +72,7 @@ def load_settings() -> Settings:
         catalog_url=os.environ.get("MODELSHELF_CATALOG_URL") or config.get("catalog_url") or default_catalog(home),
         llamacpp_server=config.get("llamacpp_server"),
         region=config.get("region", "local"),
+        filesystems=_filesystems(config.get("filesystems", {}), config.get("region", "local"), home / "config.toml"),
     )
 
 
@@ -87,5 +100,17 @@ def _read(file: Path) -> dict[str, Any]:
         if key not in _KEYS:
             raise BadSetting(where=file, reason=f"{key!r} is not known; known are {', '.join(sorted(_KEYS))}")
         if not isinstance(value, _KEYS[key]):
-            raise BadSetting(where=file, reason=f"{key!r} must be a text")
+            raise BadSetting(where=file, reason=f"{key!r} must be {'a table' if _KEYS[key] is dict else 'a text'}")
     return config
+
+
+def _filesystems(said: dict[str, Any], region: str, file: Path) -> dict[str, Filesystem]:
+    """`[filesystems.NAME]` with `path`, and `region` where it is not this machine's."""
+    found = {}
+    for name, one in said.items():
+        FilesystemName(name)
+        known = isinstance(one, dict) and one.keys() <= {"path", "region"} and all(isinstance(text, str) for text in one.values())
+        if not known or not Path(one.get("path", "")).is_absolute():
+            raise BadSetting(where=file, reason=f"[filesystems.{name}] needs an absolute `path`, and takes a `region`, as texts")
+        found[name] = Filesystem(Path(one["path"]), one.get("region", region))
+    return found

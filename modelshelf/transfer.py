@@ -169,7 +169,7 @@ class Downloads:
         """Read once, from byte zero. A file that is no file, or changes meanwhile, raises SourceChanged."""
         self._on_bytes(-into.arrived())
         into.reset()
-        with _opened(local) as descriptor:
+        with opened(local) as descriptor:
             at = 0
             while piece := os.pread(descriptor, _COPY_BYTES, at):
                 self._stop.check()
@@ -184,7 +184,7 @@ class Downloads:
 
 
 @contextmanager
-def _opened(local: LocalFile) -> Iterator[int]:
+def opened(local: LocalFile) -> Iterator[int]:
     """The file for reading: a regular one, and not a link that was put in its place."""
     try:
         descriptor = os.open(local.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)

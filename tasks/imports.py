@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 from modelshelf.catalog import journal, versions
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
 from modelshelf.library import importing
-from modelshelf.library.importing import Arrived, ImportPlan, Meter
+from modelshelf.library.importing import Arrived, ImportPlan
 from modelshelf.names import ModelName, ProjectName
 from modelshelf.sources.contract import Listing, Pin
-from tasks import reports
 from tasks.events import tell
 from tasks.library import library, run_id, who
+from tasks.progress import shown
 from tasks.retries import step
 from tasks.sources import Origin
 from tasks.threads import in_thread
-
-_SAMPLE_SECONDS = 0.25
-_ARTIFACT_SECONDS = 1.0
 
 
 @step
@@ -65,33 +59,14 @@ async def fetch_missing(
 ) -> tuple[Arrived, ...]:
     """Every file is in the store, proven; what was there is not fetched again."""
     source = await origin.open()
-    meter = Meter(plan.to_fetch)
-
-    def save(done: int) -> None:
-        with library().catalog.writing() as connection:
-            journal.record_progress(connection, run_id(), journal.Progress("fetching", done, plan.to_fetch))
-
-    async def show() -> None:
-        artifact = await reports.begin_progress(version, plan.to_fetch)
-        began = shown = time.monotonic()
-        saved = -1
-        while True:
-            await asyncio.sleep(_SAMPLE_SECONDS)
-            if (done := meter.sample()) != saved:
-                await asyncio.to_thread(save, done)
-                saved = done
-            if time.monotonic() - shown >= _ARTIFACT_SECONDS:
-                shown = time.monotonic()
-                await reports.update_progress(artifact, done, plan.to_fetch, seconds=shown - began)
-
-    arrived = await in_thread(
-        lambda stop: importing.fetch_missing(
+    return await shown(
+        "fetching",
+        str(version.ref),
+        plan.to_fetch,
+        lambda stop, meter: importing.fetch_missing(
             library(), project, version, source, listing, plan, meter=meter, stop=stop, allow_code=allow_code
         ),
-        meanwhile=show,
     )
-    await asyncio.to_thread(save, plan.to_fetch)
-    return arrived
 
 
 @step

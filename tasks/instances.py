@@ -60,11 +60,11 @@ async def forget_past(project: ProjectName, name: InstanceName) -> None:
 
 @step
 async def fill_replicas(project: ProjectName, serves: Serves) -> None:
-    """The files of each version are on the node, complete."""
+    """The files of each version are on the node, complete, or where they are registered to lie."""
 
     def work(stop: StopToken) -> None:
         for version, _ in serves:
-            caching.fill(library(), project, version, stop)
+            caching.bring(library(), project, version, stop)
 
     await in_thread(work)
 

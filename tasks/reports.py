@@ -31,9 +31,9 @@ def _key(kind: str, subject: object) -> str:
     return f"{kind}-{hashlib.sha256(str(subject).encode()).hexdigest()[:8]}"
 
 
-async def begin_progress(version: Version, total: int) -> UUID:
-    description = f"Fetching {version.ref}: {said_bytes(total)} are missing."
-    key = _key("import", f"{version.project}/{version.ref}")
+async def begin_progress(stage: str, subject: str, total: int) -> UUID:
+    description = f"{stage.capitalize()} {subject}: {said_bytes(total)}."
+    key = _key(stage, subject)
     return await acreate_progress_artifact(progress=0.0, key=key, description=description)
 
 

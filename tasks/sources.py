@@ -7,11 +7,11 @@ from typing import Protocol, TypeVar
 
 from blocks.hugging_face_hub import HuggingFaceHub
 from blocks.ollama_registry import OllamaRegistry
-from modelshelf.library import importing, saving
+from modelshelf.library import importing, registering, saving
 from modelshelf.names import ModelName, ProjectName, Tag
 from modelshelf.sources.contract import Listing, Pin, Source
 from modelshelf.sources.folder import FolderSource
-from modelshelf.sources.uri import FolderUri, HuggingFaceUri, InstanceUri, OllamaUri
+from modelshelf.sources.uri import FilesystemUri, FolderUri, HuggingFaceUri, InstanceUri, OllamaUri, SourceUri
 from tasks.library import library
 from tasks.retries import step
 from tasks.threads import in_thread
@@ -31,12 +31,19 @@ class Origin(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class OllamaOrigin:
-    uri: OllamaUri
+class _Named:
+    """What a URI names, by the URI's own default name."""
+
+    uri: SourceUri
 
     @property
     def model(self) -> ModelName:
         return self.uri.model
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaOrigin(_Named):
+    uri: OllamaUri
 
     async def open(self) -> Source:
         name = self.uri.name.host.text.lower().translate(str.maketrans(".:", "--", "[]"))
@@ -44,43 +51,41 @@ class OllamaOrigin:
 
 
 @dataclass(frozen=True, slots=True)
-class HuggingFaceOrigin:
+class HuggingFaceOrigin(_Named):
     uri: HuggingFaceUri
     hub: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> ModelName:
-        return self.uri.model
 
     async def open(self) -> Source:
         return (await _load(HuggingFaceHub, self.hub) or HuggingFaceHub()).open(self.uri, self.include, self.exclude)
 
 
 @dataclass(frozen=True, slots=True)
-class FolderOrigin:
+class FolderOrigin(_Named):
     uri: FolderUri
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> ModelName:
-        return self.uri.model
 
     async def open(self) -> Source:
         return FolderSource(self.uri, include=self.include, exclude=self.exclude)
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceOrigin:
+class FilesystemOrigin(_Named):
+    uri: FilesystemUri
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    async def open(self) -> Source:
+        return registering.source_of(library(), self.uri, self.include, self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceOrigin(_Named):
     uri: InstanceUri
     project: ProjectName
     version: Tag | None = None
-
-    @property
-    def model(self) -> ModelName:
-        return self.uri.model
 
     async def open(self) -> Source:
         return await in_thread(lambda _stop: saving.source_in(library(), self.project, self.uri, self.version))

@@ -13,7 +13,7 @@ from modelshelf.catalog import aliases, blobs, journal
 from modelshelf.catalog.database import now
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.projects import project_id, visible_to
-from modelshelf.catalog.tables import alias, blob, hold, image, image_file, model, project, version
+from modelshelf.catalog.tables import alias, blob, hold, image, image_file, model, place, project, version
 from modelshelf.catalog.tables import lease as lease_table
 from modelshelf.digest import Digest
 from modelshelf.errors import Disabled, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
@@ -49,7 +49,14 @@ class Version:
     """It cannot be launched anew or put into a template."""
     auto_cache: bool
     """It is brought to every node without being asked for."""
+    filesystem: str | None
+    """The filesystem that it lies on in place, in the filesystem's `region`; None if its image is in the store."""
+    region: str | None
     aliases: tuple[Tag, ...] = ()
+
+    @property
+    def in_place(self) -> bool:
+        return self.filesystem is not None
 
     @property
     def ref(self) -> ModelRef:
@@ -154,10 +161,7 @@ def _record_image(connection: Connection, packed: Image) -> None:
             facts=facts,
         )
     )
-    rows = [
-        {"image": named, "path": str(f.path), "role": f.role, "digest": str(f.digest), "size": f.size}
-        for f in packed.files
-    ]
+    rows = [{"image": named, "path": str(f.path), "role": f.role, "digest": str(f.digest), "size": f.size} for f in packed.files]
     connection.execute(insert(image_file), rows)
 
 
@@ -252,7 +256,9 @@ def of_model(connection: Connection, asking: ProjectName, name: ModelName) -> li
 def reopen(connection: Connection, asking: ProjectName, target: Version, reason: str, who: str) -> None:
     """A ready version whose bytes are gone can be imported again; until then it is not selectable."""
     connection.execute(
-        update(version).where(version.c.id == target.id).values(state="failed", image=None, ready_at=None, reason=reason)
+        update(version)
+        .where(version.c.id == target.id)
+        .values(state="failed", image=None, in_place=False, ready_at=None, reason=reason)
     )
     journal.record_event(connection, asking, who, "version.damaged", str(target.ref), reason)
 
@@ -334,7 +340,7 @@ def to_cache_everywhere(connection: Connection) -> list[tuple[ProjectName, int]]
         select(version.c.id, project.c.name)
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
-        .where(version.c.auto_cache, version.c.state == "ready", ~version.c.disabled)
+        .where(version.c.auto_cache, version.c.state == "ready", version.c.image.is_not(None), ~version.c.disabled)
         .order_by(version.c.id)
     )
     return [(ProjectName(row.name), row.id) for row in rows]
@@ -383,10 +389,18 @@ def _versions(asking: ProjectName) -> Select[tuple[object, ...]]:
             model.c.category,
             model.c.visibility,
             project.c.name.label("project_name"),
-            image.c.size,
+            func.coalesce(image.c.size, place.c.size).label("size"),
             image.c.facts,
+            place.c.facts.label("place_facts"),
+            place.c.filesystem,
+            place.c.region,
         )
-        .select_from(version.join(model).join(project).outerjoin(image, version.c.image == image.c.digest))
+        .select_from(
+            version.join(model)
+            .join(project)
+            .outerjoin(image, version.c.image == image.c.digest)
+            .outerjoin(place, version.c.in_place & (place.c.version_id == version.c.id))
+        )
         .where(visible_to(asking))
     )
 
@@ -415,10 +429,12 @@ def _version(row: Row[tuple[object, ...]], called: Iterable[Tag]) -> Version:
         license=row.license,
         image=Digest.parse(row.image) if row.image else None,
         size=row.size,
-        facts=Facts(**(row.facts or {})),
+        facts=Facts(**(row.facts or row.place_facts or {})),
         created_at=row.created_at,
         ready_at=row.ready_at,
         disabled=row.disabled,
         auto_cache=row.auto_cache,
+        filesystem=row.filesystem,
+        region=row.region,
         aliases=tuple(called),
     )

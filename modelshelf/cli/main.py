@@ -16,7 +16,7 @@ EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 3, 130
 
 _MODULES = {
     "server": ("up", "down", "status"),
-    "models": ("import", "list", "show", "cache", "delete"),
+    "models": ("import", "register", "list", "show", "cache", "delete"),
     "versions": ("save", "build", "alias", "disable", "enable", "diff", "explain"),
     "templates": ("template",),
     "instances": ("launch", "instances", "logs", "stop", "restart", "switch"),

@@ -1,4 +1,4 @@
-"""Commands about models: import, list, show, cache, delete."""
+"""Commands about models: import, register, list, show, cache, delete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from modelshelf.cli import options
 from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName
-from modelshelf.sources.uri import FolderUri, InstanceUri, OllamaUri, SourceUri
+from modelshelf.sources.uri import FilesystemUri, FolderUri, InstanceUri, OllamaUri, SourceUri
 
 CATEGORIES = ["chat", "embedding", "reranker", "image", "audio", "video"]
 
@@ -55,6 +55,8 @@ def import_(
         parameters |= {"path": str(source.path), "include": list(include), "exclude": list(exclude), "allow_code": allow_code}
     elif isinstance(source, InstanceUri):
         raise click.UsageError(f"modelshelf save {source.instance} {source.name} does this.")
+    elif isinstance(source, FilesystemUri):
+        raise click.UsageError(f"modelshelf register {source} does this; file://… copies.")
     else:
         deployment = "import-huggingface/on-demand"
         parameters |= {"allow_code": allow_code}
@@ -67,6 +69,56 @@ def import_(
         tables.show_json(plan)
     else:
         say_import(plan, dry_run=dry_run)
+
+
+@click.command()
+@click.argument("source", type=options.parsed(options.filesystem, "fs://FILESYSTEM/FOLDER"))
+@click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.")
+@click.option("--category", type=click.Choice(CATEGORIES), default="chat", show_default=True, help="What it is used for.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match.")
+@click.option("--hash", is_flag=True, help="Read every byte and record digests, for audits.")
+@click.option("--allow-code", is_flag=True, help="Take it although its configuration names code (auto_map).")
+@options.project
+@options.dry_run
+@options.no_wait
+@options.as_json
+def register(
+    source: FilesystemUri, name: ModelName | None, category: str, include: tuple[str, ...], exclude: tuple[str, ...], hash: bool,
+    allow_code: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Register a folder of a shared filesystem where it lies: nothing is copied.
+
+    The filesystem is one that config.toml names, and its region is the version's: engines run where it is mounted. A file
+    that changes later is refused at the next launch.
+
+    \b
+    Examples:
+      modelshelf register fs://shared/models/my-finetune
+      modelshelf register fs://shared/models/my-finetune --hash --dry-run
+    """
+    from modelshelf.cli import follow, tables
+    from modelshelf.words import said_bytes
+
+    parameters: dict[str, Any] = {
+        "filesystem": str(source.filesystem), "folder": str(source.folder), "name": str(name or ""), "category": category,
+        "include": list(include), "exclude": list(exclude), "hash": hash, "allow_code": allow_code, "project": str(project),
+        "dry_run": dry_run,
+    }  # fmt: skip
+    plan = follow.run("register-filesystem/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    if plan is None:
+        return
+    if as_json:
+        tables.show_json(plan)
+        return
+    if dry_run:
+        tables.show(("FILE", "SIZE"), [(path, said_bytes(size)) for path, size in plan["files"]], empty="")
+        click.echo()
+    for line in plan["left_out"]:
+        click.echo(f"Left out: {line}")
+    what = f"{plan['source']}, {len(plan['files'])} files, {said_bytes(plan['total'])}, region {plan['region']}"
+    is_now = "was registered already" if plan["ready"] else "would be registered" if dry_run else "is ready"
+    click.echo(f"{plan['ref']} {is_now}: {what}. Nothing is copied.")
 
 
 @click.command("list")
@@ -107,7 +159,7 @@ def list_(
             one.format or "",
             one.facts.quantization or one.facts.precision or "",
             said_bytes(one.size) if one.size is not None else "",
-            one.image.short if one.image else "",
+            one.image.short if one.image else f"on {one.filesystem}" if one.filesystem else "",
             reading.ago(one.ready_at or one.created_at),
         )
         for one in found
@@ -122,13 +174,13 @@ def list_(
 @options.as_json
 def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
     """Show one version: source, pin, image, files, where it is cached and who serves it. Needs no server."""
-    from modelshelf.catalog import instances, replicas, versions
+    from modelshelf.catalog import instances, places, replicas, versions
     from modelshelf.cli import reading, tables
     from modelshelf.words import said_bytes
 
     with reading.open_catalog().reading() as connection:
         one = versions.find(connection, project, model)
-        files = versions.files(connection, project, one.id) if one.state == "ready" else ()
+        files = places.files(connection, project, one) if one.state == "ready" else ()
         cached = replicas.of_version(connection, one.id)
         twins = versions.same_content(connection, project, one) if one.image else []
         serving = [i for i in instances.page(connection, project) if any(s.version_id == one.id for s in i.serves)]
@@ -136,7 +188,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
         tables.show_json(
             {
                 **_version_json(one, interrupted=False),
-                "files": [{"path": str(f.path), "size": f.size, "digest": str(f.digest), "role": f.role} for f in files],
+                "files": [{"path": str(f.path), "size": f.size, "digest": str(f.digest or ""), "role": f.role} for f in files],
                 "replicas": [asdict(replica) for replica in cached],
                 "instances": [str(instance.name) for instance in serving],
                 "same_content": [str(twin.ref) for twin in twins],
@@ -154,6 +206,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("source", one.source),
             ("pin", one.resolved),
             ("image", one.image),
+            ("in place", f"on the filesystem {one.filesystem}, region {one.region}" if one.in_place else None),
             ("format", one.format),
             ("architecture", facts.architecture),
             ("parameters", f"{facts.parameters:,}" if facts.parameters else None),
@@ -166,7 +219,10 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("same content", ", ".join(str(twin.ref) for twin in twins)),
         ]
     )
-    rows = [(str(file.path), file.role, said_bytes(file.size), f"sha256:{file.digest.short}…") for file in files]
+    rows = [
+        (str(file.path), file.role, said_bytes(file.size), f"sha256:{file.digest.short}…" if file.digest else "not taken")
+        for file in files
+    ]
     if rows:
         click.echo()
         tables.show(("FILE", "ROLE", "SIZE", "DIGEST"), rows, empty="")
@@ -244,7 +300,7 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
     click.echo(f"Deleting {plan['ref']} {would} {said_bytes(plan['frees'])}{stays}.")
 
 
-COMMANDS = (import_, list_, show, cache, delete)
+COMMANDS = (import_, register, list_, show, cache, delete)
 
 
 def say_import(plan: dict[str, Any], *, dry_run: bool) -> None:

@@ -45,6 +45,17 @@ def source(text: str) -> Any:
     return parse_source(text)
 
 
+def filesystem(text: str) -> Any:
+    """A folder of a shared filesystem."""
+    from modelshelf.errors import BadSource
+    from modelshelf.sources.uri import FilesystemUri, parse_source
+
+    found = parse_source(text)
+    if not isinstance(found, FilesystemUri):
+        raise BadSource(text=repr(text)[:100], reason="only `fs://filesystem/sub/folder` can be registered")
+    return found
+
+
 project = click.option(
     "--project",
     type=parsed(ProjectName, "NAME"),

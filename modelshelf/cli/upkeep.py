@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("--budget", type=int, metavar="BYTES", help="What replicas on this node may take; 0 for no limit.")
 @options.as_json
 def nodes(budget: int | None, as_json: bool) -> None:
-    """Show this node's replicas: size, last use, and what keeps each from eviction. Needs no server."""
+    """Show this node's replicas and filesystems: size, last use, and what keeps each from eviction. Needs no server."""
     from modelshelf.catalog import replicas
     from modelshelf.cli import reading, tables
     from modelshelf.library.opening import NODE
@@ -31,14 +31,23 @@ def nodes(budget: int | None, as_json: bool) -> None:
         kept = replicas.kept(connection, library.node_id)
         limit = replicas.budget(connection, library.node_id)
     used = sum(one.size for one in kept)
+    mounted = [
+        {"filesystem": name, "path": str(one.path), "region": one.region, "mounted": one.path.is_dir()}
+        for name, one in sorted(library.settings.filesystems.items())
+    ]
     if as_json:
         rows = [{"version": one.ref, "size": one.size, "last_use": one.last_use, "held": one.held} for one in kept]
-        tables.show_json([{"node": str(NODE), "budget": limit, "used": used, "replicas": rows}])
+        tables.show_json([{"node": str(NODE), "budget": limit, "used": used, "replicas": rows, "filesystems": mounted}])
         return
     shown = [(one.ref, said_bytes(one.size), reading.ago(one.last_use or None), one.held) for one in kept]
     tables.show(("REPLICA", "SIZE", "LAST USE", "HELD BY"), shown, empty="Nothing is cached on this node.")
     of = f" of {said_bytes(limit)}" if limit is not None else ""
     click.echo(f"\n{NODE}: {said_bytes(used)}{of} in {len(kept)} replicas.")
+    if mounted:
+        click.echo()
+        rows_of = [(str(one["filesystem"]), str(one["path"]), str(one["region"]), one["mounted"]) for one in mounted]
+        shown_of = [(name, path, region, "yes" if there else "no") for name, path, region, there in rows_of]
+        tables.show(("FILESYSTEM", "PATH", "REGION", "MOUNTED"), shown_of, empty="")
 
 
 @click.command()

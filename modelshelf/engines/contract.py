@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from modelshelf.formats.image import PackedFile
+from modelshelf.formats.image import ModelFile
 from modelshelf.formats.kinds import Format
 from modelshelf.names import ServedName
 from modelshelf.wire import Authorization, Url, Wire
@@ -21,7 +21,7 @@ class Mounted:
     category: str
     format: Format
     folder: Path
-    files: tuple[PackedFile, ...]
+    files: tuple[ModelFile, ...]
 
 
 @dataclass(frozen=True, slots=True)

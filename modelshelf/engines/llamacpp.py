@@ -12,7 +12,7 @@ from pathlib import Path
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.engines.openai_api import OpenAiApi
 from modelshelf.errors import EngineMissing, NothingToServe
-from modelshelf.formats.image import PackedFile
+from modelshelf.formats.image import ModelFile
 from modelshelf.formats.kinds import Format, Role
 from modelshelf.names import ServedName
 
@@ -74,7 +74,7 @@ class LlamaCpp(OpenAiApi):
         return [sys.executable, "-m", "modelshelf.engines.llama_server"]
 
 
-def _gguf_files(one: Mounted) -> tuple[PackedFile, PackedFile | None, tuple[str, ...]]:
+def _gguf_files(one: Mounted) -> tuple[ModelFile, ModelFile | None, tuple[str, ...]]:
     weights = [file for file in one.files if file.path.suffix == ".gguf"]
     projectors = [file for file in weights if "mmproj" in file.path.name.lower()]
     models = [file for file in weights if file not in projectors]
@@ -83,7 +83,7 @@ def _gguf_files(one: Mounted) -> tuple[PackedFile, PackedFile | None, tuple[str,
     return models[0], projectors[0] if projectors else None, ()  # of shards, llama.cpp wants the first
 
 
-def _ollama_layers(one: Mounted) -> tuple[PackedFile, PackedFile | None, tuple[str, ...]]:
+def _ollama_layers(one: Mounted) -> tuple[ModelFile, ModelFile | None, tuple[str, ...]]:
     manifest = json.loads((one.folder / "manifest.json").read_bytes())
     by_path = {str(file.path): file for file in one.files}
     layers = {layer["mediaType"]: by_path[f"blobs/{layer['digest'].replace(':', '-')}"] for layer in manifest["layers"]}

@@ -89,7 +89,7 @@ class Ollama:
 
     def identity(self, mounted: Mounted) -> str:
         """Ollama's id of a model is the sha256 of its manifest's bytes."""
-        return next(file.digest.hex for file in mounted.files if str(file.path) == "manifest.json")
+        return next(file.digest.hex for file in mounted.files if file.digest and str(file.path) == "manifest.json")
 
     def is_up(self, wire: Wire, url: Url) -> bool:
         return wire.request("GET", url.join("/api/version"), seconds=5).status == 200

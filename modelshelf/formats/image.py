@@ -23,6 +23,23 @@ class PackedFile:
         return f"application/vnd.cncf.model.{self.role}.v1.raw"
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class PlacedFile:
+    """One file that lies in place on a filesystem of someone else. `size` in bytes."""
+
+    path: FilePath
+    role: Role
+    size: int
+    changed: int
+    """When it was changed last, in nanoseconds as stat tells it."""
+    digest: Digest | None
+    """Known only if it was asked for: nothing is read otherwise but headers."""
+
+
+ModelFile = PackedFile | PlacedFile
+"""A file of a version, wherever the version lies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image's manifest and config as they are stored, and what they say."""

@@ -9,16 +9,18 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, tee
 
-from modelshelf.catalog import blobs, instances, leases, replicas, versions
+from modelshelf.catalog import blobs, instances, leases, places, replicas, versions
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
-from modelshelf.errors import Unreadable
+from modelshelf.errors import PlaceChanged, Refused, Unreadable
+from modelshelf.library import registering
 from modelshelf.library.cleaning import manifest_layers
 from modelshelf.library.deleting import remove_condemned
 from modelshelf.library.launching import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
 from modelshelf.limits import DEFAULT
+from modelshelf.names import ProjectName
 from modelshelf.stop import StopToken
 
 _REMOVE = "remove it; its versions are failed, and can be imported again"
@@ -55,6 +57,7 @@ def audit(
         _bytes(library, who, stop, on_bytes) if rehash else (),
         _manifests(library, who, stop),
         _replicas(library),
+        _places(library, who, stop, rehash=rehash),
         _instances(library),
     )
     findings = []
@@ -152,6 +155,23 @@ def _replicas(library: Library) -> Iterator[_Fault]:
             yield _Fault(finding, partial(library.node.evict, image))
 
 
+def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Iterator[_Fault]:
+    with library.catalog.reading() as connection:
+        rows = places.everywhere(connection)
+    for owner, version_id in rows:
+        stop.check()
+        with library.catalog.reading() as connection:
+            target = versions.get(connection, owner, version_id)
+            at = places.of(connection, target)
+        try:
+            registering.require_same_bytes(library, target, at, stop) if rehash else registering.require_here(library, target, at)
+        except PlaceChanged as error:
+            finding = Finding("place changed", str(target.ref), error.facts["reason"], "its version is failed; register it again")
+            yield _Fault(finding, partial(_fail, library, owner, target, error.facts["reason"], who))
+        except Refused as error:  # not mounted here, or another region's: nothing is known of its files
+            yield _Fault(Finding("place not seen", str(target.ref), str(error), "none"), _nothing)
+
+
 def _instances(library: Library) -> Iterator[_Fault]:
     with library.catalog.reading() as connection:
         rows = [
@@ -202,6 +222,11 @@ def _reopen(library: Library, digest: Digest, reason: str, who: str) -> None:
 def _mark_absent(library: Library, target: Version) -> None:
     with library.catalog.writing() as connection:
         replicas.observe(connection, library.node_id, target.id, "absent", "its files were gone or altered; cache it again")
+
+
+def _fail(library: Library, owner: ProjectName, target: Version, reason: str, who: str) -> None:
+    with library.catalog.writing() as connection:
+        versions.reopen(connection, owner, target, f"{reason}; register it again", who)
 
 
 def _record_state(library: Library, one: instances.Instance, state: str, reason: str | None) -> None:

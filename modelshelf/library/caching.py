@@ -7,12 +7,13 @@ from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import replicas, versions
+from modelshelf.catalog import places, replicas, versions
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.replicas import Kept
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
-from modelshelf.errors import ModelshelfError, NodeFull, StillInUse
+from modelshelf.errors import InPlace, ModelshelfError, NodeFull, StillInUse
+from modelshelf.library import registering
 from modelshelf.library.importing import alone
 from modelshelf.library.opening import NODE, Library
 from modelshelf.names import ModelRef, NodeName, ProjectName
@@ -49,7 +50,7 @@ def plan_cache(library: Library, asking: ProjectName, ref: ModelRef, node: NodeN
     """What would be done. Raises NotReady, NoSuchModel, NoSuchNode, or NodeFull with its numbers."""
     with library.catalog.reading() as connection:
         replicas.require_node(connection, node)
-        target = versions.require_ready(versions.find(connection, asking, ref))
+        target = _require_copied(versions.require_ready(versions.find(connection, asking, ref)))
         files = versions.files(connection, asking, target.id)
         evicts = _to_evict(connection, library, target)
     assert target.image is not None
@@ -89,6 +90,15 @@ def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken
     return folder
 
 
+def bring(library: Library, asking: ProjectName, target: Version, stop: StopToken) -> Path:
+    """The folder that an engine reads: the complete replica, or the place where it lies, just as it was registered."""
+    if not target.in_place:
+        return fill(library, asking, target, stop)
+    with library.catalog.reading() as connection:
+        at = places.of(connection, target)
+    return registering.require_here(library, target, at)
+
+
 def evict(library: Library, asking: ProjectName, ref: ModelRef) -> int:
     """The replica is not on this node any more; its bytes. Raises StillInUse for one that is pinned or mounted, NoReplica."""
     with library.catalog.writing() as connection:
@@ -126,7 +136,13 @@ def warm_up(library: Library, stop: StopToken) -> list[Warmed]:
 
 def resolve_ready(library: Library, asking: ProjectName, ref: ModelRef) -> Version:
     with library.catalog.reading() as connection:
-        return versions.require_ready(versions.find(connection, asking, ref))
+        return _require_copied(versions.require_ready(versions.find(connection, asking, ref)))
+
+
+def _require_copied(target: Version) -> Version:
+    if target.in_place:
+        raise InPlace(what=target.ref, filesystem=target.filesystem, reason="there is nothing to cache")
+    return target
 
 
 def _to_evict(connection: Connection, library: Library, target: Version) -> list[Kept]:

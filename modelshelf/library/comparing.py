@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import versions
+from modelshelf.catalog import places, versions
 from modelshelf.catalog.versions import Version
-from modelshelf.formats.image import PackedFile
+from modelshelf.formats.image import ModelFile
 from modelshelf.formats.kinds import Facts
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, ProjectName
@@ -17,7 +17,7 @@ from modelshelf.names import ModelRef, ProjectName
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """One path: its size in bytes before and after, None where it is not; `same` if its content is equal."""
+    """One path: its size in bytes before and after, None where it is not; `same` if its content is known to be equal."""
 
     path: str
     before: int | None
@@ -48,10 +48,10 @@ def compare(library: Library, asking: ProjectName, before: ModelRef, after: Mode
     """The difference of two ready versions that the project may see."""
     with library.catalog.reading() as connection:
         old, new = (versions.require_ready(versions.find(connection, asking, ref)) for ref in (before, after))
-        old_files, new_files = (versions.files(connection, asking, one.id) for one in (old, new))
+        old_files, new_files = (places.files(connection, asking, one) for one in (old, new))
         to_fetch = bytes_to_fetch(library, connection, asking, new)
     had = {file.digest for file in old_files}
-    shared = sum(file.size for file in new_files if file.digest in had)
+    shared = sum(file.size for file in new_files if file.digest is not None and file.digest in had)
     return Difference(
         before=old.ref,
         after=new.ref,
@@ -66,20 +66,19 @@ def compare(library: Library, asking: ProjectName, before: ModelRef, after: Mode
 def bytes_to_fetch(library: Library, connection: Connection, asking: ProjectName, target: Version) -> int:
     """Bytes that this node lacks to serve the version: what it links needs none."""
     files = versions.files(connection, asking, target.id)
-    assert target.image is not None
-    if library.node.holds(target.image, files):
+    if target.image is None or library.node.holds(target.image, files):
         return 0
     return sum(file.size for file in files if library.store.size_of(file.digest) is None)
 
 
-def _changes(before: tuple[PackedFile, ...], after: tuple[PackedFile, ...]) -> tuple[FileChange, ...]:
+def _changes(before: tuple[ModelFile, ...], after: tuple[ModelFile, ...]) -> tuple[FileChange, ...]:
     old, new = ({str(file.path): file for file in files} for files in (before, after))
     return tuple(
         FileChange(
             path,
             old[path].size if path in old else None,
             new[path].size if path in new else None,
-            path in old and path in new and old[path].digest == new[path].digest,
+            path in old and path in new and old[path].digest is not None and old[path].digest == new[path].digest,
         )
         for path in sorted(old.keys() | new.keys())
     )

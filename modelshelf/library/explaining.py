@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import instances, versions
+from modelshelf.catalog import instances, places, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.leases import holding
 from modelshelf.catalog.versions import Version
 from modelshelf.engines.table import NAMES, engine_called
-from modelshelf.errors import NoSuchModel
+from modelshelf.errors import NoSuchModel, Refused
+from modelshelf.library import registering
 from modelshelf.library.launching import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import is_running, log_file, seen_state, tail
@@ -52,6 +53,7 @@ def why_not_selectable(library: Library, asking: ProjectName, ref: ModelRef, eng
     if newer is not None:
         because = f"{ref.tag} means {newer.name} since it was moved; {target.name} is replaced"
         causes.append(Cause(because, f"modelshelf launch {newer.ref}"))
+    causes += _place_causes(library, target)
     if target.format is not None:
         causes += _type_causes(library, target, engine)
     return causes
@@ -65,7 +67,7 @@ def why_not_visible(library: Library, asking: ProjectName, ref: ModelRef, name: 
         files = versions.files(connection, asking, target.id) if target.state == "ready" else ()
     if target.id not in {one.version_id for one in which.serves}:
         return [_not_mounted(which, target)]
-    causes = []
+    causes = _place_causes(library, target)
     if target.image is not None and not library.node.holds(target.image, files):
         because = "its files on this node are missing or not what was laid out"
         causes.append(Cause(because, f"modelshelf cache {target.ref} && modelshelf restart {name}"))
@@ -98,6 +100,18 @@ def _newer(connection: Connection, asking: ProjectName, target: Version, ref: Mo
         if one.id != target.id and requested in {str(alias) for alias in one.aliases}:
             return one
     return None
+
+
+def _place_causes(library: Library, target: Version) -> list[Cause]:
+    if not target.in_place:
+        return []
+    with library.catalog.reading() as connection:
+        at = places.of(connection, target)
+    try:
+        registering.require_here(library, target, at)
+    except Refused as error:
+        return [Cause(str(error), f"modelshelf register {target.source} --name {target.model}")]
+    return []
 
 
 def _type_causes(library: Library, target: Version, engine: str | None) -> list[Cause]:

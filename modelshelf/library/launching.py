@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from modelshelf.catalog import instances, replicas, templates, versions
+from modelshelf.catalog import instances, places, replicas, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
-from modelshelf.digest import Digest
 from modelshelf.engines.contract import Engine, Listen, Mounted
 from modelshelf.engines.table import engine_called, require_served
 from modelshelf.errors import (
@@ -28,6 +27,7 @@ from modelshelf.errors import (
     Unavailable,
     Unprotected,
 )
+from modelshelf.library import registering
 from modelshelf.library.opening import Library
 from modelshelf.library.running import is_running, log_file, recorded, stop_engine, tail
 from modelshelf.limits import DEFAULT, Limits
@@ -142,9 +142,11 @@ def plan_launch(library: Library, asking: ProjectName, name: InstanceName, serve
     with library.catalog.reading() as connection:
         there = instances.lookup(connection, asking, name)
         for target, _ in serves:
-            files = versions.files(connection, asking, target.id)
-            cached = cached and target.image is not None and library.node.holds(target.image, files)
-            size += sum(file.size for file in files)
+            size += target.size or 0
+            if target.in_place:
+                registering.require_here(library, target, places.of(connection, target))
+            elif target.image is not None:
+                cached = cached and library.node.holds(target.image, versions.files(connection, asking, target.id))
     running = there is not None and is_running(library, there)
     if there is not None and running:
         _require_as_asked(there, serves, request)
@@ -368,10 +370,13 @@ def _mounted(library: Library, asking: ProjectName, which: Instance) -> list[Mou
     with library.catalog.reading() as connection:
         for serving in which.serves:
             target = versions.get(connection, asking, serving.version_id)
-            files = versions.files(connection, asking, target.id)
+            files = places.files(connection, asking, target)
             assert target.format is not None
-            assert isinstance(target.image, Digest)
-            folder = library.node.files_of(target.image)
+            if target.in_place:
+                folder = registering.require_here(library, target, places.of(connection, target))
+            else:
+                assert target.image is not None
+                folder = library.node.files_of(target.image)
             mounted.append(Mounted(serving.served_name, target.category, target.format, folder, files))
     return mounted
 

@@ -24,7 +24,7 @@ def pack(format: Format, files: Iterable[PackedFile], facts: Sequence[Facts]) ->
     """The image of `files`, in the order of their paths; `facts` are those of its weights."""
     ordered = tuple(sorted(files))
     refuse_colliding(file.path for file in ordered)
-    merged = _merge(facts)
+    merged = merge_facts(facts)
     config = _canonical(_config(format, ordered, merged))
     manifest = _canonical(
         {
@@ -61,7 +61,7 @@ def _config(format: Format, files: Sequence[PackedFile], facts: Facts) -> dict[s
     }
 
 
-def _merge(facts: Sequence[Facts]) -> Facts:
+def merge_facts(facts: Sequence[Facts]) -> Facts:
     """Shards tell their own part: parameters add up, of everything else the largest part's word counts."""
     if not facts:
         return Facts()

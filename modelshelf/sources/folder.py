@@ -1,4 +1,4 @@
-"""A folder, or one file, on this machine: copied in, hashed on the way."""
+"""A folder, or one file, on this machine: copied in and hashed on the way, or registered where it lies."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from modelshelf.names import FilePath, ModelName, Tag, refuse_colliding
 from modelshelf.sources.choosing import choose
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
-from modelshelf.sources.uri import FolderUri
+from modelshelf.sources.uri import FilesystemUri, FolderUri
 from modelshelf.stop import StopToken
 from modelshelf.transfer import LocalFile
 from modelshelf.wire import Authorization, Wire
 
 
 class FolderSource:
-    """What lies under a path now. Links are followed within it, and within the Hub's cache that it is part of."""
+    """What lies under a path now. Links are followed within it, and within the Hub's cache that it is part of.
+
+    A folder of a shared filesystem is given by its `mount`, which nothing may leave.
+    """
 
     def __init__(
         self,
-        uri: FolderUri,
+        uri: FolderUri | FilesystemUri,
         *,
+        mount: Path | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         limits: Limits = DEFAULT,
@@ -35,7 +39,8 @@ class FolderSource:
         self.model: ModelName = uri.model
         self.uri = str(uri)
         self.wire = Wire(limits=limits)
-        self._path = uri.path
+        self._mount = mount
+        self._path = uri.path if isinstance(uri, FolderUri) else _below(mount or Path("/"), uri)
         self._include, self._exclude, self._limits = tuple(include), tuple(exclude), limits
 
     def authorization(self, stop: StopToken) -> Authorization | None:
@@ -95,7 +100,17 @@ class FolderSource:
         """Links may stay in the folder; a snapshot of the Hub's cache is made of links into its sibling `blobs`."""
         real = self._path.resolve()
         repository = real.parent.parent
+        if self._mount is not None and not repository.is_relative_to(self._mount.resolve()):
+            return real
         return repository if real.parent.name == "snapshots" and (repository / "blobs").is_dir() else real
+
+
+def _below(mount: Path, uri: FilesystemUri) -> Path:
+    """The folder below the mount point. Raises SourceUnreadable if a link on the way leaves it."""
+    folder = mount / str(uri.folder)
+    if not folder.resolve().is_relative_to(mount.resolve()):
+        raise SourceUnreadable(path=folder, reason=f"a link on the way leaves the filesystem at {mount}")
+    return folder
 
 
 def _unreadable(error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""The written form of a source, parsed: `ollama://…`, `hf://…`, `file:///…` and `instance://…`."""
+"""The written form of a source, parsed: `ollama://…`, `hf://…`, `file:///…`, `fs://…` and `instance://…`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from modelshelf.errors import BadName, BadSource
-from modelshelf.names import HostName, InstanceName, ModelName, RepoId, Revision, Tag
+from modelshelf.errors import BadName, BadSource, HostileFileName
+from modelshelf.names import FilePath, FilesystemName, HostName, InstanceName, ModelName, RepoId, Revision, Tag
 
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 _QUANTIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
@@ -124,6 +124,29 @@ class FolderUri:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesystemUri:
+    """`fs://filesystem/sub/folder`: a folder of a shared filesystem that the configuration names."""
+
+    filesystem: FilesystemName
+    folder: FilePath
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName(_slug(self.folder.name))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        filesystem, _, folder = text.partition("/")
+        try:
+            return cls(FilesystemName(filesystem), FilePath(folder.rstrip("/")))
+        except (BadName, HostileFileName) as error:
+            raise BadSource(text=repr(f"fs://{text}")[:100], reason=f"it is not `fs://filesystem/sub/folder`: {error}") from error
+
+    def __str__(self) -> str:
+        return f"fs://{self.filesystem}/{self.folder}"
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceUri:
     """`instance://name/model[:tag]`: a model inside an instance that runs here."""
 
@@ -145,7 +168,7 @@ class InstanceUri:
         return f"instance://{self.instance}/{self.name}"
 
 
-SourceUri = OllamaUri | HuggingFaceUri | FolderUri | InstanceUri
+SourceUri = OllamaUri | HuggingFaceUri | FolderUri | FilesystemUri | InstanceUri
 
 
 def parse_source(text: str) -> SourceUri:
@@ -160,6 +183,8 @@ def parse_source(text: str) -> SourceUri:
             return HuggingFaceUri.parse(rest)
         case "file":
             return FolderUri.parse(rest)
+        case "fs":
+            return FilesystemUri.parse(rest)
         case "instance":
             return InstanceUri.parse(rest)
     raise BadSource(text=repr(text)[:100], reason=f"no source is called {scheme!r}")

@@ -79,7 +79,7 @@ def launch_all(
     plan = launching.plan_launch(library, P, name, serves, request)
     if not plan.running:
         for version, _ in serves:
-            caching.fill(library, P, version, StopToken())
+            caching.bring(library, P, version, StopToken())
         recorded = launching.record_start(library, P, name, serves, request, "test")
         started = launching.start(library, P, recorded, key)
         launching.wait_until_ready(library, P, started, key, StopToken())

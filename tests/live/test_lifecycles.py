@@ -111,6 +111,27 @@ def test_a_folder_is_imported_explained_and_built(shelf: Shelf, tmp_path: Path) 
     shelf("delete", "mine")
 
 
+def test_a_folder_of_a_shared_filesystem_is_registered_launched_and_let_go(
+    shelf: Shelf, tmp_path: Path, quick_engine: Path
+) -> None:
+    weights = write(tmp_path / "models" / "tuned" / "tuned.gguf", gguf(seed=9))
+    refused = shelf("register", "fs://nowhere/models/tuned", check=False)
+    assert (refused.returncode, "[filesystems.nowhere]" in refused.stderr) == (1, True)
+    configured = shelf.settings.config_file.read_text()
+    shelf.settings.config_file.write_text(f'{configured}[filesystems.shared]\npath = "{tmp_path}"\n')
+    assert shelf.json("register", "fs://shared/models/tuned", "--dry-run")["to_hash"] == 0
+    plan = shelf.json("register", "fs://shared/models/tuned", "--hash")
+    assert (plan["total"], plan["region"], plan["ready"]) == (weights.stat().st_size, "local", False)
+    assert shelf.json("show", "tuned")["filesystem"] == "shared"
+    assert str(weights) in shelf.json("launch", "tuned")["command"]
+    assert "in place" in shelf("cache", "tuned", check=False).stderr
+    assert shelf.json("audit", "--rehash") == []
+    shelf("delete", "--instance", "tuned")
+    shelf("delete", "tuned")
+    assert weights.exists()
+    shelf.settings.config_file.write_text(configured)
+
+
 def test_every_change_of_state_is_a_prefect_event(shelf: Shelf, registry: OllamaRegistry, hub: Hub, quick_engine: Path) -> None:
     registry.add_model("library/told", "1b", gguf(seed=77), template="t")
     shelf.login(registry, hub)

@@ -1,0 +1,58 @@
+"""Register a folder of a shared filesystem where it lies: nothing is copied."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import Category, Patterns, ShortText
+from modelshelf.names import FilePath, FilesystemName, ModelName, ProjectName
+from modelshelf.sources.uri import FilesystemUri
+from tasks import imports, leases, places, sources
+from tasks.sources import FilesystemOrigin
+
+
+@flow(name="register-filesystem", flow_run_name="register {filesystem}/{folder}")
+async def register_filesystem(
+    filesystem: ShortText,
+    folder: ShortText,
+    name: ShortText = "",
+    include: Patterns = [],  # noqa: B006 - Prefect shows the default in its form
+    exclude: Patterns = [],  # noqa: B006
+    project: ShortText = "default",
+    category: Category = "chat",
+    hash: bool = False,
+    allow_code: bool = False,
+    dry_run: bool = False,
+) -> str:
+    """Registers a folder of a shared filesystem in place. Its region is the filesystem's; engines there read it as it is.
+
+    Headers are read and sizes recorded. A file that changes later is refused at the next launch, and found by an audit.
+
+    Args:
+        filesystem: A filesystem's name in `config.toml`.
+        folder: The folder below its mount point.
+        name: What the library calls it; by default the folder's name.
+        include: Take only files that match one of these patterns.
+        exclude: Leave out files that match one of these patterns.
+        project: The project that owns it.
+        category: What it is used for.
+        hash: Read every byte and record digests, so that an audit can compare them.
+        allow_code: Take it although its configuration names code of the publisher.
+        dry_run: Only say what would be registered.
+    """
+    asking, uri = ProjectName(project), FilesystemUri(FilesystemName(filesystem), FilePath(folder))
+    called = ModelName(name) if name else uri.model
+    origin = FilesystemOrigin(uri, tuple(include), tuple(exclude))
+    pin = await sources.pin(origin)
+    listing = await sources.list_files(origin, pin)
+    if dry_run:
+        planned = await places.plan_only(origin, asking, called, pin, listing, category, hash=hash)
+        return str(planned.ref)
+
+    version = await imports.reserve(origin, asking, called, pin, category)
+    async with leases.importing(version) as lease:
+        plan = await places.plan(origin, version, listing, hash=hash)
+        already_ready = plan.ready
+        if not already_ready:
+            version = await places.register(origin, asking, version, listing, pin, plan, lease, allow_code=allow_code)
+    return str(version.ref)

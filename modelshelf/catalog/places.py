@@ -1,0 +1,88 @@
+"""Versions that lie in place on a registered filesystem: their files by path, size and time of change, digests on request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog import aliases, journal, versions
+from modelshelf.catalog.database import now
+from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.tables import model, place, place_file, project, version
+from modelshelf.catalog.versions import Version
+from modelshelf.digest import Digest
+from modelshelf.formats.image import ModelFile, PlacedFile
+from modelshelf.formats.kinds import Facts, Format, Role
+from modelshelf.names import FilePath, FilesystemName, ProjectName, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a version lies: below `folder` of the filesystem, in the filesystem's region."""
+
+    filesystem: FilesystemName
+    region: str
+    folder: FilePath
+    files: tuple[PlacedFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files)
+
+
+def publish(
+    connection: Connection, asking: ProjectName, target: Version, at: Place, *, format: Format, facts: Facts, lease: Lease,
+    tag: Tag, who: str,
+) -> Version:  # fmt: skip
+    """The version is ready and listed, its files where they were. Raises LeaseLost, and then nothing of it is visible."""
+    lease.renew(connection)
+    connection.execute(delete(place).where(place.c.version_id == target.id))
+    told = {key: getattr(facts, key) for key in Facts.__slots__}
+    connection.execute(
+        insert(place).values(
+            version_id=target.id, filesystem=str(at.filesystem), region=at.region, folder=str(at.folder), size=at.size, facts=told
+        )
+    )
+    rows = [
+        {
+            "version_id": target.id, "path": str(file.path), "role": file.role, "size": file.size, "changed": file.changed,
+            "digest": str(file.digest) if file.digest else None,
+        }
+        for file in at.files
+    ]  # fmt: skip
+    connection.execute(insert(place_file), rows)
+    ready = {"state": "ready", "reason": None, "in_place": True, "format": format, "ready_at": now(connection)}
+    connection.execute(update(version).where(version.c.id == target.id).values(**ready))
+    journal.record_event(connection, asking, who, "version.ready", str(target.ref), f"in place on {at.filesystem}")
+    aliases.move(connection, asking, target, tag, who=who)
+    return versions.get(connection, asking, target.id)
+
+
+def of(connection: Connection, target: Version) -> Place:
+    """Where a version that is in place lies, its files in the order of their paths."""
+    at = connection.execute(select(place).where(place.c.version_id == target.id)).one()
+    rows = connection.execute(select(place_file).where(place_file.c.version_id == target.id).order_by(place_file.c.path))
+    files = tuple(
+        PlacedFile(FilePath(r.path), Role(r.role), r.size, r.changed, Digest.parse(r.digest) if r.digest else None) for r in rows
+    )
+    return Place(FilesystemName(at.filesystem), at.region, FilePath(at.folder), files)
+
+
+def files(connection: Connection, asking: ProjectName, target: Version) -> tuple[ModelFile, ...]:
+    """What a ready version consists of, wherever it lies."""
+    return of(connection, target).files if target.in_place else versions.files(connection, asking, target.id)
+
+
+def everywhere(connection: Connection) -> list[tuple[ProjectName, int]]:
+    """The ready versions that lie in place, and who owns them: for audits, shown to nobody."""
+    rows = connection.execute(
+        select(version.c.id, project.c.name)
+        .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
+        .where(version.c.in_place, version.c.state == "ready")
+        .order_by(version.c.id)
+    )
+    return [(ProjectName(row.name), row.id) for row in rows]

@@ -1,0 +1,187 @@
+"""Registering a folder of a shared filesystem where it lies: nothing is copied, its region is the filesystem's.
+
+What makes sure of it later is what can be seen without reading: each file's path, size and time of change. Digests are
+taken on request, and an audit that re-hashes compares them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from modelshelf.catalog import places, versions
+from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.places import Place
+from modelshelf.catalog.versions import Version
+from modelshelf.digest import Digest
+from modelshelf.errors import NoSuchFilesystem, OtherRegion, PlaceChanged, SourceChanged, SourceUnreadable
+from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
+from modelshelf.formats.image import PlacedFile
+from modelshelf.formats.kinds import Facts
+from modelshelf.library.opening import Library
+from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import FilesystemName, ModelName, ModelRef, ProjectName
+from modelshelf.packing.modelpack import merge_facts
+from modelshelf.settings import Filesystem
+from modelshelf.sources.contract import Listing, Pin, SourceFile
+from modelshelf.sources.folder import FolderSource
+from modelshelf.sources.uri import FilesystemUri
+from modelshelf.stop import StopToken
+from modelshelf.transfer import LocalFile, opened
+
+_STEP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterPlan:
+    """What a registration lists; sizes in bytes. Nothing is copied."""
+
+    ref: ModelRef
+    source: str
+    region: str
+    format: str
+    files: tuple[tuple[str, int], ...]
+    left_out: tuple[str, ...]
+    total: int
+    to_hash: int
+    ready: bool
+    """It was registered already, with the same files: nothing is to be done."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ref": str(self.ref)}
+
+
+def source_of(
+    library: Library, uri: FilesystemUri, include: Sequence[str] = (), exclude: Sequence[str] = (), limits: Limits = DEFAULT
+) -> FolderSource:
+    """The folder on the mounted filesystem. Raises NoSuchFilesystem, SourceUnreadable if it is not there or leaves."""
+    return FolderSource(
+        uri, mount=_filesystem(library, uri.filesystem).path, include=include, exclude=exclude, limits=limits
+    )  # fmt: skip
+
+
+def plan_dry(
+    library: Library, asking: ProjectName, name: ModelName, uri: FilesystemUri, pin: Pin, listing: Listing, *, category: str,
+    hash: bool,
+) -> RegisterPlan:  # fmt: skip
+    """What a registration would list; nothing is changed."""
+    with library.catalog.trying() as connection:
+        target = versions.reserve(
+            connection, asking, name, pin.version, source=str(uri), resolved=pin.resolved, category=category
+        )
+    return plan(library, target, uri, listing, hash=hash)
+
+
+def plan(library: Library, target: Version, uri: FilesystemUri, listing: Listing, *, hash: bool) -> RegisterPlan:
+    ready = target.state == "ready"
+    return RegisterPlan(
+        ref=target.ref,
+        source=str(uri),
+        region=_filesystem(library, uri.filesystem).region,
+        format=str(listing.format),
+        files=tuple((str(file.path), file.size) for file in listing.files),
+        left_out=listing.left_out,
+        total=listing.size,
+        to_hash=listing.size if hash and not ready else 0,
+        ready=ready,
+    )
+
+
+def register(
+    library: Library, asking: ProjectName, target: Version, uri: FilesystemUri, listing: Listing, pin: Pin, *, lease: Lease,
+    stop: StopToken, who: str, hash: bool, allow_code: bool, on_bytes: Callable[[int], None] = lambda _count: None,
+) -> Version:  # fmt: skip
+    """The version is ready, its files where they were; headers were read, and with `hash` every byte."""
+    with library.catalog.writing() as connection:
+        versions.set_state(connection, target.id, "importing")
+
+    def look(file: SourceFile) -> tuple[PlacedFile, Facts | None]:
+        return _examine(file, stop, on_bytes, hash=hash, allow_code=allow_code)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="register") as pool:
+        seen = list(pool.map(look, sorted(listing.files, key=lambda file: -file.size)))
+    files = tuple(sorted(file for file, _ in seen))
+    at = Place(uri.filesystem, _filesystem(library, uri.filesystem).region, uri.folder, files)
+    facts = merge_facts([told for _, told in seen if told is not None])
+    with library.catalog.writing() as connection:
+        return places.publish(
+            connection, asking, target, at, format=listing.format, facts=facts, lease=lease, tag=pin.requested, who=who
+        )
+
+
+def require_here(library: Library, target: Version, at: Place) -> Path:
+    """The folder that an engine reads. Raises OtherRegion, NoSuchFilesystem, or PlaceChanged if a file is not as registered."""
+    if at.region != library.settings.region:
+        raise OtherRegion(what=target.ref, filesystem=at.filesystem, region=at.region, found=library.settings.region)
+    mount = _filesystem(library, at.filesystem).path
+    folder = mount / str(at.folder)
+    for file in at.files:
+        path = folder / str(file.path)
+        try:
+            real = path.resolve(strict=True)
+            found = real.stat()
+        except OSError as error:
+            raise PlaceChanged(what=target.ref, reason=f"{path}: {error.strerror}") from error
+        if not real.is_relative_to(mount.resolve()):
+            raise PlaceChanged(what=target.ref, reason=f"{path} is a link that leaves {mount}")
+        if (found.st_size, found.st_mtime_ns) != (file.size, file.changed):
+            said = f"{found.st_size:,} bytes instead of {file.size:,}" if found.st_size != file.size else "its time of change"
+            raise PlaceChanged(what=target.ref, reason=f"{path} was changed ({said})")
+    return folder
+
+
+def require_same_bytes(library: Library, target: Version, at: Place, stop: StopToken) -> None:
+    """Raise PlaceChanged unless each file whose digest is known still has it. Every byte of these is read."""
+    folder = require_here(library, target, at)
+    for file in at.files:
+        if file.digest is None:
+            continue
+        path = folder / str(file.path)
+        found = _digest(LocalFile(str(file.path), "the filesystem", path.resolve(), file.size, file.changed), stop)
+        if found != file.digest:
+            raise PlaceChanged(what=target.ref, reason=f"{path} has the digest {found}, registered was {file.digest}")
+
+
+def _filesystem(library: Library, name: FilesystemName) -> Filesystem:
+    known = library.settings.filesystems
+    if str(name) not in known:
+        said = f"known are {', '.join(sorted(known))}" if known else "none is configured on this machine"
+        raise NoSuchFilesystem(filesystem=name, known=said, config=library.settings.config_file)
+    found = known[str(name)]
+    if not found.path.is_dir():
+        raise SourceUnreadable(path=found.path, reason=f"the filesystem {name} is not mounted there")
+    return found
+
+
+def _examine(
+    file: SourceFile, stop: StopToken, on_bytes: Callable[[int], None], *, hash: bool, allow_code: bool, limits: Limits = DEFAULT
+) -> tuple[PlacedFile, Facts | None]:
+    """One file by its header and, if asked for, by all its bytes. Raises NotWhatItSays, NamesCode, SourceChanged."""
+    local = file.wanted.remote
+    assert isinstance(local, LocalFile)
+    stop.check()
+    with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb") as content:
+        facts = inspect_file(content, local.size, file.path, limits)
+        if may_name_code(file.path) and not allow_code:
+            content.seek(0)
+            refuse_named_code(content.read(limits.api_body_bytes), file.path, limits)
+    digest = _digest(local, stop, on_bytes) if hash else None
+    return PlacedFile(file.path, file.role, local.size, local.changed, digest), facts
+
+
+def _digest(local: LocalFile, stop: StopToken, on_bytes: Callable[[int], None] = lambda _count: None) -> Digest:
+    seen, piece = hashlib.sha256(), memoryview(bytearray(_STEP))
+    with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb", buffering=0) as content:
+        while count := content.readinto(piece):
+            stop.check()
+            seen.update(piece[:count])
+            on_bytes(count)
+        found = os.fstat(descriptor)
+    if (found.st_size, found.st_mtime_ns) != (local.size, local.changed):
+        raise SourceChanged(path=local.path, before=local.size, after=found.st_size)
+    return Digest(seen.hexdigest())
