@@ -179,6 +179,11 @@ class NamesCode(Refused):
     it, import with `--allow-code`."""
 
 
+class LicenseRefused(Refused):
+    """{what} is under the licence {license}; this library takes {allowed}. Nothing of it is listed. If it is meant to be
+    taken, add its licence to `licenses` in {config}."""
+
+
 class BadHeader(Refused):
     """{file} has a broken {format} header: {reason}. Nothing of it was stored. Ask the publisher for a whole file."""
 

@@ -12,7 +12,8 @@ from typing import Any
 from modelshelf.errors import BadSetting
 from modelshelf.names import FilesystemName
 
-_KEYS = {"catalog_url": str, "llamacpp_server": str, "region": str, "filesystems": dict}
+_KEYS = {"catalog_url": str, "llamacpp_server": str, "region": str, "filesystems": dict, "licenses": list}
+_SAID = {str: "a text", dict: "a table", list: "a list of texts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Settings:
     region: str = "local"
     filesystems: Mapping[str, Filesystem] = field(default_factory=dict)
     """By name: models are registered from these in place."""
+    licenses: tuple[str, ...] = ()
+    """The only licences that are taken, as the Hub names them; empty for all."""
 
     @property
     def config_file(self) -> Path:
@@ -72,6 +75,7 @@ def load_settings() -> Settings:
         catalog_url=os.environ.get("MODELSHELF_CATALOG_URL") or config.get("catalog_url") or default_catalog(home),
         llamacpp_server=config.get("llamacpp_server"),
         region=config.get("region", "local"),
+        licenses=tuple(config.get("licenses", ())),
         filesystems=_filesystems(config.get("filesystems", {}), config.get("region", "local"), home / "config.toml"),
     )
 
@@ -99,8 +103,8 @@ def _read(file: Path) -> dict[str, Any]:
     for key, value in config.items():
         if key not in _KEYS:
             raise BadSetting(where=file, reason=f"{key!r} is not known; known are {', '.join(sorted(_KEYS))}")
-        if not isinstance(value, _KEYS[key]):
-            raise BadSetting(where=file, reason=f"{key!r} must be {'a table' if _KEYS[key] is dict else 'a text'}")
+        if not isinstance(value, _KEYS[key]) or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
+            raise BadSetting(where=file, reason=f"{key!r} must be {_SAID[_KEYS[key]]}")
     return config
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from blocks.hugging_face_hub import HuggingFaceHub
 from blocks.ollama_registry import OllamaRegistry
-from modelshelf.library import importing, registering, saving
+from modelshelf.library import importing, licensing, registering, saving
 from modelshelf.names import ModelName, ProjectName, Tag
 from modelshelf.sources.contract import Listing, Pin, Source
 from modelshelf.sources.folder import FolderSource
@@ -104,6 +104,7 @@ async def list_files(origin: Origin, at: Pin) -> Listing:
     source = await origin.open()
     listing = await in_thread(lambda stop: source.list_files(at, stop))
     importing.admit(listing, source.uri)
+    licensing.require_allowed(library(), listing.license, source.uri, known=False)
     return listing
 
 

@@ -34,8 +34,8 @@ class Place:
 
 
 def publish(
-    connection: Connection, asking: ProjectName, target: Version, at: Place, *, format: Format, facts: Facts, lease: Lease,
-    tag: Tag, who: str,
+    connection: Connection, asking: ProjectName, target: Version, at: Place, *, format: Format, facts: Facts,
+    license: str | None, lease: Lease, tag: Tag, who: str,
 ) -> Version:  # fmt: skip
     """The version is ready and listed, its files where they were. Raises LeaseLost, and then nothing of it is visible."""
     lease.renew(connection)
@@ -54,7 +54,14 @@ def publish(
         for file in at.files
     ]  # fmt: skip
     connection.execute(insert(place_file), rows)
-    ready = {"state": "ready", "reason": None, "in_place": True, "format": format, "ready_at": now(connection)}
+    ready = {
+        "state": "ready",
+        "reason": None,
+        "in_place": True,
+        "format": format,
+        "license": license,
+        "ready_at": now(connection),
+    }
     connection.execute(update(version).where(version.c.id == target.id).values(**ready))
     journal.record_event(connection, asking, who, "version.ready", str(target.ref), f"in place on {at.filesystem}")
     aliases.move(connection, asking, target, tag, who=who)

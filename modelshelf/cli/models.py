@@ -212,6 +212,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("parameters", f"{facts.parameters:,}" if facts.parameters else None),
             ("quantisation", facts.quantization or facts.precision),
             ("context length", facts.context_length),
+            ("chat template", "its own" if facts.chat_template else None),
             ("licence", one.license),
             ("size", f"{said_bytes(one.size)} ({one.size:,} bytes)" if one.size is not None else None),
             ("cached on", ", ".join(f"{replica.node} ({replica.observed})" for replica in cached)),

@@ -26,6 +26,8 @@ _TYPES = {
     29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
 }  # fmt: skip
 
+_LICENSE_LETTERS = 80
+
 # general.file_type (llama_ftype): how people call the whole file
 _FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
@@ -65,12 +67,14 @@ class _Header:
         architecture = known.get("general.architecture")
         context = known.get(f"{architecture}.context_length")
         file_type = known.get("general.file_type")
+        license = known.get("general.license")
         return Facts(
             architecture=architecture if isinstance(architecture, str) else None,
             parameters=parameters,
             quantization=_FILE_TYPES.get(file_type) if isinstance(file_type, int) else None,
             context_length=context if isinstance(context, int) else None,
             chat_template="tokenizer.chat_template" in known,
+            license=license[:_LICENSE_LETTERS] if isinstance(license, str) and license.isprintable() else None,
         )
 
     def _read_entries(self, count: int) -> dict[str, str | int | None]:

@@ -35,3 +35,5 @@ class Facts:
     context_length: int | None = None
     chat_template: bool = False
     """The weights carry a template for conversations of their own."""
+    license: str | None = None
+    """As the header names it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
@@ -19,6 +19,8 @@ from modelshelf.errors import BlobMissing, DiskFull, LimitExceeded, NameTaken
 from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
 from modelshelf.formats.image import PackedFile
 from modelshelf.formats.kinds import Facts, Role
+from modelshelf.formats.licenses import is_license_file
+from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, ProjectName, refuse_colliding
@@ -165,7 +167,8 @@ def fetch_missing(
 ) -> tuple[Arrived, ...]:  # fmt: skip
     """Every file of the listing is in the store, proven; what was there is not fetched again.
 
-    Configuration comes first: if it names code of the publisher, and that is not allowed, no weights are fetched.
+    Configuration and licences come first: if the one names code of the publisher, or the other is not taken here, no weights
+    are fetched.
     """
     planned = {file.path: file.fetch for file in plan.files}
     arrived = [_there(file) for file in listing.files if not planned[file.path]]
@@ -175,11 +178,11 @@ def fetch_missing(
     ]  # the listing brought these along
     small: list[Blob] = [one.blob for one in arrived[-len(listing.inline) :]] if listing.inline else []
     if not wanted:
-        _refuse_code(library, arrived, allow_code, limits)
+        _refuse_by_policy(library, listing, target, arrived, allow_code, limits)
         _record(library, target, small)
         return tuple(arrived)
-    first = [file for file in wanted if may_name_code(file.path)]
-    rest = [file for file in wanted if not may_name_code(file.path)]
+    first = [file for file in wanted if _comes_first(file)]
+    rest = [file for file in wanted if not _comes_first(file)]
 
     halt = stop.child()
     authorization = source.authorization(stop)
@@ -203,7 +206,9 @@ def fetch_missing(
                 if failures:
                     raise failures[0]
                 if some is first:
-                    _refuse_code(library, [*arrived, *(task.result() for task in begun)], allow_code, limits)
+                    _refuse_by_policy(
+                        library, listing, target, [*arrived, *(task.result() for task in begun)], allow_code, limits
+                    )
         finally:
             halt.set()
             for task in tasks:
@@ -221,6 +226,8 @@ def publish(
     facts = [told for one in arrived if (told := _facts(library, listing, one)) is not None]
     files = [PackedFile(one.path, one.role, one.blob.digest, one.blob.size) for one in arrived]
     image = pack(listing.format, files, facts)
+    license = _license(library, listing, arrived) or image.facts.license
+    licensing.require_allowed(library, license, target.ref)
     library.store.put(image.config)
     library.store.put(image.manifest)
     for blob in image.blobs:  # whoever meddled with the store meanwhile: nothing is listed that is not there
@@ -230,7 +237,7 @@ def publish(
     reach("import.before_publish")
     with library.catalog.writing() as connection:
         published = versions.publish(
-            connection, asking, target, image, lease=lease, store_id=library.store_id, license=listing.license,
+            connection, asking, target, image, lease=lease, store_id=library.store_id, license=license,
             tag=pin.requested, who=who,
         )  # fmt: skip
     reach("import.published")
@@ -259,11 +266,23 @@ def _fetch_alone(
         return Arrived(file.path, file.role, blob, facts)
 
 
-def _refuse_code(library: Library, arrived: list[Arrived], allow_code: bool, limits: Limits) -> None:
+def _comes_first(file: SourceFile) -> bool:
+    return may_name_code(file.path) or is_license_file(file.path, file.role)
+
+
+def _refuse_by_policy(
+    library: Library, listing: Listing, target: Version, arrived: list[Arrived], allow_code: bool, limits: Limits
+) -> None:
+    licensing.require_allowed(library, _license(library, listing, arrived), target.ref, known=False)
     for one in arrived:
         if not allow_code and may_name_code(one.path):
             with library.store.open(one.blob.digest) as file:
                 refuse_named_code(file.read(limits.api_body_bytes), one.path, limits)
+
+
+def _license(library: Library, listing: Listing, arrived: Sequence[Arrived]) -> str | None:
+    """As its publisher says, else as its own text says."""
+    return listing.license or licensing.told_by_texts(library, [(one.path, one.role, one.blob.digest) for one in arrived])
 
 
 def _there(file: SourceFile) -> Arrived:

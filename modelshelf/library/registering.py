@@ -23,6 +23,8 @@ from modelshelf.errors import NoSuchFilesystem, OtherRegion, PlaceChanged, Sourc
 from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
 from modelshelf.formats.image import PlacedFile
 from modelshelf.formats.kinds import Facts
+from modelshelf.formats.licenses import TEXT_BYTES, is_license_file, recognise
+from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilesystemName, ModelName, ModelRef, ProjectName
@@ -108,10 +110,13 @@ def register(
     files = tuple(sorted(file for file, _ in seen))
     at = Place(uri.filesystem, _filesystem(library, uri.filesystem).region, uri.folder, files)
     facts = merge_facts([told for _, told in seen if told is not None])
+    license = _license(listing) or facts.license
+    licensing.require_allowed(library, license, target.ref)
     with library.catalog.writing() as connection:
         return places.publish(
-            connection, asking, target, at, format=listing.format, facts=facts, lease=lease, tag=pin.requested, who=who
-        )
+            connection, asking, target, at, format=listing.format, facts=facts, license=license, lease=lease,
+            tag=pin.requested, who=who,
+        )  # fmt: skip
 
 
 def require_here(library: Library, target: Version, at: Place) -> Path:
@@ -172,6 +177,14 @@ def _examine(
             refuse_named_code(content.read(limits.api_body_bytes), file.path, limits)
     digest = _digest(local, stop, on_bytes) if hash else None
     return PlacedFile(file.path, file.role, local.size, local.changed, digest), facts
+
+
+def _license(listing: Listing) -> str | None:
+    for file in listing.files:
+        if is_license_file(file.path, file.role) and isinstance(file.wanted.remote, LocalFile):
+            with opened(file.wanted.remote) as descriptor:
+                return recognise(os.read(descriptor, TEXT_BYTES))
+    return None
 
 
 def _digest(local: LocalFile, stop: StopToken, on_bytes: Callable[[int], None] = lambda _count: None) -> Digest:

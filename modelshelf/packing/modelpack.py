@@ -74,6 +74,7 @@ def merge_facts(facts: Sequence[Facts]) -> Facts:
         quantization=largest.quantization,
         context_length=largest.context_length,
         chat_template=any(fact.chat_template for fact in facts),
+        license=largest.license,
     )
 
 
