@@ -1,8 +1,12 @@
-"""Serve every deployment of `prefect.yaml` on this machine: `python -m deployments.serve`, in the project's folder."""
+"""Serve every deployment of `prefect.yaml` on this machine: `python -m deployments.serve`, in the project's folder.
+
+`python -m deployments.serve once` only writes them to the server, for a runner that is up.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,14 +36,15 @@ def read_deployments() -> list[dict[str, Any]]:
     return list(yaml.safe_load(_FILE.read_text())["deployments"])
 
 
-async def serve() -> None:
-    """Every deployment is known to the server and served by this process until it ends."""
+async def serve(*, once: bool) -> None:
+    """Every deployment is known to the server and, unless `once`, served by this process until it ends."""
     for block in (EngineKey, HuggingFaceHub, OllamaRegistry):
         await block.aregister_type_and_schema()
     runner = Runner(name="modelshelf", limit=_RUNS_AT_ONCE, query_seconds=_LOOK_SECONDS, pause_on_shutdown=False)
     for stated in read_deployments():
         await runner.aadd_deployment(await _deployment(stated))
-    await runner.start()
+    if not once:
+        await runner.start()
 
 
 async def _deployment(stated: dict[str, Any]) -> RunnerDeployment:
@@ -79,4 +84,4 @@ async def _switched_off(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(once="once" in sys.argv[1:]))

@@ -12,8 +12,8 @@ from typing import Any
 from modelshelf.errors import BadSetting
 from modelshelf.names import FilesystemName
 
-_KEYS = {"catalog_url": str, "llamacpp_server": str, "region": str, "filesystems": dict, "licenses": list}
-_SAID = {str: "a text", dict: "a table", list: "a list of texts"}
+_KEYS = {"catalog_url": str, "llamacpp_server": str, "region": str, "filesystems": dict, "licenses": list, "workers": bool}
+_SAID = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Settings:
     """By name: models are registered from these in place."""
     licenses: tuple[str, ...] = ()
     """The only licences that are taken, as the Hub names them; empty for all."""
+    workers: bool = False
+    """Flows run in workers of the work pool that `prefect.yaml` names, which someone else starts; no runner is started here."""
 
     @property
     def config_file(self) -> Path:
@@ -75,6 +77,7 @@ def load_settings() -> Settings:
         catalog_url=os.environ.get("MODELSHELF_CATALOG_URL") or config.get("catalog_url") or default_catalog(home),
         llamacpp_server=config.get("llamacpp_server"),
         region=config.get("region", "local"),
+        workers=config.get("workers", False),
         licenses=tuple(config.get("licenses", ())),
         filesystems=_filesystems(config.get("filesystems", {}), config.get("region", "local"), home / "config.toml"),
     )

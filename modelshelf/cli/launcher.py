@@ -40,11 +40,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What `run/server.json` says: where the server is, and which processes are ours. `server` is None for a remote one."""
+    """What `run/server.json` says: where the server is, and which processes are ours.
+
+    `server` is None for a remote one, `runner` where workers run the flows.
+    """
 
     url: str
     server: Process | None
-    runner: Process
+    runner: Process | None
 
     @classmethod
     def read(cls, settings: Settings) -> Running | None:
@@ -52,8 +55,8 @@ class Running:
             said: dict[str, Any] = json.loads((settings.run / "server.json").read_text())
         except FileNotFoundError:
             return None
-        server = Process(**said["server"]) if said["server"] else None
-        return cls(said["url"], server, Process(**said["runner"]))
+        server, runner = (Process(**said[which]) if said[which] else None for which in ("server", "runner"))
+        return cls(said["url"], server, runner)
 
     def write(self, settings: Settings) -> None:
         file = private_folder(settings.run) / "server.json"
@@ -64,7 +67,7 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        return processes.alive(self.runner) and (self.server is None or processes.alive(self.server))
+        return all(processes.alive(one) for one in (self.runner, self.server) if one is not None)
 
 
 def project_folder() -> Path:
@@ -91,12 +94,22 @@ def ensure(settings: Settings, say: Say, *, remote: str = "") -> PrefectApi:
         if remote and settings.catalog_url == default_catalog(settings.home):
             raise CatalogUnknown(server=remote, config=settings.config_file)
         prepare(settings)
+        who = "workers run the flows" if settings.workers else "`modelshelf down` stops it"
         if remote:
             _keep(settings, "remote-auth-string", os.environ.get("PREFECT_API_AUTH_STRING", ""))
-            say(f"Starting a runner for the Prefect server {remote} in the background (`modelshelf down` stops it) …")
+            say(f"Joining the Prefect server {remote}; {who} …")
         else:
-            say("Starting a Prefect server and a runner in the background (`modelshelf down` stops them) …")
+            say(f"Starting a Prefect server in the background; {who} …")
         return _start(settings, remote)
+
+
+def deploy(settings: Settings, say: Say) -> PrefectApi:
+    """The server that is up, or is started, has every deployment as `prefect.yaml` states it now."""
+    running, api = Running.read(settings), find(settings)
+    if running is None or api is None:
+        return ensure(settings, say)
+    _deploy(settings, _environment(settings, running.url, remote=running.server is None))
+    return api
 
 
 def prepare(settings: Settings) -> None:
@@ -132,9 +145,9 @@ def stop_processes(settings: Settings) -> None:
     running = Running.read(settings)
     if running is None:
         return
-    processes.stop(running.runner, 15)
-    if running.server is not None:
-        processes.stop(running.server, 15)
+    for one in (running.runner, running.server):
+        if one is not None:
+            processes.stop(one, 15)
     (settings.run / "server.json").unlink(missing_ok=True)
 
 
@@ -152,10 +165,9 @@ def _drain(api: PrefectApi, say: Say) -> None:
 
 
 def _start(settings: Settings, remote: str) -> PrefectApi:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     port = _free_port()
     url = remote or f"http://127.0.0.1:{port}"
-    environment |= _environment(settings, url, _auth_for(settings, remote=bool(remote)))
+    environment = _environment(settings, url, remote=bool(remote))
     api = _api(settings, url, remote=bool(remote))
     if remote:
         api.require()
@@ -166,22 +178,53 @@ def _start(settings: Settings, remote: str) -> PrefectApi:
             started.append(_spawn(command, environment, settings.run / "server.log", settings.home))
         server = started[0] if started else None
         _wait(settings, server, settings.run / "server.log", api.is_healthy)
-        command = [sys.executable, "-m", "deployments.serve"]
-        runner = _spawn(command, environment, settings.run / "runner.log", project_folder())
-        started.append(runner)
-        stated = _stated_deployments()
-        _wait(
-            settings,
-            runner,
-            settings.run / "runner.log",
-            lambda: stated <= {one["entrypoint"] for one in api.deployments() if one["status"] == "READY"},
-        )
+        runner = None
+        if settings.workers:
+            _deploy(settings, environment)
+        else:
+            command = [sys.executable, "-m", "deployments.serve"]
+            runner = _spawn(command, environment, settings.run / "runner.log", project_folder())
+            started.append(runner)
+            stated = _stated_deployments()
+            _wait(
+                settings,
+                runner,
+                settings.run / "runner.log",
+                lambda: stated <= {one["entrypoint"] for one in api.deployments() if one["status"] == "READY"},
+            )
     except BaseException:
         for process in reversed(started):
             processes.stop(process, 5)
         raise
     Running(url, server, runner).write(settings)
     return api
+
+
+def _deploy(settings: Settings, environment: dict[str, str]) -> None:
+    """The server has every deployment as `prefect.yaml` states it, for workers of its work pool or for our runner."""
+    log = settings.run / "deploy.log"
+    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
+    pool = [*prefect, "work-pool", "create", work_pool(), "--type", "process", "--overwrite"]
+    commands = (
+        [pool, [*prefect, "deploy", "--all"]] if settings.workers else [[sys.executable, "-m", "deployments.serve", "once"]]
+    )
+    with log.open("wb") as output:
+        log.chmod(0o600)
+        for command in commands:
+            done = subprocess.run(
+                command, env=environment, cwd=project_folder(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                check=False,
+            )  # fmt: skip
+            if done.returncode != 0:
+                raise ServerDown(home=settings.home, reason=f"it did not take the deployments ({_last_line(log)})", log=log)
+
+
+def work_pool() -> str:
+    """The one that every deployment names."""
+    import yaml
+
+    (name,) = {one["work_pool"]["name"] for one in yaml.safe_load((project_folder() / "prefect.yaml").read_text())["deployments"]}
+    return str(name)
 
 
 def _stated_deployments() -> set[str]:
@@ -191,9 +234,11 @@ def _stated_deployments() -> set[str]:
     return {one["entrypoint"] for one in stated["deployments"]}
 
 
-def _environment(settings: Settings, url: str, secret: str) -> dict[str, str]:
-    """Prefect's settings for server and runner alike. Reasons are in docs/decisions."""
+def _environment(settings: Settings, url: str, *, remote: bool) -> dict[str, str]:
+    """Ours less what is Prefect's, and Prefect's settings for server and runner alike. Reasons are in docs/decisions."""
+    secret = _auth_for(settings, remote=remote)
     return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
         "MODELSHELF_HOME": str(settings.home),
         "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_PROFILES_PATH": str(settings.prefect_home / "profiles.toml"),

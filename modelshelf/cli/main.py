@@ -15,7 +15,7 @@ EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 3, 130
 
 
 _MODULES = {
-    "server": ("up", "down", "status"),
+    "server": ("up", "down", "status", "deploy"),
     "models": ("import", "register", "list", "show", "cache", "delete"),
     "versions": ("save", "build", "alias", "disable", "enable", "diff", "explain"),
     "templates": ("template",),

@@ -1,10 +1,11 @@
-"""Commands about the program itself: up, down, status."""
+"""Commands about the program itself: up, down, status, deploy."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import time
+from typing import Any
 
 import click
 
@@ -84,13 +85,13 @@ def status(as_json: bool) -> None:
     settings = load_settings()
     running = launcher.Running.read(settings)
     server = running is not None and (running.server is None or processes.alive(running.server))
-    runner = running is not None and processes.alive(running.runner)
+    runner = running is not None and running.runner is not None and processes.alive(running.runner)
     facts: dict[str, object] = {
         "home": str(settings.home),
         "catalog": settings.catalog_url.rpartition("@")[2],
         "url": running.url if running else None,
         "server": "up" if server else "down",
-        "runner": "up" if runner else "down",
+        "runner": "up" if runner else "none: workers run the flows" if settings.workers else "down",
     }
     if (settings.home / "catalog.db").exists() or not settings.catalog_url.startswith("sqlite"):
         library = Library.open(settings)
@@ -102,7 +103,49 @@ def status(as_json: bool) -> None:
     tables.show_facts([(key, value) for key, value in shown if value not in (None, 0)])
 
 
-COMMANDS = (up, down, status)
+@click.command()
+@options.as_json
+def deploy(as_json: bool) -> None:
+    """Write every deployment to the server again, as prefect.yaml states it now: schedules, forms, tags.
+
+    `up` does it by itself. With `workers = true` in config.toml they are written for the workers of the work pool that
+    prefect.yaml names, and no runner is started here.
+
+    \b
+    Example, on a machine whose worker runs the flows:
+      echo 'workers = true' >> ~/.modelshelf/config.toml
+      modelshelf deploy
+    """
+    from modelshelf.cli import launcher, tables
+    from modelshelf.settings import load_settings
+
+    settings = load_settings()
+    api = launcher.deploy(settings, lambda line: click.echo(line, err=True))
+    found = sorted(
+        (f"{api.flow_name(one['flow_id'])}/{one['name']}", _schedule(one), one["work_pool_name"] or "the runner here")
+        for one in api.deployments()
+    )
+    if as_json:
+        tables.show_json([{"deployment": name, "schedule": schedule, "run_by": who} for name, schedule, who in found])
+        return
+    tables.show(("DEPLOYMENT", "SCHEDULE", "RUN BY"), found, empty="")
+    if settings.workers and (running := launcher.Running.read(settings)) is not None:
+        secret = settings.secrets / ("auth-string" if running.server is not None else "remote-auth-string")
+        click.echo(f"""
+A worker: MODELSHELF_HOME={settings.home} PREFECT_API_URL={running.url}/api \\
+          PREFECT_API_AUTH_STRING="$(cat {secret})" prefect worker start --pool {launcher.work_pool()}""")
+
+
+COMMANDS = (up, down, status, deploy)
+
+
+def _schedule(deployment: dict[str, Any]) -> str:
+    """When it runs by itself, in the words of its schedules; empty if never."""
+    said = []
+    for one in deployment["schedules"]:
+        when = one["schedule"].get("cron") or f"every {float(one['schedule']['interval']) / 60:g} min"
+        said.append(when if one["active"] else f"{when} (switched off)")
+    return ", ".join(said)
 
 
 def _counts(library: object) -> dict[str, object]:
