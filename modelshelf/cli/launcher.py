@@ -183,7 +183,8 @@ def _start(settings: Settings, remote: str) -> PrefectApi:
             _deploy(settings, environment)
         else:
             command = [sys.executable, "-m", "deployments.serve"]
-            runner = _spawn(command, environment, settings.run / "runner.log", project_folder())
+            as_lines = {"PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json"}
+            runner = _spawn(command, environment | as_lines, settings.run / "runner.log", project_folder())
             started.append(runner)
             stated = _stated_deployments()
             _wait(

@@ -385,9 +385,10 @@ def _listen(library: Library, which: Instance, key: str) -> Listen:
     own = library.node.instance_folder(which.label)
     if not key:
         return Listen(which.bind, which.port, own)
-    file = own / "key"
-    file.touch(mode=0o600)
-    file.write_text(f"{key}\n")
+    file, fresh = own / "key", own / "key.new"
+    fresh.touch(mode=0o600)
+    fresh.write_text(f"{key}\n")
+    fresh.replace(file)  # in one step: an engine that just starts reads it whole
     return Listen(which.bind, which.port, own, file)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -221,6 +222,27 @@ def test_beyond_loopback_a_key_is_required_and_asked_for(ready: tuple[Library, V
     assert b"canary-key" not in Path(f"/proc/{process_of(made).pid}/environ").read_bytes()
     key_file = library.node.instance_folder(made.label) / "key"
     assert key_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_engine_that_reads_its_key_while_we_write_it_reads_it_whole(ready: tuple[Library, Version]) -> None:
+    """Starting and waiting each write it: between the two, an engine that opened an emptied file would let nobody in."""
+    library, version = ready
+    made = launch(library, version, LaunchRequest(key_block="door"), key="the-key")
+    key_file = library.node.instance_folder(made.label) / "key"
+    seen: set[str] = set()
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            seen.add(key_file.read_text())
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    for _ in range(500):
+        launching._listen(library, made, "the-key")
+    ended.set()
+    reading.join()
+    assert seen == {"the-key\n"}
 
 
 def test_unprotected_is_possible_when_it_is_said(ready: tuple[Library, Version]) -> None:

@@ -234,8 +234,10 @@ def test_what_was_refused_is_not_tried_again(shelf: Shelf, registry: OllamaRegis
     assert registry.asked("/manifests/") == 1
 
 
-def test_a_secret_is_nowhere_but_in_its_block(shelf: Shelf, registry: OllamaRegistry, hub: Hub, quick_engine: Path) -> None:
-    """Everything that is stored, printed or shown is searched."""
+def test_a_secret_is_nowhere_but_in_its_block(
+    shelf: Shelf, registry: OllamaRegistry, hub: Hub, quick_engine: Path, tmp_path: Path
+) -> None:
+    """Every command is run, also into errors, and everything that is stored, printed or shown is searched."""
     hub.repo("org/gated").commit({"model.gguf": gguf(seed=5)})
     hub.repos["org/gated"].gated, hub.token = True, f"{CANARY}hub"
     registry.add_model("library/secret", "1b", gguf(seed=6))
@@ -247,10 +249,35 @@ def test_a_secret_is_nowhere_but_in_its_block(shelf: Shelf, registry: OllamaRegi
         shelf("import", "hf://org/gated"),
         shelf("import", f"ollama://{registry.host}/library/secret:1b"),
         shelf("launch", "secret", "--bind", "0.0.0.0", "--key", "door"),
-        shelf("instances"),
+        shelf("instances", "--json"),
+        shelf("restart", "secret"),
+        shelf("switch", "secret", "gated"),
+        shelf("switch", "secret", "--back"),
+        shelf("template", "define", "kept", "secret", "--env", "A=1"),
+        shelf("template", "list", "--json"),
+        shelf("cache", "gated", "--pin"),
+        shelf("evict", "gated", check=False),
+        shelf("alias", "gated", "stable"),
+        shelf("diff", "gated", "secret"),
+        shelf("explain", "secret", "--in", "secret"),
+        shelf("show", "secret", "--json"),
+        shelf("build", "secret", str(tmp_path / "image")),
+        shelf("clean", "--keep", "0", "--days", "0", "--dry-run"),
+        shelf("audit", "--rehash"),
+        shelf("disk", "--json"),
+        shelf("nodes", "--json"),
+        shelf("status", "--json"),
+        shelf("logs", "secret"),
         shelf("import", "hf://org/gated@none", check=False),
+        shelf("login", "engine", "door", stdin=f"{CANARY}other\n"),
+        shelf("launch", "secret", "--as", "refused", "--bind", "0.0.0.0", "--key", "nobody-stored", check=False),
+        shelf("login", "ollama", registry.host, "--http", "--user", "me", stdin=f"{CANARY}wrong\n"),
+        shelf("import", f"ollama://{registry.host}/library/secret:2b", check=False),
+        shelf("login", "huggingface", "--endpoint", hub.url, stdin=f"{CANARY}wrong\n"),
+        shelf("import", "hf://org/gated", "--name", "refused", check=False),
         shelf("runs", "--json"),
     ]
+    assert [done.returncode for done in said].count(1) == 5
     key_file = shelf.library.node.instance_folder(_label(shelf)) / "key"
     assert CANARY in key_file.read_text()
     for done in said:
@@ -258,12 +285,19 @@ def test_a_secret_is_nowhere_but_in_its_block(shelf: Shelf, registry: OllamaRegi
     command_lines = [path.read_bytes() for path in _proc("cmdline")]
     assert not [line for line in command_lines if CANARY.encode() in line]
     api = shelf.api
-    for what in ("flow_runs", "task_runs", "artifacts", "logs", "block_documents", "deployments"):
-        shown = json.dumps(api._send("POST", f"{what}/filter", {"limit": 200}, what=what))
+    environments = [path.read_bytes() for path in _proc("environ")]
+    assert not [one for one in environments if CANARY.encode() in one], "also not in an engine's environment"
+    for what in ("flow_runs", "task_runs", "artifacts", "logs", "block_documents", "deployments", "events", "variables"):
+        shown = json.dumps(api._send("POST", f"{what}/filter", {} if what == "events" else {"limit": 200}, what=what))
         assert CANARY not in shown, what
+    run = api.runs(1)[0]["id"]
+    assert CANARY not in json.dumps(api._get(f"flow_run_states/?flow_run_id={run}", what="states"))
     shelf("delete", "--instance", "secret")
+    shelf("template", "delete", "kept")
+    shelf("alias", "gated", "stable", "--remove")
     shelf("down")
-    found = [path for path in shelf.settings.home.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+    everywhere = [*shelf.settings.home.rglob("*"), *tmp_path.rglob("*")]
+    found = [path for path in everywhere if path.is_file() and CANARY.encode() in path.read_bytes()]
     assert found == [], "blocks are encrypted, and nothing else holds it"
     shelf("up", "--detach")
 
