@@ -38,7 +38,10 @@ _UNPACKED = {".gitattributes", ".gitignore"}
 """Files of the repository, not of the model."""
 
 _PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
-_ZIP_START, _NPY_START, _ELF_START, _GZIP_START = b"PK\x03\x04", b"\x93NUMPY", b"\x7fELF", b"\x1f\x8b"
+_ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
+_TAR_AT, _TAR = 257, b"ustar"  # POSIX.1-1988, "ustar Interchange Format": the magic of the first member's header
+_NPY_START, _ELF_START = b"\x93NUMPY", b"\x7fELF"
+_START_BYTES = 512
 
 
 def belongs_to_model(path: FilePath) -> bool:
@@ -61,7 +64,7 @@ def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DE
 
     A file whose bytes are not what `named` says raises NotWhatItSays, a broken header BadHeader.
     """
-    start = file.read(16)
+    start = file.read(_START_BYTES)
     file.seek(0)
     _refuse_disguised(start, named)
     match named.suffix:
@@ -97,7 +100,7 @@ def _find_key(value: object, key: str) -> object | None:
 def _refuse_disguised(start: bytes, named: FilePath) -> None:
     if start.startswith(_PICKLE_STARTS):
         raise NotWhatItSays(file=named, reason="its first bytes are a pickle's")
-    if start.startswith((_ZIP_START, _GZIP_START)):
+    if start.startswith(_ARCHIVE_STARTS) or start[_TAR_AT:].startswith(_TAR):
         raise NotWhatItSays(file=named, reason="its first bytes are an archive's (PyTorch saves pickles in one)")
     if start.startswith((_NPY_START, _ELF_START)):
         raise NotWhatItSays(file=named, reason="its first bytes are a program's or a NumPy array's")

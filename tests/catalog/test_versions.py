@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import event, insert, text, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from modelshelf.catalog import blobs, instances, journal, replicas, templates, versions
 from modelshelf.catalog.database import Catalog
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.projects import project_id
-from modelshelf.catalog.tables import blob, model, model_share
+from modelshelf.catalog.tables import blob, metadata, model, model_share
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import (
     BlobBeingDeleted,
+    CatalogUnreachable,
     LeaseLost,
     ModelshelfError,
     NameTaken,
@@ -292,6 +296,71 @@ def test_a_failed_transaction_leaves_no_half_fact(catalog: Catalog) -> None:
         raise Dropped
     with catalog.reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM model")).scalar() == 0
+
+
+def test_a_connection_that_is_dropped_at_any_statement_leaves_no_half_fact(catalog: Catalog) -> None:
+    """Each transaction is cut at its first statement, its second, and so on, until it is let through."""
+
+    def everything() -> list[object]:
+        with catalog.reading() as connection:
+            return [sorted(map(str, connection.execute(table.select()).all())) for table in metadata.sorted_tables]
+
+    lease, ref = Lease("import", "test"), ModelRef(ModelName("m"), Tag("1b-0"))
+
+    def reserved(connection: Connection) -> None:
+        versions.reserve(connection, A, ref.model, Tag("1b-0"), source="s", resolved="0", category="chat")
+        assert lease.acquire(connection)
+
+    def published(connection: Connection) -> None:
+        target = versions.find(connection, A, ref)
+        versions.publish(connection, A, target, image(), lease=lease, store_id=1, license=None, tag=Tag("1b"), who="test")
+        lease.release(connection)
+
+    def removed(connection: Connection) -> None:
+        target = versions.find(connection, A, ref)
+        instances.require_unused(connection, target)
+        replicas.forget_version(connection, target.id)
+        versions.remove(connection, A, target, "test")
+        blobs.condemn_unused(connection, 1, [one.digest for one in image().blobs])
+
+    with catalog.writing() as connection:
+        blobs.store_id(connection, "local", region="here", kind="directory")
+    for transaction in (reserved, published, removed):
+        before, cuts = everything(), 0
+        while _cut(catalog, transaction, after=cuts):
+            assert everything() == before, (transaction.__name__, cuts)
+            cuts += 1
+        assert everything() != before
+        assert cuts > 3, "it has statements to be cut at"
+
+
+def _cut(catalog: Catalog, transaction: Callable[[Connection], None], after: int) -> bool:
+    """Drop the connection before the statement `after`; False if the transaction ended before that."""
+    left = after
+
+    def drop(connection: Connection, *_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left != -1:
+            return
+        if connection.dialect.name == "postgresql":  # as an administrator, or a server that goes down, ends it
+            with catalog._engine.connect() as other:
+                other.execute(
+                    text("SELECT pg_terminate_backend(:pid)"), {"pid": connection.connection.driver_connection.info.backend_pid}
+                )
+        else:
+            connection.connection.close()
+            raise sqlite3.OperationalError("disk I/O error")
+
+    event.listen(catalog._engine, "before_cursor_execute", drop)
+    try:
+        with catalog.writing() as connection:
+            transaction(connection)
+    except (CatalogUnreachable, sqlite3.OperationalError):
+        return True
+    finally:
+        event.remove(catalog._engine, "before_cursor_execute", drop)
+    return False
 
 
 def test_progress_never_falls(catalog: Catalog) -> None:
