@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.parameters import Arguments, Bytes, Count, EngineName, ShortText, Texts
+from flows.parameters import Arguments, Bytes, Count, ShortText, Texts
 from modelshelf.library.launching import LaunchRequest
-from modelshelf.names import ModelRef, ProjectName, ServedName, TemplateName
+from modelshelf.names import EngineName, ModelRef, ProjectName, ServedName, TemplateName
 from tasks import templates
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.importing import bring_in
-from flows.parameters import Category, Patterns, ShortText
+from flows.parameters import Patterns, ShortText
+from modelshelf.names import Category
 from modelshelf.sources.uri import FolderUri
 from tasks.sources import FolderOrigin
 

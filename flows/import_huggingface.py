@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.importing import bring_in
-from flows.parameters import Category, Patterns, ShortText
-from modelshelf.names import RepoId, Revision
+from flows.parameters import Patterns, ShortText
+from modelshelf.names import Category, RepoId, Revision
 from modelshelf.sources.uri import HuggingFaceUri
 from tasks.sources import HuggingFaceOrigin
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.importing import bring_in
-from flows.parameters import Category, ShortText
+from flows.parameters import ShortText
+from modelshelf.names import Category
 from modelshelf.sources.uri import OllamaName, OllamaUri
 from tasks.sources import OllamaOrigin
 

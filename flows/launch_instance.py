@@ -6,9 +6,9 @@ import time
 
 from prefect import flow
 
-from flows.parameters import Arguments, Bytes, Count, EngineName, Port, ShortText
+from flows.parameters import Arguments, Bytes, Count, Port, ShortText
 from modelshelf.library.launching import LaunchRequest
-from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
+from modelshelf.names import EngineName, InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from tasks import instances, leases
 from tasks.clock import seconds_in_queue
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-Category = Literal["chat", "embedding", "reranker", "image", "audio", "video"]
-EngineName = Literal["llamacpp", "ollama", "vllm"]
 Count = Annotated[int, Field(ge=0, le=100_000)]
 Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -16,5 +14,6 @@ Arguments = Annotated[list[Annotated[str, Field(max_length=4000)]], Field(max_le
 Texts = Annotated[list[Annotated[str, Field(max_length=500)]], Field(min_length=1, max_length=100)]
 Keep = Annotated[int, Field(ge=0, le=1000)]
 Days = Annotated[float, Field(ge=0, le=36500)]
+Minutes = Annotated[int, Field(ge=0, le=10_080)]
 AtMost = Annotated[int, Field(ge=1, le=5000)]
 Patterns = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=100)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.parameters import Category, Patterns, ShortText
-from modelshelf.names import FilePath, FilesystemName, ModelName, ProjectName
+from flows.parameters import Patterns, ShortText
+from modelshelf.names import Category, FilePath, FilesystemName, ModelName, ProjectName
 from modelshelf.sources.uri import FilesystemUri
 from tasks import imports, leases, places, sources
 from tasks.sources import FilesystemOrigin

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.importing import bring_in
-from flows.parameters import Category, ShortText
-from modelshelf.names import InstanceName, ProjectName, Tag
+from flows.parameters import ShortText
+from modelshelf.names import Category, InstanceName, ProjectName, Tag
 from modelshelf.sources.uri import InstanceUri, OllamaName
 from tasks.sources import InstanceOrigin
 

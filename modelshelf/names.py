@@ -9,11 +9,18 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self, get_args
 
 from modelshelf.digest import Digest
 from modelshelf.errors import BadName, BadReference, CollidingFileNames, HostileFileName
 from modelshelf.limits import DEFAULT
+
+Category = Literal["chat", "embedding", "reranker", "image", "audio", "video"]
+"""What a model is used for."""
+EngineName = Literal["llamacpp", "ollama", "vllm"]
+"""What serves."""
+CATEGORIES: tuple[str, ...] = get_args(Category)
+ENGINES: tuple[str, ...] = get_args(EngineName)
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -10,8 +10,11 @@ from modelshelf.library import auditing, caching, cleaning
 from modelshelf.library.auditing import Finding
 from modelshelf.library.caching import Warmed
 from modelshelf.library.cleaning import CleanPlan, CleanReport
+from modelshelf.library.importing import Meter
 from modelshelf.names import ModelRef, ProjectName
+from modelshelf.stop import StopToken
 from tasks.library import library, recorded, run_id, who
+from tasks.progress import shown
 from tasks.retries import step
 from tasks.threads import in_thread
 
@@ -33,15 +36,23 @@ async def clean(project: ProjectName, plan: CleanPlan) -> CleanReport:
 @step
 async def audit(*, rehash: bool, repair: bool) -> list[Finding]:
     """Every difference, mended if that was asked for."""
-    findings = await in_thread(lambda stop: auditing.audit(library(), stop, rehash=rehash, repair=repair, who=who()))
+
+    def work(stop: StopToken, meter: Meter) -> list[Finding]:
+        return auditing.audit(library(), stop, rehash=rehash, repair=repair, who=who(), on_bytes=meter.add)
+
+    if rehash:
+        total = await in_thread(lambda _stop: auditing.bytes_to_hash(library()))
+        findings = await shown("re-hashing", "the store", total, work)
+    else:
+        findings = await in_thread(lambda stop: work(stop, Meter(0)))
     await _add_to_plan({"findings": [one.to_json() for one in findings], "repaired": repair})
     return findings
 
 
 @step
-async def warm_up() -> list[Warmed]:
+async def warm_up(*, seconds: float | None) -> list[Warmed]:
     """What is marked is there, or it is said why not."""
-    warmed = await in_thread(lambda stop: caching.warm_up(library(), stop))
+    warmed = await in_thread(lambda stop: caching.warm_up(library(), stop, seconds=seconds))
     await _add_to_plan({"versions": [asdict(one) for one in warmed]})
     return warmed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from modelshelf import crash_points
-from modelshelf.library.opening import Library, migrate
-from modelshelf.settings import Settings
+from modelshelf.catalog.database import Catalog
+from modelshelf.library.opening import Library
+from modelshelf.settings import Settings, private_folder
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -37,12 +39,22 @@ def _nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     crash_points.on_reach = None
 
 
+@pytest.fixture(scope="session")
+def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalog as the migrations make it; they take a second, so each test copies it."""
+    file = tmp_path_factory.mktemp("catalog") / "catalog.db"
+    made = Catalog(f"sqlite:///{file}")
+    made.migrate()
+    made.close()
+    return file
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_catalog: Path) -> Settings:
     """An empty home folder with a catalog."""
     settings = Settings(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'catalog.db'}")
     monkeypatch.setenv("MODELSHELF_HOME", str(settings.home))
-    migrate(settings)
+    shutil.copy(empty_catalog, private_folder(settings.home))
     return settings
 
 

@@ -24,6 +24,8 @@ from sqlalchemy import (
     false,
 )
 
+from modelshelf.names import CATEGORIES
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -56,7 +58,7 @@ model = Table(
     Column("category", String(16), nullable=False),
     UniqueConstraint("project_id", "name"),
     _one_of("visibility", "private", "shared", "public"),
-    _one_of("category", "chat", "embedding", "reranker", "image", "audio", "video"),
+    _one_of("category", *CATEGORIES),
 )
 
 model_share = Table(

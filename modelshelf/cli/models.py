@@ -8,10 +8,8 @@ from typing import Any
 import click
 
 from modelshelf.cli import options
-from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName
+from modelshelf.names import CATEGORIES, InstanceName, ModelName, ModelRef, ProjectName
 from modelshelf.sources.uri import FilesystemUri, FolderUri, InstanceUri, OllamaUri, SourceUri
-
-CATEGORIES = ["chat", "embedding", "reranker", "image", "audio", "video"]
 
 
 @click.command("import")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from modelshelf.names import ProjectName
+from modelshelf.names import ENGINES, ProjectName
 
 F = Callable[..., Any]
 
@@ -66,7 +66,7 @@ project = click.option(
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-engine = click.option("--engine", type=click.Choice(["llamacpp", "ollama", "vllm"]), default="llamacpp", show_default=True)
+engine = click.option("--engine", type=click.Choice(ENGINES), default="llamacpp", show_default=True)
 no_wait = click.option("--no-wait", is_flag=True, help="Start the run and return; follow it later.")
 
 

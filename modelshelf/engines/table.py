@@ -12,8 +12,6 @@ from modelshelf.errors import TypeMismatch
 from modelshelf.formats.kinds import Format
 from modelshelf.settings import Settings
 
-NAMES = ("llamacpp", "ollama", "vllm")
-
 
 def engine_called(name: str, settings: Settings) -> Engine:
     """The engine of that name, as this machine's settings have it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,6 +46,7 @@ class Warmed:
     ref: str
     size: int
     outcome: str
+    there: bool
 
 
 def plan_cache(library: Library, asking: ProjectName, ref: ModelRef, node: NodeName) -> CachePlan:
@@ -111,9 +114,13 @@ def evict(library: Library, asking: ProjectName, ref: ModelRef) -> int:
     return one.size
 
 
-def warm_up(library: Library, stop: StopToken) -> list[Warmed]:
-    """Every version that is marked for every node is on this one, or it is said why not, with the numbers."""
+def warm_up(library: Library, stop: StopToken, *, seconds: float | None = None) -> list[Warmed]:
+    """Every version that is marked for every node is on this one, or it is said why not, with the numbers.
+
+    After `seconds` no more are begun: what is left is told as not reached.
+    """
     done: list[Warmed] = []
+    until = time.monotonic() + seconds if seconds is not None else math.inf
     with library.catalog.reading() as connection:
         wanted = versions.to_cache_everywhere(connection)
     for owner, version_id in wanted:
@@ -123,14 +130,12 @@ def warm_up(library: Library, stop: StopToken) -> list[Warmed]:
             files = versions.files(connection, owner, version_id)
         assert target.image is not None
         if library.node.holds(target.image, files):
-            done.append(Warmed(str(target.ref), target.size or 0, "was there"))
-            continue
-        try:
-            fill(library, owner, target, stop)
-        except NodeFull as error:
-            done.append(Warmed(str(target.ref), target.size or 0, f"skipped: {error}"))
+            outcome, there = "was there", True
+        elif time.monotonic() >= until:
+            outcome, there = "not reached: its time was over", False
         else:
-            done.append(Warmed(str(target.ref), target.size or 0, "cached"))
+            outcome, there = _warmed(library, owner, target, stop)
+        done.append(Warmed(str(target.ref), target.size or 0, outcome, there))
     return done
 
 
@@ -143,6 +148,14 @@ def _require_copied(target: Version) -> Version:
     if target.in_place:
         raise InPlace(what=target.ref, filesystem=target.filesystem, reason="there is nothing to cache")
     return target
+
+
+def _warmed(library: Library, owner: ProjectName, target: Version, stop: StopToken) -> tuple[str, bool]:
+    try:
+        fill(library, owner, target, stop)
+    except NodeFull as error:
+        return f"skipped: {error}", False
+    return "cached", True
 
 
 def _to_evict(connection: Connection, library: Library, target: Version) -> list[Kept]:

@@ -12,13 +12,13 @@ from modelshelf.catalog import instances, places, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.leases import holding
 from modelshelf.catalog.versions import Version
-from modelshelf.engines.table import NAMES, engine_called
+from modelshelf.engines.table import engine_called
 from modelshelf.errors import NoSuchModel, Refused
 from modelshelf.library import registering
 from modelshelf.library.launching import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import is_running, log_file, seen_state, tail
-from modelshelf.names import InstanceName, ModelRef, ProjectName
+from modelshelf.names import ENGINES, InstanceName, ModelRef, ProjectName
 from modelshelf.words import said_bytes
 
 _MEMORY_WORDS = ("out of memory", "not enough memory", "cannot allocate", "failed to allocate", "bad_alloc", "oom")
@@ -115,7 +115,7 @@ def _place_causes(library: Library, target: Version) -> list[Cause]:
 
 
 def _type_causes(library: Library, target: Version, engine: str | None) -> list[Cause]:
-    takes = [name for name in NAMES if target.format in engine_called(name, library.settings).accepts]
+    takes = [name for name in ENGINES if target.format in engine_called(name, library.settings).accepts]
     if engine is None or engine in takes:
         return []
     because = f"{engine} does not serve {target.format}"

@@ -259,6 +259,8 @@ def test_marked_versions_are_brought_to_the_node_and_again_when_they_were_lost(f
     assert [one.outcome for one in caching.warm_up(library, StopToken())] == ["was there"]
     assert made[1].image is not None
     library.node.evict(made[1].image)
+    (late,) = caching.warm_up(library, StopToken(), seconds=0)
+    assert (late.outcome, late.there) == ("not reached: its time was over", False)
     assert [one.outcome for one in caching.warm_up(library, StopToken())] == ["cached"]
     naming.mark(library, P, made[1].ref, who="test", disabled=True)
     assert caching.warm_up(library, StopToken()) == []
