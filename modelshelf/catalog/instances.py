@@ -97,7 +97,7 @@ def find(connection: Connection, asking: ProjectName, name: InstanceName) -> Ins
     rows = connection.execute(_instances(asking).where(instance.c.name == str(name))).all()
     if not rows:
         raise NoSuchInstance(instance=name, project=asking)
-    return _instance(connection, asking, rows[0])
+    return _instance(rows[0], templates.serves(connection, [rows[0].revision_id])[rows[0].revision_id])
 
 
 def using(there: Instance | None) -> frozenset[int]:
@@ -116,7 +116,8 @@ def lookup(connection: Connection, asking: ProjectName, name: InstanceName) -> I
 def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[Instance]:
     """Up to `limit` instances of the project, by name."""
     rows = connection.execute(_instances(asking).order_by(instance.c.name).limit(limit)).all()
-    return [_instance(connection, asking, row) for row in rows]
+    serving = templates.serves(connection, {row.revision_id for row in rows})
+    return [_instance(row, serving[row.revision_id]) for row in rows]
 
 
 def everywhere(connection: Connection, node_id: int) -> list[tuple[ProjectName, InstanceName]]:
@@ -174,8 +175,7 @@ def _instances(asking: ProjectName) -> Select[tuple[Any, ...]]:
     )
 
 
-def _instance(connection: Connection, asking: ProjectName, row: Row[tuple[Any, ...]]) -> Instance:
-    serves = templates.serves(connection, asking, row.revision_id)
+def _instance(row: Row[tuple[Any, ...]], serves: tuple[Serving, ...]) -> Instance:
     return Instance(
         id=row.id,
         project=ProjectName(row.project_name),

@@ -6,20 +6,19 @@ revision, and what is switched can be switched back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, Select, delete, exists, func, insert, select
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import versions
 from modelshelf.catalog.journal import record_event
 from modelshelf.catalog.projects import project_id
-from modelshelf.catalog.tables import instance, project, template, template_model, template_revision
+from modelshelf.catalog.tables import instance, model, project, template, template_model, template_revision, version
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import NoSuchTemplate, StillInUse
-from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
+from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName, ServedName, Tag, TemplateName
 
 _OWN = "instance/"
 
@@ -70,7 +69,7 @@ def write(
     newest = connection.execute(_revisions(asking).where(template.c.id == template_id).limit(1)).one_or_none()
     wanted = {(version.id, str(served)) for version, served in serving}
     if newest is not None and newest.engine == engine and newest.settings == dict(settings):
-        there = serves(connection, asking, newest.id)
+        there = serves(connection, [newest.id])[newest.id]
         if {(one.version_id, str(one.served_name)) for one in there} == wanted:
             return _template(newest, there)
     number = newest.number + 1 if newest is not None else 1
@@ -90,7 +89,7 @@ def get(connection: Connection, asking: ProjectName, name: TemplateName | str, n
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NoSuchTemplate(template=name if number is None else f"{name} with a revision {number}", project=asking)
-    return _template(row, serves(connection, asking, row.id))
+    return _template(row, serves(connection, [row.id])[row.id])
 
 
 def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[Template]:
@@ -98,16 +97,26 @@ def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[
     newest = select(func.max(template_revision.c.id)).group_by(template_revision.c.template_id)
     query = _revisions(asking).where(template_revision.c.id.in_(newest), ~template.c.name.startswith(_OWN))
     rows = connection.execute(query.order_by(None).order_by(template.c.name).limit(limit)).all()
-    return [_template(row, serves(connection, asking, row.id)) for row in rows]
+    serving = serves(connection, [row.id for row in rows])
+    return [_template(row, serving[row.id]) for row in rows]
 
 
-def serves(connection: Connection, asking: ProjectName, revision_id: int) -> tuple[Serving, ...]:
-    """What a revision serves, by served name."""
-    models = select(template_model).where(template_model.c.revision_id == revision_id).order_by(template_model.c.served_name)
-    return tuple(
-        Serving(one.version_id, versions.get(connection, asking, one.version_id).ref, ServedName(one.served_name))
-        for one in connection.execute(models).all()
+def serves(connection: Connection, revisions: Collection[int]) -> dict[int, tuple[Serving, ...]]:
+    """What each revision serves, by served name: also what its project may not see any more, since it was put there."""
+    found: dict[int, tuple[Serving, ...]] = dict.fromkeys(revisions, ())
+    rows = connection.execute(
+        select(template_model, version.c.name, model.c.name.label("model_name"), project.c.name.label("owner"))
+        .join(version, template_model.c.version_id == version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
+        .where(template_model.c.revision_id.in_(revisions))
+        .order_by(template_model.c.served_name)
     )
+    for row in rows:
+        owner = None if row.owner == "default" else ProjectName(row.owner)
+        ref = ModelRef(ModelName(row.model_name), Tag(row.name), project=owner)
+        found[row.revision_id] += (Serving(row.version_id, ref, ServedName(row.served_name)),)
+    return found
 
 
 def using(connection: Connection, target: Version) -> list[str]:

@@ -11,7 +11,7 @@ import click
 
 from modelshelf.catalog import journal
 from modelshelf.catalog.database import Catalog
-from modelshelf.cli import launcher
+from modelshelf.cli import launcher, tables
 from modelshelf.cli.prefect_api import FINAL, PrefectApi
 from modelshelf.errors import RunFailed
 from modelshelf.settings import Settings, load_settings
@@ -41,6 +41,15 @@ def run(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: boo
             click.echo(f"Run {made['id'][:8]} ({made['name']}) goes on. {_how_to(made['id'])}")
         return None
     return follow(settings, api, made["id"], quiet=as_json)
+
+
+def outcome(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any] | None:
+    """As `run`, for what is to be said in words; None if it was not waited for, or was printed as JSON."""
+    plan = run(deployment, parameters, wait=wait, as_json=as_json)
+    if plan is None or not as_json:
+        return plan
+    tables.show_json(plan)
+    return None
 
 
 def follow(settings: Settings, api: PrefectApi, run_id: str, *, quiet: bool = False) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def import_(
       modelshelf import hf://org/repo@v1.2 --exclude 'onnx/*' --dry-run
       modelshelf import ./my-finetune.gguf --name mine
     """
-    from modelshelf.cli import follow, tables
+    from modelshelf.cli import follow
 
     parameters: dict[str, Any] = {"project": str(project), "category": category, "dry_run": dry_run, "name": str(name or "")}
     if isinstance(source, OllamaUri):
@@ -60,12 +60,8 @@ def import_(
         parameters |= {"allow_code": allow_code}
         parameters |= {"repo": str(source.repo), "revision": str(source.revision), "hub": hub}
         parameters |= {"quantization": source.quantization or "", "include": list(include), "exclude": list(exclude)}
-    plan = follow.run(deployment, parameters, wait=not no_wait, as_json=as_json)
-    if plan is None:
-        return
-    if as_json:
-        tables.show_json(plan)
-    else:
+    plan = follow.outcome(deployment, parameters, wait=not no_wait, as_json=as_json)
+    if plan is not None:
         say_import(plan, dry_run=dry_run)
 
 
@@ -103,11 +99,8 @@ def register(
         "include": list(include), "exclude": list(exclude), "hash": hash, "allow_code": allow_code, "project": str(project),
         "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.run("register-filesystem/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome("register-filesystem/on-demand", parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
-        return
-    if as_json:
-        tables.show_json(plan)
         return
     if dry_run:
         tables.show(("FILE", "SIZE"), [(path, said_bytes(size)) for path, size in plan["files"]], empty="")
@@ -243,17 +236,14 @@ def cache(
 
     On the node beside its store nothing is copied: the files are links.
     """
-    from modelshelf.cli import follow, tables
+    from modelshelf.cli import follow
     from modelshelf.words import said_bytes
 
     parameters = {
         "model": str(model), "node": node, "pin": pin, "auto": auto, "project": str(project), "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.run("cache-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome("cache-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
-        return
-    if as_json:
-        tables.show_json(plan)
         return
     would = "would be" if dry_run else "is" if plan["there"] else "is now"
     what = f"{plan['files']} files, {said_bytes(plan['size'])}, {said_bytes(plan['to_copy'])} to copy"
@@ -277,7 +267,7 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
       modelshelf delete qwen3:0.6b --dry-run
       modelshelf delete --instance qwen3
     """
-    from modelshelf.cli import follow, tables
+    from modelshelf.cli import follow
     from modelshelf.words import said_bytes
 
     if instance:
@@ -288,11 +278,8 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
             click.echo(f"{name} is gone." if not as_json else '{"deleted": true}')
         return
     parameters = {"model": str(ModelRef.parse(name)), "project": str(project), "dry_run": dry_run}
-    plan = follow.run("delete-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome("delete-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
-        return
-    if as_json:
-        tables.show_json(plan)
         return
     would = "would free" if dry_run else "freed"
     stays = f"; {said_bytes(plan['keeps'])} stay, others use them" if plan["keeps"] else ""

@@ -56,15 +56,12 @@ def nodes(budget: int | None, as_json: bool) -> None:
 @options.as_json
 def evict(model: ModelRef, project: ProjectName, as_json: bool) -> None:
     """Take a version's files off this node; the store keeps them. One that is pinned or in use is refused."""
-    from modelshelf.cli import follow, tables
+    from modelshelf.cli import follow
     from modelshelf.words import said_bytes
 
     parameters = {"model": str(model), "project": str(project)}
-    done = follow.run("evict-replica/on-demand", parameters, wait=True, as_json=as_json)
-    assert done is not None
-    if as_json:
-        tables.show_json(done)
-    else:
+    done = follow.outcome("evict-replica/on-demand", parameters, wait=True, as_json=as_json)
+    if done is not None:
         click.echo(f"{model} ({said_bytes(done['size'])}) is not on this node any more.")
 
 
@@ -85,11 +82,8 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
     from modelshelf.words import said_bytes
 
     parameters = {"keep": keep, "days": days, "project": str(project), "dry_run": dry_run}
-    done = follow.run("clean-stale-versions/weekly", parameters, wait=not no_wait, as_json=as_json)
+    done = follow.outcome("clean-stale-versions/weekly", parameters, wait=not no_wait, as_json=as_json)
     if done is None:
-        return
-    if as_json:
-        tables.show_json(done)
         return
     rows = [(one["ref"], one["why"], said_bytes(one["frees"])) for one in done["versions"]]
     tables.show(("VERSION", "WHY", "FREES"), rows, empty="The policy keeps everything that is there.")

@@ -32,19 +32,15 @@ def save(
     \b
     Example: modelshelf save chat my-finetune --name support-bot --version v1
     """
-    from modelshelf.cli import follow, tables
+    from modelshelf.cli import follow
     from modelshelf.cli.models import say_import
 
     parameters = {
         "instance": str(instance), "model": model, "name": str(name or ""), "version": str(version or ""),
         "project": str(project), "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.run("save-from-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
-    if plan is None:
-        return
-    if as_json:
-        tables.show_json(plan)
-    else:
+    plan = follow.outcome("save-from-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    if plan is not None:
         say_import(plan, dry_run=dry_run)
 
 
@@ -61,15 +57,12 @@ def build(model: ModelRef, folder: str, project: ProjectName, dry_run: bool, no_
     \b
     Example: modelshelf build qwen3:0.6b ./qwen3-image
     """
-    from modelshelf.cli import follow, tables
+    from modelshelf.cli import follow
     from modelshelf.words import said_bytes
 
     parameters = {"model": str(model), "to": folder, "project": str(project), "dry_run": dry_run}
-    plan = follow.run("build-image/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome("build-image/on-demand", parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
-        return
-    if as_json:
-        tables.show_json(plan)
         return
     would = "would be written" if dry_run else "is written"
     click.echo(f"{plan['ref']} {would} to {plan['to']}: {plan['image']}, {plan['blobs']} blobs, {said_bytes(plan['size'])}.")
@@ -191,14 +184,10 @@ COMMANDS = (save, build, alias, disable, enable, diff, explain)
 
 def _change(model: ModelRef, change: str, project: ProjectName, *, as_json: bool, alias: str = "") -> dict[str, Any] | None:
     """What the run changed; None if it was printed as JSON."""
-    from modelshelf.cli import follow, tables
+    from modelshelf.cli import follow
 
     parameters = {"model": str(model), "change": change, "alias": alias, "project": str(project)}
-    changed = follow.run("change-version/on-demand", parameters, wait=True, as_json=as_json)
-    if as_json:
-        tables.show_json(changed)
-        return None
-    return changed
+    return follow.outcome("change-version/on-demand", parameters, wait=True, as_json=as_json)
 
 
 def _known(value: object) -> str:
