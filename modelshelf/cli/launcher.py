@@ -100,7 +100,12 @@ def ensure(settings: Settings, say: Say, *, remote: str = "") -> PrefectApi:
             say(f"Joining the Prefect server {remote}; {who} …")
         else:
             say(f"Starting a Prefect server in the background; {who} …")
-        return _start(settings, remote)
+        try:
+            return _start(settings, remote)
+        except ServerDown:
+            if remote or not _port_was_taken(settings):
+                raise
+        return _start(settings, remote)  # another server took the port between our look and ours: now a look sees it
 
 
 def deploy(settings: Settings, say: Say) -> PrefectApi:
@@ -346,6 +351,10 @@ def _wait(settings: Settings, process: Process | None, log: Path, holds: Callabl
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1][:200] if lines else "its log is empty"
+
+
+def _port_was_taken(settings: Settings) -> bool:
+    return "already in use" in (settings.run / "server.log").read_text(errors="replace")
 
 
 def _free_port() -> int:

@@ -385,6 +385,26 @@ def test_a_port_that_another_program_has_is_left_to_it(tmp_path: Path) -> None:
         assert launcher._free_port() != 4200
 
 
+def test_a_port_that_is_taken_between_our_look_and_our_server_is_left_to_who_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when two homes start in the same second."""
+    from modelshelf.cli import launcher
+    from modelshelf.settings import Settings
+
+    settings = Settings(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'catalog.db'}", workers=True)
+    seen = launcher._free_port
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports = [other.getsockname()[1]]
+        monkeypatch.setattr(launcher, "_free_port", lambda: ports.pop() if ports else seen())
+        monkeypatch.setattr(launcher, "_deploy", lambda *_: None)
+        api = launcher.ensure(settings, lambda _line: None)
+        assert api.is_healthy()
+        assert (ports, launcher.stop(settings, lambda _line: None)) == ([], True)
+
+
 def pid_of(run: str) -> int:
     """The process that runs it."""
     wanted = f"PREFECT__FLOW_RUN_ID={run}".encode()
