@@ -283,6 +283,7 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
         return
     would = "would free" if dry_run else "freed"
     stays = f"; {said_bytes(plan['keeps'])} stay, others use them" if plan["keeps"] else ""
+    stays += f"; its files stay on the filesystem {plan['filesystem']}" if plan["filesystem"] else ""
     click.echo(f"Deleting {plan['ref']} {would} {said_bytes(plan['frees'])}{stays}.")
 
 

@@ -18,13 +18,14 @@ from modelshelf.names import ModelRef, ProjectName
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What deleting a version removes: `frees` bytes on disk; blobs that others use stay."""
+    """What deleting a version removes: `frees` bytes on disk. Blobs that others use stay, and so does what lies in place."""
 
     ref: ModelRef
     image: Digest | None
     blobs: tuple[Digest, ...]
     frees: int
     keeps: int
+    filesystem: str | None
 
     def to_json(self) -> dict[str, object]:
         named = {"ref": str(self.ref), "image": str(self.image or ""), "blobs": [str(digest) for digest in self.blobs]}
@@ -76,4 +77,4 @@ def remove_rows(library: Library, connection: Connection, asking: ProjectName, r
     versions.remove(connection, asking, target, who)
     unused = tuple(blobs.condemn_unused(connection, library.store_id, sizes))
     frees = sum(sizes[digest] for digest in unused)
-    return Deletion(target.ref, target.image, unused, frees, sum(sizes.values()) - frees)
+    return Deletion(target.ref, target.image, unused, frees, sum(sizes.values()) - frees, target.filesystem)

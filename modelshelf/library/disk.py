@@ -63,7 +63,7 @@ def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskRepor
                 continue
             seen.add((told.st_dev, told.st_ino))
             parts[_part(path, library, counted)] += told.st_blocks * 512
-    shares = tuple(_share(library, one) for one in newest if one.state == "ready")
+    shares = tuple(_share(library, one) for one in newest if one.image is not None)
     return DiskReport(**parts, total=sum(parts.values()), free=library.store.free_bytes(), versions=shares)
 
 
