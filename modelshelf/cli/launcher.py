@@ -94,12 +94,12 @@ def ensure(settings: Settings, say: Say, *, remote: str = "") -> PrefectApi:
         if remote and settings.catalog_url == default_catalog(settings.home):
             raise CatalogUnknown(server=remote, config=settings.config_file)
         prepare(settings)
-        who = "workers run the flows" if settings.workers else "`modelshelf down` stops it"
+        runner = "its flows run in workers" if settings.workers else "a runner with it"
         if remote:
             _keep(settings, "remote-auth-string", os.environ.get("PREFECT_API_AUTH_STRING", ""))
-            say(f"Joining the Prefect server {remote}; {who} …")
+            say(f"Joining the Prefect server {remote}, {runner} (`modelshelf down` leaves it) …")
         else:
-            say(f"Starting a Prefect server in the background; {who} …")
+            say(f"Starting a Prefect server in the background, {runner} (`modelshelf down` stops it) …")
         try:
             return _start(settings, remote)
         except ServerDown:
