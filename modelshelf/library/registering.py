@@ -62,9 +62,8 @@ def source_of(
     library: Library, uri: FilesystemUri, include: Sequence[str] = (), exclude: Sequence[str] = (), limits: Limits = DEFAULT
 ) -> FolderSource:
     """The folder on the mounted filesystem. Raises NoSuchFilesystem, SourceUnreadable if it is not there or leaves."""
-    return FolderSource(
-        uri, mount=_filesystem(library, uri.filesystem).path, include=include, exclude=exclude, limits=limits
-    )  # fmt: skip
+    mount = _filesystem(library, uri.filesystem).path
+    return FolderSource(uri, mount=mount, include=include, exclude=exclude, limits=limits)
 
 
 def plan_dry(
@@ -101,6 +100,8 @@ def register(
     """The version is ready, its files where they were; headers were read, and with `hash` every byte."""
     with library.catalog.writing() as connection:
         versions.set_state(connection, target.id, "importing")
+    license = _license(listing)
+    licensing.require_allowed(library, license, target.ref, known=False)
 
     def look(file: SourceFile) -> tuple[PlacedFile, Facts | None]:
         return _examine(file, stop, on_bytes, hash=hash, allow_code=allow_code)
@@ -110,7 +111,7 @@ def register(
     files = tuple(sorted(file for file, _ in seen))
     at = Place(uri.filesystem, _filesystem(library, uri.filesystem).region, uri.folder, files)
     facts = merge_facts([told for _, told in seen if told is not None])
-    license = _license(listing) or facts.license
+    license = license or facts.license
     licensing.require_allowed(library, license, target.ref)
     with library.catalog.writing() as connection:
         return places.publish(
