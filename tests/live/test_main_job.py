@@ -71,7 +71,7 @@ def test_the_artifacts_tell_what_happened(shelf: Shelf) -> None:
     api = shelf.api
     found = api._send("POST", "artifacts/latest/filter", {"limit": 100}, what="artifacts")
     kinds = {re.sub(r"-[0-9a-f]{8}$", "", artifact["key"]): artifact for artifact in found}
-    assert {"import", "version", "catalog-of", "start"} <= set(kinds)
+    assert {"fetching", "version", "catalog-of", "start"} <= set(kinds)
     stages = json.loads(kinds["start"]["data"])
     assert sum(row["seconds"] for row in stages[:-1]) == pytest.approx(stages[-1]["seconds"], abs=0.01)
 
