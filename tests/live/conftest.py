@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from modelshelf.cli import launcher
 from modelshelf.cli.prefect_api import PrefectApi
 from modelshelf.library.opening import Library
-from modelshelf.settings import Settings
+from modelshelf.settings import Settings, private_folder
 from tests.conftest import missing
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -63,10 +64,21 @@ class Shelf:
         self("login", "huggingface", "--endpoint", hub.url, "--no-secret")
 
 
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's own database as its migrations make it; they take half a minute, so each module copies it."""
+    folder = tmp_path_factory.mktemp("prefect")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+    subprocess.run(command, env={**kept, "PREFECT_HOME": str(folder)}, check=True, capture_output=True, timeout=180)
+    return folder / "prefect.db"
+
+
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+def shelf(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Shelf]:
     home = tmp_path_factory.mktemp("live") / "home"
     made = Shelf(Settings(home, f"sqlite:///{home / 'catalog.db'}"))
+    shutil.copy(prefect_database, private_folder(private_folder(home) / "prefect"))
     made("up", "--detach")
     yield made
     made("down", "--instances")
