@@ -1,6 +1,7 @@
 """Serve every deployment of `prefect.yaml` on this machine: `python -m deployments.serve`, in the project's folder.
 
-`python -m deployments.serve once` only writes them to the server, for a runner that is up.
+`python -m deployments.serve once` only writes them to the server, for a runner that is up; with `blocks` only the kinds of
+blocks are written, and workers run what `prefect deploy` wrote.
 """
 
 from __future__ import annotations
@@ -36,10 +37,15 @@ def read_deployments() -> list[dict[str, Any]]:
     return list(yaml.safe_load(_FILE.read_text())["deployments"])
 
 
-async def serve(*, once: bool) -> None:
-    """Every deployment is known to the server and, unless `once`, served by this process until it ends."""
+async def register_blocks() -> None:
+    """The server knows each kind of block, so that `modelshelf login` can store one."""
     for block in (EngineKey, HuggingFaceHub, OllamaRegistry):
         await block.aregister_type_and_schema()
+
+
+async def serve(*, once: bool) -> None:
+    """Every deployment is known to the server and, unless `once`, served by this process until it ends."""
+    await register_blocks()
     runner = Runner(name="modelshelf", limit=_RUNS_AT_ONCE, query_seconds=_LOOK_SECONDS, pause_on_shutdown=False)
     for stated in read_deployments():
         await runner.aadd_deployment(await _deployment(stated))
@@ -84,4 +90,4 @@ async def _switched_off(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(once="once" in sys.argv[1:]))
+    asyncio.run(register_blocks() if "blocks" in sys.argv[1:] else serve(once="once" in sys.argv[1:]))

@@ -29,6 +29,8 @@ async def shown(stage: str, subject: str, total: int, work: Callable[[StopToken,
             journal.record_progress(connection, run_id(), journal.Progress(stage, done, total))
 
     async def show() -> None:
+        if not total:  # nothing to look at
+            return
         artifact = await reports.begin_progress(stage, subject, total)
         began = last = time.monotonic()
         saved = -1

@@ -211,9 +211,8 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
     log = settings.run / "deploy.log"
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     pool = [*prefect, "work-pool", "create", work_pool(), "--type", "process", "--overwrite"]
-    commands = (
-        [pool, [*prefect, "deploy", "--all"]] if settings.workers else [[sys.executable, "-m", "deployments.serve", "once"]]
-    )
+    ours = [sys.executable, "-m", "deployments.serve"]
+    commands = [[*ours, "blocks"], pool, [*prefect, "deploy", "--all"]] if settings.workers else [[*ours, "once"]]
     with log.open("wb") as output:
         log.chmod(0o600)
         for command in commands:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,23 +13,28 @@ from pathlib import Path
 import pytest
 
 from modelshelf.cli import launcher
-from modelshelf.settings import Settings
+from modelshelf.settings import Settings, private_folder
 from tests.live.conftest import Shelf
 from tests.making import gguf, write
+from tests.stand_ins.hub import Hub
+from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
+def shelf(tmp_path: Path, prefect_database: Path) -> Iterator[Shelf]:
     home = tmp_path / "home"
     write(home / "config.toml", b"workers = true\n")
+    shutil.copy(prefect_database, private_folder(private_folder(home) / "prefect"))
     made = Shelf(Settings(home, f"sqlite:///{home / 'catalog.db'}", workers=True))
     yield made
     made("down")
 
 
-def test_a_worker_runs_what_is_deployed_and_no_runner_is_started(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_worker_runs_what_is_deployed_and_no_runner_is_started(
+    shelf: Shelf, registry: OllamaRegistry, hub: Hub, tmp_path: Path
+) -> None:
     deployed = shelf.json("deploy")
     assert {one["run_by"] for one in deployed} == {"modelshelf"}
     assert {one["deployment"]: one["schedule"] for one in deployed}["warm-up/nightly"] == "30 4 * * *"
@@ -48,6 +54,10 @@ def test_a_worker_runs_what_is_deployed_and_no_runner_is_started(shelf: Shelf, t
     try:
         plan = shelf.json("import", str(write(tmp_path / "tiny.gguf", gguf())))
         assert (plan["model"], shelf.json("show", "tiny")["state"]) == ("tiny", "ready")
+        shelf.login(registry, hub)
+        registry.add_model("library/small", "1b", gguf(seed=3))
+        shelf("import", f"ollama://{registry.host}/library/small:1b")
+        assert shelf.json("show", "small")["state"] == "ready", "its blocks are known too"
     finally:
         os.killpg(worker.pid, signal.SIGTERM)
         worker.wait(30)
