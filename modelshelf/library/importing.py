@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from modelshelf.catalog import blobs, journal, versions
@@ -17,8 +17,9 @@ from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobMissing, DiskFull, LimitExceeded, NameTaken
 from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
-from modelshelf.formats.image import PackedFile
-from modelshelf.formats.kinds import Facts, Role
+from modelshelf.formats.configuration import complete
+from modelshelf.formats.image import Image, PackedFile
+from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.formats.licenses import is_license_file
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
@@ -226,6 +227,8 @@ def publish(
     facts = [told for one in arrived if (told := _facts(library, listing, one)) is not None]
     files = [PackedFile(one.path, one.role, one.blob.digest, one.blob.size) for one in arrived]
     image = pack(listing.format, files, facts)
+    if listing.format is Format.SAFETENSORS:
+        image = replace(image, facts=_completed(library, image))
     license = _license(library, listing, arrived) or image.facts.license
     licensing.require_allowed(library, license, target.ref)
     library.store.put(image.config)
@@ -283,6 +286,17 @@ def _refuse_by_policy(
 def _license(library: Library, listing: Listing, arrived: Sequence[Arrived]) -> str | None:
     """As its publisher says, else as its own text says."""
     return listing.license or licensing.told_by_texts(library, [(one.path, one.role, one.blob.digest) for one in arrived])
+
+
+def _completed(library: Library, image: Image) -> Facts:
+    """With what the configuration says where the headers of the weights say nothing."""
+    stored = {file.path: file.digest for file in image.files}
+
+    def read(path: FilePath) -> bytes:
+        with library.store.open(stored[path]) as file:
+            return file.read(DEFAULT.api_body_bytes)
+
+    return complete(image.facts, stored.keys(), read)
 
 
 def _there(file: SourceFile) -> Arrived:

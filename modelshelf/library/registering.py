@@ -21,8 +21,9 @@ from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import NoSuchFilesystem, OtherRegion, PlaceChanged, SourceChanged, SourceUnreadable
 from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
+from modelshelf.formats.configuration import complete
 from modelshelf.formats.image import PlacedFile
-from modelshelf.formats.kinds import Facts
+from modelshelf.formats.kinds import Facts, Format
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file, recognise
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
@@ -111,6 +112,9 @@ def register(
     files = tuple(sorted(file for file, _ in seen))
     at = Place(uri.filesystem, _filesystem(library, uri.filesystem).region, uri.folder, files)
     facts = merge_facts([told for _, told in seen if told is not None])
+    if listing.format is Format.SAFETENSORS:
+        local = {file.path: file.wanted.remote for file in listing.files}
+        facts = complete(facts, local.keys(), lambda path: _start_of(local[path], DEFAULT.api_body_bytes))
     license = license or facts.license
     licensing.require_allowed(library, license, target.ref)
     with library.catalog.writing() as connection:
@@ -182,10 +186,15 @@ def _examine(
 
 def _license(listing: Listing) -> str | None:
     for file in listing.files:
-        if is_license_file(file.path, file.role) and isinstance(file.wanted.remote, LocalFile):
-            with opened(file.wanted.remote) as descriptor:
-                return recognise(os.read(descriptor, TEXT_BYTES))
+        if is_license_file(file.path, file.role):
+            return recognise(_start_of(file.wanted.remote, TEXT_BYTES))
     return None
+
+
+def _start_of(local: object, at_most: int) -> bytes:
+    assert isinstance(local, LocalFile)
+    with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb") as content:
+        return content.read(at_most)
 
 
 def _digest(local: LocalFile, stop: StopToken, on_bytes: Callable[[int], None] = lambda _count: None) -> Digest:

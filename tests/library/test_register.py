@@ -245,7 +245,9 @@ def test_what_may_not_be_in_a_model_is_refused(
     with pytest.raises(error):
         register(mounted, uri)
     if error is NamesCode:
-        assert register(mounted, uri, allow_code=True).state == "ready"
+        write(folder / name, b'{"auto_map": {"AutoModel": "code.Model"}, "model_type": "own", "n_ctx": 9}')
+        allowed = register(mounted, uri, allow_code=True)
+        assert (allowed.state, allowed.facts.architecture, allowed.facts.context_length) == ("ready", "own", 9)
 
 
 def test_filesystems_are_read_from_the_configuration(home: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
