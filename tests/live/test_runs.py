@@ -237,7 +237,7 @@ def test_what_was_refused_is_not_tried_again(shelf: Shelf, registry: OllamaRegis
 def test_a_secret_is_nowhere_but_in_its_block(
     shelf: Shelf, registry: OllamaRegistry, hub: Hub, quick_engine: Path, tmp_path: Path
 ) -> None:
-    """Every command is run, also into errors, and everything that is stored, printed or shown is searched."""
+    """Commands of each kind are run, also into errors, and everything that is stored, printed or shown is searched."""
     hub.repo("org/gated").commit({"model.gguf": gguf(seed=5)})
     hub.repos["org/gated"].gated, hub.token = True, f"{CANARY}hub"
     registry.add_model("library/secret", "1b", gguf(seed=6))
