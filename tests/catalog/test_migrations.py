@@ -58,7 +58,11 @@ OLD_ROWS = (
 """What the code of the first shape writes."""
 
 
-def test_a_catalog_of_the_first_shape_is_told_backed_up_and_brought_up_to_date_with_its_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_catalog_of_the_first_shape_is_told_backed_up_and_brought_up_to_date_with_its_rows(
+    tmp_path: Path, indexed: bool
+) -> None:
+    """Also one that has the index already, as the second shape made it for some days."""
     file = tmp_path / "catalog.db"
     catalog = Catalog(f"sqlite:///{file}")
     config = Config()
@@ -67,7 +71,7 @@ def test_a_catalog_of_the_first_shape_is_told_backed_up_and_brought_up_to_date_w
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
     with catalog.writing() as connection:
-        for row in OLD_ROWS:
+        for row in (*OLD_ROWS, *(["CREATE INDEX ix_image_config ON image (config)"] if indexed else [])):
             connection.execute(text(row))
     with pytest.raises(CatalogOlder, match="modelshelf up"):
         catalog.require()

@@ -15,5 +15,4 @@ depends_on = None
 def upgrade() -> None:
     for table, column in (("version", "disabled"), ("version", "auto_cache"), ("alias", "held")):
         op.add_column(table, sa.Column(column, sa.Boolean(), nullable=False, server_default=sa.false()))
-    op.create_index(op.f("ix_image_config"), "image", ["config"])
     op.add_column("version", sa.Column("reserved", sa.BigInteger(), nullable=False, server_default="0"))

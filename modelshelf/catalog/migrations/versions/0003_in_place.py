@@ -21,6 +21,7 @@ def upgrade() -> None:
         op.add_column("version", sa.Column("in_place", sa.Boolean(), nullable=False, server_default=sa.false()))
         op.drop_constraint(op.f("ck_version_ready_has_image"), "version", type_="check")
         op.create_check_constraint(op.f("ck_version_ready_has_image"), "version", _READY)
+    op.create_index(op.f("ix_image_config"), "image", ["config"], if_not_exists=True)  # 0002 made it too, for some days
     op.create_table(
         "place",
         sa.Column("version_id", sa.Integer(), nullable=False),
