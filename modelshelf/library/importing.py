@@ -20,7 +20,7 @@ from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named
 from modelshelf.formats.configuration import complete
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
-from modelshelf.formats.licenses import is_license_file
+from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
@@ -279,24 +279,26 @@ def _refuse_by_policy(
     licensing.require_allowed(library, _license(library, listing, arrived), target.ref, known=False)
     for one in arrived:
         if not allow_code and may_name_code(one.path):
-            with library.store.open(one.blob.digest) as file:
-                refuse_named_code(file.read(limits.api_body_bytes), one.path, limits)
+            refuse_named_code(_start_of(library, one.blob.digest, limits.api_body_bytes), one.path, limits)
 
 
 def _license(library: Library, listing: Listing, arrived: Sequence[Arrived]) -> str | None:
-    """As its publisher says, else as its own text says."""
-    return listing.license or licensing.told_by_texts(library, [(one.path, one.role, one.blob.digest) for one in arrived])
+    """As its publisher says, else as its own texts say."""
+    if listing.license:
+        return listing.license
+    texts = [one for one in arrived if is_license_file(one.path, one.role)]
+    return licensing.told_by_texts(_start_of(library, one.blob.digest, TEXT_BYTES) for one in texts)
+
+
+def _start_of(library: Library, digest: Digest, at_most: int) -> bytes:
+    with library.store.open(digest) as file:
+        return file.read(at_most)
 
 
 def _completed(library: Library, image: Image) -> Facts:
     """With what the configuration says where the headers of the weights say nothing."""
     stored = {file.path: file.digest for file in image.files}
-
-    def read(path: FilePath) -> bytes:
-        with library.store.open(stored[path]) as file:
-            return file.read(DEFAULT.api_body_bytes)
-
-    return complete(image.facts, stored.keys(), read)
+    return complete(image.facts, stored.keys(), lambda path: _start_of(library, stored[path], DEFAULT.api_body_bytes))
 
 
 def _there(file: SourceFile) -> Arrived:

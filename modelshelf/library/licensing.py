@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelshelf.digest import Digest
 from modelshelf.errors import LicenseRefused
-from modelshelf.formats.kinds import Role
-from modelshelf.formats.licenses import TEXT_BYTES, is_license_file, recognise
+from modelshelf.formats.licenses import recognise
 from modelshelf.library.opening import Library
-from modelshelf.names import FilePath
 
 
-def told_by_texts(library: Library, files: Iterable[tuple[FilePath, Role, Digest]]) -> str | None:
-    """What the licence texts among these stored files say; several are named together, None if there is none."""
-    said = set()
-    for path, role, digest in files:
-        if is_license_file(path, role):
-            with library.store.open(digest) as file:
-                said.add(recognise(file.read(TEXT_BYTES)))
-    return ", ".join(sorted(name for name in said if name)) or None
+def told_by_texts(texts: Iterable[bytes]) -> str | None:
+    """What these licence texts say; several are named together, None if there is none."""
+    return ", ".join(sorted({name for text in texts if (name := recognise(text))})) or None
 
 
 def require_allowed(library: Library, license: str | None, what: object, *, known: bool = True) -> None:

@@ -24,7 +24,7 @@ from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named
 from modelshelf.formats.configuration import complete
 from modelshelf.formats.image import PlacedFile
 from modelshelf.formats.kinds import Facts, Format
-from modelshelf.formats.licenses import TEXT_BYTES, is_license_file, recognise
+from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
@@ -129,7 +129,7 @@ def require_here(library: Library, target: Version, at: Place) -> Path:
     if at.region != library.settings.region:
         raise OtherRegion(what=target.ref, filesystem=at.filesystem, region=at.region, found=library.settings.region)
     mount = _filesystem(library, at.filesystem).path
-    folder = mount / str(at.folder)
+    root, folder = mount.resolve(), mount / str(at.folder)
     for file in at.files:
         path = folder / str(file.path)
         try:
@@ -137,7 +137,7 @@ def require_here(library: Library, target: Version, at: Place) -> Path:
             found = real.stat()
         except OSError as error:
             raise PlaceChanged(what=target.ref, reason=f"{path}: {error.strerror}") from error
-        if not real.is_relative_to(mount.resolve()):
+        if not real.is_relative_to(root):
             raise PlaceChanged(what=target.ref, reason=f"{path} is a link that leaves {mount}")
         if (found.st_size, found.st_mtime_ns) != (file.size, file.changed):
             said = f"{found.st_size:,} bytes instead of {file.size:,}" if found.st_size != file.size else "its time of change"
@@ -185,10 +185,8 @@ def _examine(
 
 
 def _license(listing: Listing) -> str | None:
-    for file in listing.files:
-        if is_license_file(file.path, file.role):
-            return recognise(_start_of(file.wanted.remote, TEXT_BYTES))
-    return None
+    texts = [file.wanted.remote for file in listing.files if is_license_file(file.path, file.role)]
+    return licensing.told_by_texts(_start_of(local, TEXT_BYTES) for local in texts)
 
 
 def _start_of(local: object, at_most: int) -> bytes:

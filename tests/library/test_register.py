@@ -18,6 +18,7 @@ from modelshelf.errors import (
     BadSetting,
     BadSource,
     InPlace,
+    LicenseRefused,
     NamesCode,
     NoSuchFilesystem,
     NotReady,
@@ -248,6 +249,14 @@ def test_what_may_not_be_in_a_model_is_refused(
         write(folder / name, b'{"auto_map": {"AutoModel": "code.Model"}, "model_type": "own", "n_ctx": 9}')
         allowed = register(mounted, uri, allow_code=True)
         assert (allowed.state, allowed.facts.architecture, allowed.facts.context_length) == ("ready", "own", 9)
+
+
+def test_each_of_several_licences_has_to_be_one_that_is_taken(mounted: Library, mount: Path) -> None:
+    write(mount / "models/my-finetune/LICENSE", b"Apache License\nVersion 2.0, January 2004")
+    write(mount / "models/my-finetune/LICENSE.weights.md", b"Gemma Terms of Use")
+    with pytest.raises(LicenseRefused, match=r"licence apache-2\.0, gemma"):
+        register(replace(mounted, settings=replace(mounted.settings, licenses=("apache-2.0",))))
+    assert register(mounted).license == "apache-2.0, gemma"
 
 
 def test_filesystems_are_read_from_the_configuration(home: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
