@@ -113,6 +113,15 @@ def recorded(connection: Connection, at: int) -> Iterator[tuple[Digest, int, str
         yield Digest.parse(row.digest), row.size, row.state
 
 
+def sizes(connection: Connection, at: int, wanted: Iterable[str]) -> dict[Digest, int]:
+    """Those of the named digests that are recorded for the store, with their sizes in bytes."""
+    found: dict[Digest, int] = {}
+    for some in _some(wanted):
+        rows = connection.execute(select(blob.c.digest, blob.c.size).where(blob.c.store_id == at, blob.c.digest.in_(some)))
+        found |= {Digest.parse(row.digest): row.size for row in rows}
+    return found
+
+
 def total(connection: Connection, at: int) -> tuple[int, int]:
     """How many blobs are recorded for the store, and their bytes."""
     both = select(func.count(), func.coalesce(func.sum(blob.c.size), 0)).where(blob.c.store_id == at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
@@ -40,12 +40,12 @@ def publish(
     """The version is ready and listed, its files where they were. Raises LeaseLost, and then nothing of it is visible."""
     lease.renew(connection)
     connection.execute(delete(place).where(place.c.version_id == target.id))
-    told = {key: getattr(facts, key) for key in Facts.__slots__}
     connection.execute(
         insert(place).values(
-            version_id=target.id, filesystem=str(at.filesystem), region=at.region, folder=str(at.folder), size=at.size, facts=told
+            version_id=target.id, filesystem=str(at.filesystem), region=at.region, folder=str(at.folder), size=at.size,
+            facts=asdict(facts),
         )
-    )
+    )  # fmt: skip
     rows = [
         {
             "version_id": target.id, "path": str(file.path), "role": file.role, "size": file.size, "changed": file.changed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 
 from sqlalchemy import Row, Select, String, cast, delete, func, insert, literal, or_, select, union, update
@@ -13,10 +13,10 @@ from modelshelf.catalog import aliases, blobs, journal
 from modelshelf.catalog.database import now
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.projects import project_id, visible_to
-from modelshelf.catalog.tables import alias, blob, hold, image, image_file, model, place, project, version
+from modelshelf.catalog.tables import alias, hold, image, image_file, model, place, project, version
 from modelshelf.catalog.tables import lease as lease_table
 from modelshelf.digest import Digest
-from modelshelf.errors import Disabled, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
+from modelshelf.errors import Disabled, InPlace, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
@@ -151,14 +151,13 @@ def _record_image(connection: Connection, packed: Image) -> None:
     named = str(packed.digest)  # a hash of the whole manifest: once, not once a file
     if connection.execute(select(image.c.digest).where(image.c.digest == named)).first() is not None:
         return
-    facts = {key: getattr(packed.facts, key) for key in Facts.__slots__}
     connection.execute(
         insert(image).values(
             digest=named,
             config=str(Digest.of(packed.config)),
             format=packed.format,
             size=packed.size,
-            facts=facts,
+            facts=asdict(packed.facts),
         )
     )
     rows = [{"image": named, "path": str(f.path), "role": f.role, "digest": str(f.digest), "size": f.size} for f in packed.files]
@@ -221,6 +220,13 @@ def require_selectable(target: Version, already: frozenset[int] = frozenset()) -
     if target.disabled and target.id not in already:
         raise Disabled(what=target.ref)
     return require_ready(target)
+
+
+def require_image(target: Version, reason: str) -> Version:
+    """Its image is in the store. Raises InPlace, with the reason why that matters, for one that lies on a filesystem."""
+    if target.in_place:
+        raise InPlace(what=target.ref, filesystem=target.filesystem, reason=reason)
+    return target
 
 
 def mark(connection: Connection, asking: ProjectName, target: Version, who: str, **marks: bool) -> None:
@@ -358,12 +364,7 @@ def blob_sizes(connection: Connection, store_id: int, target: Version) -> dict[D
     own = select(image.c.config).where(image.c.digest == str(target.image))
     held = select(hold.c.digest).where(hold.c.version_id == target.id)
     of_it = {row[0] for row in connection.execute(union(named, own, held))} | {str(target.image)}
-    sizes: dict[Digest, int] = {}
-    wanted = sorted(of_it)
-    for some in (wanted[at : at + 500] for at in range(0, len(wanted), 500)):
-        rows = connection.execute(select(blob.c.digest, blob.c.size).where(blob.c.store_id == store_id, blob.c.digest.in_(some)))
-        sizes |= {Digest.parse(row.digest): row.size for row in rows}
-    return sizes
+    return blobs.sizes(connection, store_id, of_it)
 
 
 def remove(connection: Connection, asking: ProjectName, target: Version, who: str) -> None:

@@ -191,7 +191,7 @@ def _start(settings: Settings, remote: str) -> PrefectApi:
             as_lines = {"PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json"}
             runner = _spawn(command, environment | as_lines, settings.run / "runner.log", project_folder())
             started.append(runner)
-            stated = _stated_deployments()
+            stated = {one["entrypoint"] for one in _stated_deployments()}
             _wait(
                 settings,
                 runner,
@@ -226,17 +226,14 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
 
 def work_pool() -> str:
     """The one that every deployment names."""
-    import yaml
-
-    (name,) = {one["work_pool"]["name"] for one in yaml.safe_load((project_folder() / "prefect.yaml").read_text())["deployments"]}
+    (name,) = {one["work_pool"]["name"] for one in _stated_deployments()}
     return str(name)
 
 
-def _stated_deployments() -> set[str]:
+def _stated_deployments() -> list[dict[str, Any]]:
     import yaml
 
-    stated = yaml.safe_load((project_folder() / "prefect.yaml").read_text())
-    return {one["entrypoint"] for one in stated["deployments"]}
+    return list(yaml.safe_load((project_folder() / "prefect.yaml").read_text())["deployments"])
 
 
 def _environment(settings: Settings, url: str, *, remote: bool) -> dict[str, str]:

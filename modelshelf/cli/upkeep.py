@@ -45,9 +45,9 @@ def nodes(budget: int | None, as_json: bool) -> None:
     click.echo(f"\n{NODE}: {said_bytes(used)}{of} in {len(kept)} replicas.")
     if mounted:
         click.echo()
-        rows_of = [(str(one["filesystem"]), str(one["path"]), str(one["region"]), one["mounted"]) for one in mounted]
-        shown_of = [(name, path, region, "yes" if there else "no") for name, path, region, there in rows_of]
-        tables.show(("FILESYSTEM", "PATH", "REGION", "MOUNTED"), shown_of, empty="")
+        told = ("filesystem", "path", "region")
+        there = [(*(str(one[key]) for key in told), "yes" if one["mounted"] else "no") for one in mounted]
+        tables.show(("FILESYSTEM", "PATH", "REGION", "MOUNTED"), there, empty="")
 
 
 @click.command()

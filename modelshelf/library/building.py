@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modelshelf.catalog import versions
 from modelshelf.digest import Blob, Digest
-from modelshelf.errors import DigestMismatch, InPlace, NotAnEmptyFolder, StoreDamaged, WriteFailed
+from modelshelf.errors import DigestMismatch, NotAnEmptyFolder, StoreDamaged, WriteFailed
 from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.image import Image
 from modelshelf.formats.kinds import Format, Role
@@ -44,10 +44,8 @@ class BuildPlan:
 def plan_build(library: Library, asking: ProjectName, ref: ModelRef, to: Path) -> BuildPlan:
     """Raises NotReady, NoSuchModel, or NotAnEmptyFolder if something else is at `to`."""
     with library.catalog.reading() as connection:
-        target = versions.require_ready(versions.find(connection, asking, ref))
+        target = versions.require_image(versions.require_ready(versions.find(connection, asking, ref)), "it has no image")
         files = versions.files(connection, asking, target.id)
-    if target.in_place:
-        raise InPlace(what=target.ref, filesystem=target.filesystem, reason="it has no image")
     if not to.is_absolute() or (to.exists() and (not to.is_dir() or any(to.iterdir()))):
         raise NotAnEmptyFolder(path=to)
     assert target.image is not None

@@ -14,7 +14,7 @@ from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.replicas import Kept
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
-from modelshelf.errors import InPlace, ModelshelfError, NodeFull, StillInUse
+from modelshelf.errors import ModelshelfError, NodeFull, StillInUse
 from modelshelf.library import registering
 from modelshelf.library.importing import alone
 from modelshelf.library.opening import NODE, Library
@@ -53,7 +53,7 @@ def plan_cache(library: Library, asking: ProjectName, ref: ModelRef, node: NodeN
     """What would be done. Raises NotReady, NoSuchModel, NoSuchNode, or NodeFull with its numbers."""
     with library.catalog.reading() as connection:
         replicas.require_node(connection, node)
-        target = _require_copied(versions.require_ready(versions.find(connection, asking, ref)))
+        target = _ready(connection, asking, ref)
         files = versions.files(connection, asking, target.id)
         evicts = _to_evict(connection, library, target)
     assert target.image is not None
@@ -141,13 +141,11 @@ def warm_up(library: Library, stop: StopToken, *, seconds: float | None = None) 
 
 def resolve_ready(library: Library, asking: ProjectName, ref: ModelRef) -> Version:
     with library.catalog.reading() as connection:
-        return _require_copied(versions.require_ready(versions.find(connection, asking, ref)))
+        return _ready(connection, asking, ref)
 
 
-def _require_copied(target: Version) -> Version:
-    if target.in_place:
-        raise InPlace(what=target.ref, filesystem=target.filesystem, reason="there is nothing to cache")
-    return target
+def _ready(connection: Connection, asking: ProjectName, ref: ModelRef) -> Version:
+    return versions.require_image(versions.require_ready(versions.find(connection, asking, ref)), "there is nothing to cache")
 
 
 def _warmed(library: Library, owner: ProjectName, target: Version, stop: StopToken) -> tuple[str, bool]:

@@ -27,6 +27,7 @@ from modelshelf.errors import (
     Unavailable,
     Unprotected,
 )
+from modelshelf.formats.image import ModelFile
 from modelshelf.library import registering
 from modelshelf.library.opening import Library
 from modelshelf.library.running import is_running, log_file, recorded, stop_engine, tail
@@ -370,13 +371,14 @@ def _mounted(library: Library, asking: ProjectName, which: Instance) -> list[Mou
     with library.catalog.reading() as connection:
         for serving in which.serves:
             target = versions.get(connection, asking, serving.version_id)
-            files = places.files(connection, asking, target)
             assert target.format is not None
+            files: tuple[ModelFile, ...]
             if target.in_place:
-                folder = registering.require_here(library, target, places.of(connection, target))
+                at = places.of(connection, target)
+                files, folder = at.files, registering.require_here(library, target, at)
             else:
                 assert target.image is not None
-                folder = library.node.files_of(target.image)
+                files, folder = versions.files(connection, asking, target.id), library.node.files_of(target.image)
             mounted.append(Mounted(serving.served_name, target.category, target.format, folder, files))
     return mounted
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from modelshelf.catalog import aliases, replicas, versions
 from modelshelf.catalog.versions import Version
-from modelshelf.errors import InPlace
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
 
@@ -38,8 +37,8 @@ def mark(library: Library, asking: ProjectName, ref: ModelRef, *, who: str, **ma
     """`disabled`: not selectable for launches and templates. `auto_cache`: brought to every node."""
     with library.catalog.writing() as connection:
         target = versions.find(connection, asking, ref)
-        if target.in_place and marks.get("auto_cache"):
-            raise InPlace(what=target.ref, filesystem=target.filesystem, reason="there is nothing to cache")
+        if marks.get("auto_cache"):
+            versions.require_image(target, "there is nothing to cache")
         versions.mark(connection, asking, target, who, **marks)
         return versions.get(connection, asking, target.id)
 
