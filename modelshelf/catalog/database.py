@@ -18,7 +18,7 @@ from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder, Catalo
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration that this code knows."""
 
 

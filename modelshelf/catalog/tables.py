@@ -108,6 +108,7 @@ version = Table(
     Column("auto_cache", Boolean, nullable=False, server_default=false()),
     Column("reserved", BigInteger, nullable=False, server_default="0"),
     Column("in_place", Boolean, nullable=False, server_default=false()),
+    Column("parts", JSON(none_as_null=True)),
     UniqueConstraint("model_id", "name"),
     _one_of("state", "registered", "importing", "ready", "failed", "retired"),
     CheckConstraint(
@@ -169,6 +170,7 @@ store = Table(
     Column("region", String(64), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("block", Text),
+    Column("identity", String(36), index=True, unique=True),  # as its folder's marker says
 )
 
 blob = Table(
@@ -178,6 +180,8 @@ blob = Table(
     Column("digest", String(71), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("state", String(16), nullable=False),
+    Column("stamp", Text),  # what its store saw of it when it was proven: equal means untouched since
+    Column("proven_at", Double),
     _one_of("state", "present", "deleting"),
 )
 
@@ -201,6 +205,7 @@ node = Table(
     Column("block", Text),
     Column("labels", JSON, nullable=False),
     Column("budget", BigInteger),
+    Column("identity", String(36), index=True, unique=True),  # as its folder's marker says
 )
 
 replica = Table(

@@ -19,6 +19,7 @@ from modelshelf.digest import Digest
 from modelshelf.errors import Disabled, InPlace, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
+from modelshelf.formats.parts import Parts
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
 
 _ROWS_AT_ONCE = 10_000
@@ -52,6 +53,8 @@ class Version:
     filesystem: str | None
     """The filesystem that it lies on in place, in the filesystem's `region`; None if its image is in the store."""
     region: str | None
+    parts: Parts | None = None
+    """None for versions of before this was decided at import."""
     aliases: tuple[Tag, ...] = ()
 
     @property
@@ -437,5 +440,6 @@ def _version(row: Row[tuple[object, ...]], called: Iterable[Tag]) -> Version:
         auto_cache=row.auto_cache,
         filesystem=row.filesystem,
         region=row.region,
+        parts=Parts.from_json(row.parts) if row.parts else None,
         aliases=tuple(called),
     )
