@@ -9,6 +9,7 @@ from typing import Protocol
 
 from modelshelf.formats.image import ModelFile
 from modelshelf.formats.kinds import Format
+from modelshelf.formats.parts import Parts
 from modelshelf.names import ServedName
 from modelshelf.wire import Authorization, Url, Wire
 
@@ -22,6 +23,8 @@ class Mounted:
     format: Format
     folder: Path
     files: tuple[ModelFile, ...]
+    parts: Parts | None = None
+    """Which of the files is the model and what goes with it; None for versions of before this was decided at import."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,7 +379,7 @@ def _mounted(library: Library, asking: ProjectName, which: Instance) -> list[Mou
             else:
                 assert target.image is not None
                 files, folder = versions.files(connection, asking, target.id), library.node.files_of(target.image)
-            mounted.append(Mounted(serving.served_name, target.category, target.format, folder, files))
+            mounted.append(Mounted(serving.served_name, target.category, target.format, folder, files, target.parts))
     return mounted
 
 
