@@ -250,6 +250,11 @@ class NameTaken(Refused):
     changed. Import under another name (`--name`)."""
 
 
+class OtherPublisher(Refused):
+    """{what} is published by {found}, and this import is of {wanted}: an import never gives a name to another publisher's
+    weights. Nothing was changed. Import under a name of its own (`--name {example}`)."""
+
+
 class Disabled(Refused):
     """{what} is disabled. Nothing was changed. `modelshelf enable {what}` makes it selectable again; what runs it
     already goes on, and may be restarted."""

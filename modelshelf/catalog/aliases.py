@@ -1,6 +1,7 @@
 """Aliases: movable names of versions, with the history of who moved what when.
 
-An import moves the alias that its tag or branch is. One that a person sets (`stable`, `canary`) holds its version: it is
+An import moves the alias that its tag or branch is, but only within one publisher's versions: `x:1` never becomes
+somebody else's by an import. One that a person sets (`stable`, `canary`) holds its version: it is
 not deleted or cleaned while it is called so.
 """
 
@@ -15,8 +16,9 @@ from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
 from modelshelf.catalog.tables import alias, alias_move, version
-from modelshelf.errors import NoSuchAlias
+from modelshelf.errors import NoSuchAlias, OtherPublisher
 from modelshelf.names import ModelName, ProjectName, Tag
+from modelshelf.publishers import publisher_of
 
 if TYPE_CHECKING:  # versions are published under an alias
     from modelshelf.catalog.versions import Version
@@ -47,6 +49,24 @@ def move(connection: Connection, asking: ProjectName, target: Version, tag: Tag,
         connection.execute(update(alias).where(here).values(version_id=target.id))
     if before is None or before.version_id != target.id:
         _record(connection, asking, target.model, tag, before.name if before else None, str(target.name), who)
+
+
+def require_publisher(connection: Connection, target: Version, tag: Tag) -> None:
+    """Raise OtherPublisher if an import of `target` must not set the alias `tag`.
+
+    The alias names another publisher's version; or it is `latest`, to which the bare name of the model leads, and the model
+    has ready versions of another publisher.
+    """
+    model_id = select(version.c.model_id).where(version.c.id == target.id).scalar_subquery()
+    others = select(version.c.source).where(version.c.model_id == model_id, version.c.id != target.id)
+    named = others.join(alias, alias.c.version_id == version.c.id).where(alias.c.model_id == model_id, alias.c.name == str(tag))
+    rows = connection.execute(named).all()
+    if not rows and tag.text == "latest":
+        rows = connection.execute(others.where(version.c.state == "ready").distinct()).all()
+    for row in rows:
+        if (found := publisher_of(row.source)) != target.publisher:
+            example = f"{target.publisher.rpartition('/')[2].lower()}-{target.model}"[:64]
+            raise OtherPublisher(what=f"{target.model}:{tag}", found=found, wanted=target.publisher, example=example)
 
 
 def remove(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str) -> None:

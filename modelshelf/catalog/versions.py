@@ -21,6 +21,7 @@ from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.formats.parts import Parts
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
+from modelshelf.publishers import publisher_of
 
 _ROWS_AT_ONCE = 10_000
 
@@ -66,6 +67,11 @@ class Version:
         return ModelRef(self.model, self.name, project=None if self.project.text == "default" else self.project)
 
     @property
+    def publisher(self) -> str:
+        """Who published it, as its source tells: `hf://org`, `ollama://library`, `local`."""
+        return publisher_of(self.source)
+
+    @property
     def lease(self) -> str:
         """The name of the lease under which it is imported."""
         return f"import {self.id}"
@@ -81,7 +87,11 @@ def reserve(
     resolved: str,
     category: str,
 ) -> Version:
-    """There is a version of that name and pin, new or from before. Raises NameTaken if the name has another pin."""
+    """Return the version of that name and pin, new or from before.
+
+    Raises NameTaken if the name has another pin, and OtherPublisher if the alias that the import will set is another
+    publisher's.
+    """
     owner = project_id(connection, asking)
     found = connection.execute(select(model.c.id).where(model.c.project_id == owner, model.c.name == str(model_name)))
     model_id = found.scalar_one_or_none()
@@ -91,13 +101,18 @@ def reserve(
     there = connection.execute(
         select(version.c.id, version.c.resolved).where(version.c.model_id == model_id, version.c.name == str(name))
     ).one_or_none()
+    requested = name.text.rpartition("-")[0]
     if there is None:
-        values = {"model_id": model_id, "name": str(name), "source": source, "requested": name.text.rpartition("-")[0]}
+        values = {"model_id": model_id, "name": str(name), "source": source, "requested": requested}
         new = insert(version).values(**values, resolved=resolved, state="registered", created_at=now(connection))
-        return get(connection, asking, connection.execute(new.returning(version.c.id)).scalar_one())
-    if there.resolved != resolved:
+        reserved = get(connection, asking, connection.execute(new.returning(version.c.id)).scalar_one())
+    elif there.resolved == resolved:
+        reserved = get(connection, asking, there.id)
+    else:
         raise NameTaken(what=f"{model_name}:{name}", found=there.resolved[:16], wanted=resolved[:16])
-    return get(connection, asking, there.id)
+    if requested:
+        aliases.require_publisher(connection, reserved, Tag(requested))
+    return reserved
 
 
 def set_state(connection: Connection, version_id: int, state: str, reason: str | None = None) -> None:
@@ -127,7 +142,7 @@ def publish(
 ) -> Version:  # fmt: skip
     """The version is ready and listed, its alias points to it: in this one transaction, under a lease that still holds.
 
-    Raises LeaseLost, BlobBeingDeleted or NameTaken, and then nothing of it is visible.
+    Raises LeaseLost, BlobBeingDeleted, NameTaken or OtherPublisher, and then nothing of it is visible.
     """
     lease.renew(connection)
     current = get(connection, asking, target.id)
@@ -145,6 +160,7 @@ def publish(
             )
         )  # fmt: skip
         journal.record_event(connection, asking, who, "version.ready", str(current.ref), str(packed.digest))
+    aliases.require_publisher(connection, current, tag)
     aliases.move(connection, asking, current, tag, who=who)
     blobs.release_holds(connection, target.id)
     return get(connection, asking, target.id)

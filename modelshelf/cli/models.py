@@ -150,12 +150,13 @@ def list_(
             one.format or "",
             one.facts.quantization or one.facts.precision or "",
             said_bytes(one.size) if one.size is not None else "",
+            one.publisher,
             one.image.short if one.image else f"on {one.filesystem}" if one.filesystem else "",
             reading.ago(one.ready_at or one.created_at),
         )
         for one in found
     ]
-    columns = ("MODEL", "ALSO", "STATE", "FORMAT", "QUANT", "SIZE", "IMAGE", "SINCE")
+    columns = ("MODEL", "ALSO", "STATE", "FORMAT", "QUANT", "SIZE", "PUBLISHER", "IMAGE", "SINCE")
     tables.show(columns, rows, empty="Nothing here yet. Bring a model in: modelshelf import ollama://qwen3:0.6b")
 
 
@@ -194,6 +195,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("state", f"{one.state}: {one.reason}" if one.reason else one.state),
             ("category", one.category),
             ("visible to", one.visibility),
+            ("publisher", one.publisher),
             ("source", one.source),
             ("pin", one.resolved),
             ("image", one.image),
@@ -320,6 +322,7 @@ def _version_json(one: Any, *, interrupted: bool) -> dict[str, Any]:
         **plain,
         **texts,
         "ref": str(one.ref),
+        "publisher": one.publisher,
         "aliases": [str(alias) for alias in one.aliases],
         "image": str(one.image) if one.image else None,
         "interrupted": interrupted,
