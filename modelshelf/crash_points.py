@@ -10,6 +10,9 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 Point = Literal[
+    "file.begun",
+    "file.written",
+    "file.renamed",
     "part.written",
     "part.journaled",
     "commit.hashed",

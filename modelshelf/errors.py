@@ -78,6 +78,10 @@ class BadSetting(Refused):
     """{where} is not usable: {reason}."""
 
 
+class BadSecret(Refused):
+    """The secret {path} is not usable: {reason}. Nothing was started. {advice}"""
+
+
 class CatalogUnknown(Refused):
     """Prefect runs elsewhere ({server}), but no catalog was named: its flows and this command would each see a catalog
     of their own. Set MODELSHELF_CATALOG_URL, or `catalog_url` in {config}."""
@@ -402,6 +406,11 @@ class InstanceRuns(Refused):
 
 class ServerDown(Unavailable):
     """No modelshelf server answers for {home}: {reason}. Start it with `modelshelf up`; its log is {log}."""
+
+
+class BadStateFile(Refused):
+    """The state file {path} is not usable: {reason}. Nothing was started or stopped. Remove it, end a Prefect server that
+    still runs for this home (`ps -ef | grep prefect`), then run `modelshelf up`."""
 
 
 class NoSuchRun(Refused):

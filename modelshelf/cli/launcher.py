@@ -6,12 +6,10 @@ outside the database. Each runs in a session of its own: Ctrl-C in a terminal do
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -23,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import certifi
 
-from modelshelf.errors import CatalogUnknown, ServerDown
+from modelshelf.cli import server_secrets
+from modelshelf.durable import write_whole
+from modelshelf.errors import BadSecret, BadStateFile, CatalogUnknown, ServerDown
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
 from modelshelf.settings import Settings, default_catalog, private_folder
@@ -51,19 +51,21 @@ class Running:
 
     @classmethod
     def read(cls, settings: Settings) -> Running | None:
+        """Return None if nothing was started. Raises BadStateFile."""
+        file = settings.run / "server.json"
         try:
-            said: dict[str, Any] = json.loads((settings.run / "server.json").read_text())
+            found: dict[str, Any] = json.loads(file.read_text())
+            server, runner = (Process(**found[role]) if found[role] else None for role in ("server", "runner"))
+            return cls(str(found["url"]), server, runner)
         except FileNotFoundError:
             return None
-        server, runner = (Process(**said[which]) if said[which] else None for which in ("server", "runner"))
-        return cls(said["url"], server, runner)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it does not name a server's address and processes"
+            raise BadStateFile(path=file, reason=reason) from error
 
     def write(self, settings: Settings) -> None:
         file = private_folder(settings.run) / "server.json"
-        fresh = file.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(asdict(self)))
-        fresh.replace(file)
+        write_whole(file, json.dumps(asdict(self)))
 
     @property
     def alive(self) -> bool:
@@ -96,7 +98,7 @@ def ensure(settings: Settings, say: Say, *, remote: str = "") -> PrefectApi:
         prepare(settings)
         runner = "its flows run in workers" if settings.workers else "a runner with it"
         if remote:
-            _keep(settings, "remote-auth-string", os.environ.get("PREFECT_API_AUTH_STRING", ""))
+            server_secrets.keep_remote_auth_string(settings, os.environ.get("PREFECT_API_AUTH_STRING", ""))
             say(f"Joining the Prefect server {remote}, {runner} (`modelshelf down` leaves it) …")
         else:
             say(f"Starting a Prefect server in the background, {runner} (`modelshelf down` stops it) …")
@@ -124,12 +126,7 @@ def prepare(settings: Settings) -> None:
     migrate(settings)
     private_folder(settings.prefect_home)
     private_folder(settings.run)
-    auth_string(settings)
-
-
-def auth_string(settings: Settings) -> str:
-    """What the server asks of its users: `modelshelf:<random>`, made once."""
-    return _secret(settings, "auth-string", lambda: f"modelshelf:{secrets.token_urlsafe(24)}")
+    server_secrets.auth_string(settings)
 
 
 def stop(settings: Settings, say: Say) -> bool:
@@ -139,7 +136,12 @@ def stop(settings: Settings, say: Say) -> bool:
         if running is None or not running.alive:
             stop_processes(settings)
             return False
-        if (api := find(settings)) is not None:
+        try:
+            api = find(settings)
+        except BadSecret as error:  # whoever mends the secret has to stop the server first
+            say(f"{error} Its runs are not waited for.")
+            api = None
+        if api is not None:
             _drain(api, say)
         stop_processes(settings)
         return True
@@ -256,7 +258,7 @@ def _environment(settings: Settings, url: str, *, remote: bool) -> dict[str, str
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_API_ENCRYPTION_KEY": _secret(settings, "block-key", _fernet_key),
+        "PREFECT_API_ENCRYPTION_KEY": server_secrets.block_key(settings),
         "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
         "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "2",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -276,25 +278,8 @@ def _authorities(settings: Settings, url: str) -> str:
         return bundle
     end = "-----END CERTIFICATE-----"
     one = private_folder(settings.run) / "authority.pem"
-    one.write_text(Path(bundle).read_text().partition(end)[0] + end + "\n")
+    write_whole(one, Path(bundle).read_text().partition(end)[0] + end + "\n")
     return str(one)
-
-
-def _fernet_key() -> str:
-    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-
-
-def _secret(settings: Settings, name: str, make: Callable[[], str]) -> str:
-    file = private_folder(settings.secrets) / name
-    try:
-        return file.read_text().strip()
-    except FileNotFoundError:
-        pass
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as fresh:
-            fresh.write(make())
-    return file.read_text().strip()
 
 
 def _api(settings: Settings, url: str, *, remote: bool) -> PrefectApi:
@@ -305,13 +290,7 @@ def _api(settings: Settings, url: str, *, remote: bool) -> PrefectApi:
 
 def _auth_for(settings: Settings, *, remote: bool) -> str:
     """What the server asks: ours made its own, a remote one's was in the environment when it was named."""
-    return (settings.secrets / "remote-auth-string").read_text() if remote else auth_string(settings)
-
-
-def _keep(settings: Settings, name: str, secret: str) -> None:
-    file = private_folder(settings.secrets) / name
-    file.touch(mode=0o600)
-    file.write_text(secret)
+    return server_secrets.remote_auth_string(settings) if remote else server_secrets.auth_string(settings)
 
 
 def _spawn(command: list[str], environment: dict[str, str], log: Path, folder: Path) -> Process:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelshelf.digest import Digest
+from modelshelf.durable import write_whole
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.errors import BadName, EngineMissing, NothingToServe, UnexpectedAnswer
 from modelshelf.formats.kinds import Format
@@ -54,16 +55,14 @@ class Ollama:
             frozenset(str(file.path) for one in mounted for file in one.files if str(file.path).startswith("blobs/")),
         )
         # the list first: what it names and is not there does no harm
-        listing.write_text(json.dumps({"manifests": sorted(now.manifests), "blobs": sorted(now.blobs)}))
+        write_whole(listing, json.dumps({"manifests": sorted(now.manifests), "blobs": sorted(now.blobs)}))
         for one in mounted:
             for file in one.files:
                 if str(file.path) in now.blobs:
                     _link(one.folder / str(file.path), models / str(file.path))
             manifest = models / _manifest_path(one.served_name)
             manifest.parent.mkdir(parents=True, exist_ok=True)
-            fresh = manifest.with_name(f".{manifest.name}.new")
-            shutil.copyfile(one.folder / "manifest.json", fresh)
-            fresh.replace(manifest)
+            write_whole(manifest, (one.folder / "manifest.json").read_bytes(), mode=0o644)
         for left in before.manifests - now.manifests:
             (models / left).unlink(missing_ok=True)
         needed = _blobs_needed(models)

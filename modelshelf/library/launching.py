@@ -13,6 +13,7 @@ from modelshelf.catalog import instances, places, replicas, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
+from modelshelf.durable import write_whole
 from modelshelf.engines.contract import Engine, Listen, Mounted
 from modelshelf.engines.table import engine_called, require_served
 from modelshelf.errors import (
@@ -387,10 +388,8 @@ def _listen(library: Library, which: Instance, key: str) -> Listen:
     own = library.node.instance_folder(which.label)
     if not key:
         return Listen(which.bind, which.port, own)
-    file, fresh = own / "key", own / "key.new"
-    fresh.touch(mode=0o600)
-    fresh.write_text(f"{key}\n")
-    fresh.replace(file)  # in one step: an engine that just starts reads it whole
+    file = own / "key"
+    write_whole(file, f"{key}\n")  # an engine that just starts reads it whole
     return Listen(which.bind, which.port, own, file)
 
 

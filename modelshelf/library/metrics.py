@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from modelshelf.catalog import blobs, instances, replicas, versions
+from modelshelf.durable import write_whole
 from modelshelf.library.opening import NODE, Library
 from modelshelf.library.running import seen_state
 
@@ -47,5 +48,5 @@ def write_metrics(library: Library) -> Path:
         for stage, seconds in one.stages.items():
             stages.labels(str(one.project), str(one.name), stage).set(seconds)
     path = file_of(library)
-    write_to_textfile(str(path), registry)
+    write_whole(path, generate_latest(registry), mode=0o644)
     return path

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modelshelf.cli import launcher
+from modelshelf.cli import launcher, server_secrets
 from modelshelf.settings import Settings, private_folder
 from tests.live.conftest import Shelf
 from tests.making import gguf, write
@@ -45,7 +45,7 @@ def test_a_worker_runs_what_is_deployed_and_no_runner_is_started(
     environment = {
         **shelf.environment,
         "PREFECT_API_URL": f"{running.url}/api",
-        "PREFECT_API_AUTH_STRING": launcher.auth_string(shelf.settings),
+        "PREFECT_API_AUTH_STRING": server_secrets.auth_string(shelf.settings),
         "PREFECT_HOME": str(tmp_path / "worker"),
     }
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "modelshelf"]
