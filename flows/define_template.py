@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.parameters import Arguments, Bytes, Count, ShortText, Texts
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.names import EngineName, ModelRef, ProjectName, ServedName, TemplateName
 from tasks import templates
 

@@ -7,7 +7,7 @@ import time
 from prefect import flow
 
 from flows.parameters import Arguments, Bytes, Count, Port, ShortText
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.names import EngineName, InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from tasks import instances, leases
 from tasks.clock import seconds_in_queue

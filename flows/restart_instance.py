@@ -7,7 +7,7 @@ import time
 from prefect import flow
 
 from flows.parameters import ShortText
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.names import InstanceName, ProjectName
 from tasks import instances, leases
 from tasks.clock import seconds_in_queue

@@ -7,8 +7,14 @@ import time
 from blocks.engine_key import EngineKey
 from modelshelf.catalog.instances import Instance
 from modelshelf.errors import BadSetting, ModelshelfError
-from modelshelf.library import caching, launching, running, switching
-from modelshelf.library.launching import LaunchPlan, LaunchRequest, Probed, Serves
+from modelshelf.library import caching, running, switching
+from modelshelf.library.launching import plan as planning
+from modelshelf.library.launching import prove
+from modelshelf.library.launching import request as asking
+from modelshelf.library.launching import start as starting
+from modelshelf.library.launching.plan import LaunchPlan
+from modelshelf.library.launching.prove import Probed
+from modelshelf.library.launching.request import LaunchRequest, Serves
 from modelshelf.library.switching import SwitchPlan
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from modelshelf.stop import StopToken
@@ -30,7 +36,7 @@ async def asked_for(
 ) -> tuple[InstanceName, Serves, LaunchRequest]:
     """What the launch means: which versions, under which names, with which settings."""
     return await in_thread(
-        lambda _stop: launching.asked_for(
+        lambda _stop: asking.asked_for(
             library(), project, model=model, template=template, served=served, name=name, request=request
         )
     )
@@ -39,7 +45,7 @@ async def asked_for(
 @step
 async def plan(project: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest) -> LaunchPlan:
     """What the launch does, recorded before it acts."""
-    return await in_thread(lambda _stop: recorded(launching.plan_launch(library(), project, name, serves, request)))
+    return await in_thread(lambda _stop: recorded(planning.plan_launch(library(), project, name, serves, request)))
 
 
 @step
@@ -108,8 +114,8 @@ async def start(project: ProjectName, name: InstanceName, serves: Serves, reques
     key = await _key(request.key_block)
 
     def work(_stop: StopToken) -> Instance:
-        made = launching.record_start(library(), project, name, serves, request, who())
-        return launching.start(library(), project, made, key)
+        made = starting.record_start(library(), project, name, serves, request, who())
+        return starting.start(library(), project, made, key)
 
     return await in_thread(work)
 
@@ -118,12 +124,12 @@ async def start(project: ProjectName, name: InstanceName, serves: Serves, reques
 async def wait_until_ready(project: ProjectName, instance: Instance, key_block: str) -> Probed:
     """It listed every model under its name and digest, and one token of each came back."""
     key = await _key(key_block)
-    return await in_thread(lambda stop: launching.wait_until_ready(library(), project, instance, key, stop))
+    return await in_thread(lambda stop: prove.wait_until_ready(library(), project, instance, key, stop))
 
 
 @step
 async def mark_ready(project: ProjectName, instance: Instance, stages: dict[str, float]) -> Instance:
-    ready = await in_thread(lambda _stop: launching.mark_ready(library(), project, instance, stages, who()))
+    ready = await in_thread(lambda _stop: prove.mark_ready(library(), project, instance, stages, who()))
     tell("instance.ready", f"{project}/{instance.name}")
     return ready
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelshelf.catalog.templates import Template
 from modelshelf.library import templates
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.names import ModelRef, ProjectName, ServedName, TemplateName
 from tasks.library import library, who
 from tasks.retries import step

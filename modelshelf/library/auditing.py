@@ -16,7 +16,7 @@ from modelshelf.errors import PlaceChanged, Refused, Unreadable
 from modelshelf.library import registering
 from modelshelf.library.cleaning import manifest_layers
 from modelshelf.library.deleting import remove_condemned
-from modelshelf.library.launching import listing_differs
+from modelshelf.library.launching.prove import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
 from modelshelf.limits import DEFAULT

@@ -15,7 +15,7 @@ from modelshelf.catalog.versions import Version
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import NoSuchModel, Refused
 from modelshelf.library import registering
-from modelshelf.library.launching import listing_differs
+from modelshelf.library.launching.prove import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import is_running, log_file, seen_state, tail
 from modelshelf.names import ENGINES, InstanceName, ModelRef, ProjectName

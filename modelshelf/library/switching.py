@@ -11,7 +11,8 @@ from modelshelf.catalog.templates import Serving
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import NothingToSwitch
 from modelshelf.library.comparing import bytes_to_fetch
-from modelshelf.library.launching import LaunchRequest, Serves, require_fitting
+from modelshelf.library.launching.request import LaunchRequest, Serves
+from modelshelf.library.launching.rules import require_fitting
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ModelRef, ProjectName
 

@@ -8,7 +8,8 @@ from modelshelf.catalog import templates, versions
 from modelshelf.catalog.templates import Template
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import BadSetting
-from modelshelf.library.launching import LaunchRequest, require_environment, require_fitting
+from modelshelf.library.launching.request import LaunchRequest
+from modelshelf.library.launching.rules import require_environment, require_fitting
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, ProjectName, ServedName, TemplateName
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from modelshelf.catalog.stale import Policy
 from modelshelf.digest import Digest
+from modelshelf.engines.contract import Mounted
 from modelshelf.engines.ollama import Ollama
 from modelshelf.formats.image import PackedFile
 from modelshelf.formats.kinds import Format, Role
-from modelshelf.library import auditing, caching, cleaning, launching
+from modelshelf.library import auditing, caching, cleaning
 from modelshelf.library.opening import Library, migrate
 from modelshelf.limits import DEFAULT
-from modelshelf.names import FilePath, InstanceName, ProjectName
+from modelshelf.names import FilePath, InstanceName, ProjectName, ServedName
 from modelshelf.packing.modelpack import pack
 from modelshelf.settings import Settings
 from modelshelf.sources.folder import FolderSource
@@ -107,7 +108,7 @@ def _laying_out(library: Library, work: Path) -> Iterator[Row]:
         files = {one.id: versions.files(connection, P, one.id) for one in found}
     for one in found:
         folder = caching.fill(library, P, one, StopToken())
-        mounted.append(launching.Mounted(launching.ServedName(str(one.model)), "chat", Format.OLLAMA, folder, files[one.id]))
+        mounted.append(Mounted(ServedName(str(one.model)), "chat", Format.OLLAMA, folder, files[one.id]))
     own = work / "own"
     own.mkdir()
     Ollama().lay_out(mounted, own)

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from modelshelf import crash_points
 from modelshelf.catalog.leases import Lease
-from modelshelf.library import caching, deleting, importing, launching, running
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library import caching, deleting, importing, running
+from modelshelf.library.launching import plan as planning
+from modelshelf.library.launching import prove
+from modelshelf.library.launching import start as starting
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from modelshelf.settings import Settings
@@ -37,12 +40,12 @@ def main(home: Path, host: str, point: str, nth: int) -> None:
     name, served, request = InstanceName("chat-1"), ServedName("tiny"), LaunchRequest()
     with importing.alone(library, Lease("instance default/chat-1", "child"), StopToken()):
         serves = ((version, served),)
-        if not launching.plan_launch(library, P, name, serves, request).running:
+        if not planning.plan_launch(library, P, name, serves, request).running:
             caching.fill(library, P, version, StopToken())
-            recorded = launching.record_start(library, P, name, serves, request, "child")
-            started = launching.start(library, P, recorded, "")
-            launching.wait_until_ready(library, P, started, "", StopToken())
-            launching.mark_ready(library, P, started, {}, "child")
+            recorded = starting.record_start(library, P, name, serves, request, "child")
+            started = starting.start(library, P, recorded, "")
+            prove.wait_until_ready(library, P, started, "", StopToken())
+            prove.mark_ready(library, P, started, {}, "child")
     if point.startswith("delete."):
         running.delete_instance(library, P, name, "child")
         deleting.delete_version(library, P, version.ref, who="child")

@@ -13,7 +13,7 @@ from modelshelf.catalog.versions import Version
 from modelshelf.errors import EngineDied
 from modelshelf.library import explaining, naming, running
 from modelshelf.library.explaining import Cause
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
 from tests.library.test_launch import launch_all, with_engine

@@ -29,8 +29,12 @@ from modelshelf.errors import (
     Unprotected,
 )
 from modelshelf.formats.kinds import Format
-from modelshelf.library import caching, launching, running
-from modelshelf.library.launching import LaunchRequest, Serves
+from modelshelf.library import caching, running
+from modelshelf.library.launching import plan as planning
+from modelshelf.library.launching import prove
+from modelshelf.library.launching import request as requesting
+from modelshelf.library.launching import start as starting
+from modelshelf.library.launching.request import LaunchRequest, Serves
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from modelshelf.nodes import processes
@@ -77,14 +81,14 @@ def launch_all(
     key: str = "",
 ) -> Instance:
     """The steps of the flow, one after the other."""
-    plan = launching.plan_launch(library, P, name, serves, request)
+    plan = planning.plan_launch(library, P, name, serves, request)
     if not plan.running:
         for version, _ in serves:
             caching.bring(library, P, version, StopToken())
-        recorded = launching.record_start(library, P, name, serves, request, "test")
-        started = launching.start(library, P, recorded, key)
-        launching.wait_until_ready(library, P, started, key, StopToken())
-        launching.mark_ready(library, P, started, {"replica": 0.1}, "test")
+        recorded = starting.record_start(library, P, name, serves, request, "test")
+        started = starting.start(library, P, recorded, key)
+        prove.wait_until_ready(library, P, started, key, StopToken())
+        prove.mark_ready(library, P, started, {"replica": 0.1}, "test")
     with library.catalog.reading() as connection:
         return instances.find(connection, P, name)
 
@@ -132,14 +136,14 @@ def test_what_an_instance_was_started_with_is_kept_through_restarts(ready: tuple
     asked = LaunchRequest(port=0, arguments=("--say", "no-token"))
     with pytest.raises(UnexpectedAnswer):
         launch(library, version, asked)
-    with_nothing_asked = launching.asked_for(
+    with_nothing_asked = requesting.asked_for(
         library, P, model=version.ref, template=None, served=None, name=NAME, request=LaunchRequest()
     )
     assert with_nothing_asked == (NAME, ((version, SERVED),), asked)
     other = LaunchRequest(arguments=("--threads", "1"))
-    named = launching.asked_for(library, P, model=version.ref, template=None, served=None, name=NAME, request=other)
+    named = requesting.asked_for(library, P, model=version.ref, template=None, served=None, name=NAME, request=other)
     assert named == (NAME, ((version, SERVED),), other), "what is asked for counts"
-    restarted = launching.asked_for(library, P, model=None, template=None, served=None, name=NAME, request=LaunchRequest())
+    restarted = requesting.asked_for(library, P, model=None, template=None, served=None, name=NAME, request=LaunchRequest())
     assert restarted == (NAME, ((version, SERVED),), asked)
 
 
@@ -239,7 +243,7 @@ def test_an_engine_that_reads_its_key_while_we_write_it_reads_it_whole(ready: tu
     reading = threading.Thread(target=read)
     reading.start()
     for _ in range(500):
-        launching._listen(library, made, "the-key")
+        starting.listen_of(library, made, "the-key")
     ended.set()
     reading.join()
     assert seen == {"the-key\n"}

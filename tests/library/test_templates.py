@@ -19,8 +19,9 @@ from modelshelf.errors import (
     TooManyModels,
     TypeMismatch,
 )
-from modelshelf.library import comparing, deleting, launching, naming, running, switching
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library import comparing, deleting, naming, running, switching
+from modelshelf.library.launching import request as requesting
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.library.opening import Library
 from modelshelf.library.templates import define, remove
 from modelshelf.names import InstanceName, ModelName, ModelRef, ServedName, Tag, TemplateName
@@ -50,7 +51,7 @@ def test_an_instance_inherits_its_template_and_what_is_asked_for_wins(two: tuple
     library, first, _ = two
     asked = LaunchRequest(environment=("A=1",), cpus=1, memory=1 << 32)
     define(library, P, CHAT, [(first.ref, ServedName("bot"))], asked, who="test")
-    name, serves, request = launching.asked_for(
+    name, serves, request = requesting.asked_for(
         library, P, model=None, template=CHAT, served=None, name=None, request=LaunchRequest(cpus=2)
     )
     assert (str(name), request.cpus, request.environment, request.template) == ("chat", 2, ("A=1",), "chat@1")

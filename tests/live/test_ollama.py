@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from modelshelf.catalog import instances
+from modelshelf.catalog import instances, versions
 from modelshelf.catalog.instances import Instance
+from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import EngineListsOther, NotFound
-from modelshelf.library import launching, running, saving
-from modelshelf.library.launching import LaunchRequest
+from modelshelf.library import running, saving
+from modelshelf.library.launching import prove
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import InstanceName, ServedName, Tag
 from modelshelf.sources.uri import InstanceUri, OllamaName
+from modelshelf.stop import StopToken
 from modelshelf.wire import Url, Wire, json_body
 from tests.conftest import missing
 from tests.library.test_launch import launch_all
@@ -56,9 +59,7 @@ def test_two_models_that_share_their_weights_are_listed_by_their_digests_and_ans
     library, instance = both
     listed = Wire().request("GET", Url(f"http://127.0.0.1:{instance.port}/api/tags")).json()["models"]
     with library.catalog.reading() as connection:
-        wanted = {
-            f"{one.served_name}:latest": launching.versions.get(connection, P, one.version_id).resolved for one in instance.serves
-        }
+        wanted = {f"{one.served_name}:latest": versions.get(connection, P, one.version_id).resolved for one in instance.serves}
     assert {model["name"]: model["digest"] for model in listed} == wanted
     for one in instance.serves:
         said = ask(
@@ -102,7 +103,7 @@ def test_a_changed_manifest_is_caught(both: tuple[Library, Instance]) -> None:
     manifest = library.node.instance_folder(instance.label) / f"models/manifests/registry.ollama.ai/library/{name}/latest"
     manifest.write_text(manifest.read_text().replace('"schemaVersion":2', '"schemaVersion": 2'))
     with pytest.raises(EngineListsOther, match="expected|digest"):
-        launching.wait_until_ready(library, P, instance, "", launching.StopToken())
+        prove.wait_until_ready(library, P, instance, "", StopToken())
 
 
 def test_a_model_made_inside_is_saved_while_it_serves_and_another_instance_serves_it(both: tuple[Library, Instance]) -> None:
@@ -131,6 +132,6 @@ def test_what_is_not_in_the_instance_is_told(both: tuple[Library, Instance]) -> 
         bring_in(library, saving.source_in(library, P, InstanceUri(BOTH, OllamaName.parse("nosuch:v1")), None))
 
 
-def _serves(library: Library, instance: Instance) -> list[tuple[launching.Version, ServedName]]:
+def _serves(library: Library, instance: Instance) -> list[tuple[Version, ServedName]]:
     with library.catalog.reading() as connection:
-        return [(launching.versions.get(connection, P, one.version_id), one.served_name) for one in instance.serves]
+        return [(versions.get(connection, P, one.version_id), one.served_name) for one in instance.serves]

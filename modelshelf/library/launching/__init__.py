@@ -1,0 +1,1 @@
+"""Launching: an engine started from a template revision, and proven by a token of each of its models."""
