@@ -348,6 +348,10 @@ class TypeMismatch(Refused):
     engine (`--engine`)."""
 
 
+class CategoryMismatch(Refused):
+    """{engine} serves the categories {accepted}: {found}. Nothing was started. {others}"""
+
+
 class TooManyModels(Refused):
     """{engine} serves at most {most} model in an instance, and {found} were named. Nothing was started. Launch one
     instance each, or choose another engine (`--engine ollama`)."""

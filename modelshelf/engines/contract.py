@@ -66,35 +66,55 @@ class Command:
 
 
 class Engine(Protocol):
-    """One kind of server. Stateless."""
+    """A kind of server. Stateless."""
 
     name: str
     accepts: frozenset[Format]
+    categories: frozenset[str]
+    """The categories of models that it can serve; each has its own question in `first_answer`."""
     takes_key: bool
-    """It can require a key of those who ask."""
+    """The engine can require a key of its clients."""
     models_at_once: int
-    """How many models one instance serves at most."""
+    """The most models that one instance serves."""
 
     def require_installed(self) -> None:
-        """Raise EngineMissing, saying what to install, if it cannot be started here."""
+        """Raise EngineMissing, with what to install, if the engine cannot be started on this machine."""
+
+    def require_names(self, names: Sequence[ServedName]) -> None:
+        """Raise BadName if the engine cannot tell models of these names apart."""
+
+    def require_environment(self, environment: Mapping[str, str]) -> None:
+        """Raise BadSetting if the user's environment sets what modelshelf decides."""
 
     def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
-        """What it needs beside the replicas is in the instance's folder, as links; what it wrote there itself stays."""
+        """Link what the engine needs beside the replicas into the instance's folder; keep what the engine wrote there."""
 
-    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str]) -> Command:
-        """The command that serves these. Raises NothingToServe."""
+    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
+        """Return the command that serves these models on at most `cpus` processors; 0 is all. Raises NothingToServe."""
 
     def listed_name(self, served: ServedName) -> str:
-        """How it lists a model of that name."""
+        """Return the name under which the engine lists that model."""
 
     def identity(self, mounted: Mounted) -> str | None:
-        """The digest that it must list for the model; None if it lists none."""
+        """Return the digest that the engine must list for the model; None if it lists none."""
 
     def is_up(self, wire: Wire, url: Url) -> bool:
-        """It answers, and has loaded what it serves. Raises Unavailable while nothing answers."""
+        """Return whether the engine answers and has loaded what it serves. Raises Unavailable while nothing answers."""
 
     def listed(self, wire: Wire, url: Url, key: Authorization | None) -> dict[str, str | None]:
-        """The names under which it serves, each with the digest that it says."""
+        """Return the names under which the engine serves, each with the digest that it lists."""
 
-    def first_token(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
-        """One token (or one embedding) came back. Raises UnexpectedAnswer or Unavailable if not."""
+    def first_answer(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
+        """Ask the model one question of its category: a token, an embedding or a score.
+
+        Raises UnexpectedAnswer, AccessDenied or Unavailable if no usable answer comes back.
+        """
+
+    def refuses_without_key(self, wire: Wire, url: Url, mounted: Mounted) -> bool:
+        """Return whether a request for the model is refused (401 or 403) when it carries no key.
+
+        The request goes to a path that infers: some engines answer `/health` and `/v1/models` without the key.
+        """
+
+    def reason_of(self, log: str) -> str | None:
+        """Return the line of this start's log that gives the reason of a failure; None if no line does."""

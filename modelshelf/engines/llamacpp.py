@@ -26,11 +26,15 @@ _NOT_APPLIED = {
 }
 
 
+_SWITCHES = {"embedding": ("--embeddings",), "reranker": ("--reranking",)}
+
+
 class LlamaCpp(OpenAiApi):
     """Serves one GGUF, also the one in a version that came from an Ollama registry."""
 
     name = "llamacpp"
     accepts = frozenset({Format.GGUF, Format.OLLAMA})
+    categories = frozenset({"chat", "embedding", "reranker"})
     takes_key = True
     models_at_once = 1
 
@@ -40,7 +44,7 @@ class LlamaCpp(OpenAiApi):
     def require_installed(self) -> None:
         self._server()
 
-    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str]) -> Command:
+    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
         (one,) = mounted
         model, projector, left_out = _ollama_layers(one) if one.format is Format.OLLAMA else _gguf_files(one)
         command = [*self._server(), "--model", str(one.folder / str(model.path)), "--alias", str(one.served_name)]
@@ -49,8 +53,7 @@ class LlamaCpp(OpenAiApi):
             command += ["--mmproj", str(one.folder / str(projector.path))]
         if listen.key_file is not None:
             command += ["--api-key-file", str(listen.key_file)]
-        if one.category == "embedding":
-            command += ["--embeddings"]
+        command += _SWITCHES.get(one.category, ())
         return Command((*command, *arguments), left_out=left_out)
 
     def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:

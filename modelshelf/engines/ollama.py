@@ -12,20 +12,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelshelf.digest import Digest
 from modelshelf.durable import write_whole
+from modelshelf.engines import reasons
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.errors import BadName, EngineMissing, NothingToServe, UnexpectedAnswer
 from modelshelf.formats.kinds import Format
 from modelshelf.names import FilePath, ServedName
-from modelshelf.wire import Authorization, Url, Wire, json_body
+from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
 
 _HOST, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
-_TOKEN_SECONDS = 300
+_ANSWER_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Ollama:
 
     name = "ollama"
     accepts = frozenset({Format.OLLAMA})
+    categories = frozenset({"chat", "embedding"})
     takes_key = False
     models_at_once = 100
 
@@ -70,7 +72,7 @@ class Ollama:
             if left not in needed:
                 (models / left).unlink(missing_ok=True)
 
-    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str]) -> Command:
+    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
         if arguments:
             reason = "`ollama serve` takes no arguments; give settings in the environment (`--env OLLAMA_…=…`)"
             raise NothingToServe(what=f"an instance with the arguments {' '.join(arguments)}", engine=self.name, reason=reason)
@@ -81,6 +83,18 @@ class Ollama:
             "OLLAMA_NOPRUNE": "1",
         }
         return Command((self._program(), "serve"), environment)
+
+    def require_names(self, names: Sequence[ServedName]) -> None:
+        """Raise BadName if two of them end as one manifest: Ollama looks names up without regard to case."""
+        taken: dict[str, ServedName] = {}
+        for name in names:
+            other = taken.setdefault(_manifest_path(name).lower(), name)
+            if other is not name:
+                expected = f"a name that Ollama does not take for {str(other)!r} (case and `:latest` make no difference)"
+                raise BadName(text=repr(str(name)), kind="second served name", expected=expected)
+
+    def require_environment(self, environment: Mapping[str, str]) -> None:
+        """Every setting may be given: what the adapter decides wins."""
 
     def listed_name(self, served: ServedName) -> str:
         *_, last = str(served).split("/")
@@ -97,28 +111,37 @@ class Ollama:
         answer = wire.request("GET", url.join("/api/tags"), authorization=key, seconds=30)
         return {str(model["name"]): str(model["digest"]) for model in answer.expect(200, what="its models").json()["models"]}
 
-    def first_token(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
-        question: dict[str, object] = {"model": str(mounted.served_name)}
-        if mounted.category == "embedding":
-            path, question["input"] = "/api/embed", "ready?"
-        else:
-            path, question["prompt"] = "/api/generate", "ready?"
-            question |= {"stream": False, "options": {"num_predict": 1}}
-        body = json_body(question)
-        headers = {"Content-Type": "application/json"}
-        answer = wire.request("POST", url.join(path), headers=headers, body=body, authorization=key, seconds=_TOKEN_SECONDS)
-        match answer.expect(200, what="a first token").json():
+    def first_answer(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
+        what = "a first embedding" if mounted.category == "embedding" else "a first token"
+        match _ask(wire, url, key, mounted).expect(200, what=what).json():
             case {"eval_count": int(count)} if count >= 1:
                 return
-            case {"embeddings": [[*_, _], *_]}:
+            case {"embeddings": [[*_, float() | int()], *_]}:
                 return
-        raise UnexpectedAnswer(host=url.place, what="a first token", reason="none came back")
+        raise UnexpectedAnswer(host=url.place, what=what, reason="none came back")
+
+    def refuses_without_key(self, wire: Wire, url: Url, mounted: Mounted) -> bool:
+        return _ask(wire, url, None, mounted).status in (401, 403)
+
+    def reason_of(self, log: str) -> str | None:
+        return reasons.first_reason(log)
 
     def _program(self) -> str:
         if (found := shutil.which("ollama")) is None:
             advice = "Install it from ollama.com, or launch with `--engine llamacpp`."
             raise EngineMissing(engine=self.name, reason="there is no `ollama` on PATH", advice=advice)
         return found
+
+
+def _ask(wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> Answer:
+    question: dict[str, object] = {"model": str(mounted.served_name)}
+    if mounted.category == "embedding":
+        path, question["input"] = "/api/embed", "ready?"
+    else:
+        path, question["prompt"] = "/api/generate", "ready?"
+        question |= {"stream": False, "options": {"num_predict": 1}}
+    headers, body = {"Content-Type": "application/json"}, json_body(question)
+    return wire.request("POST", url.join(path), headers=headers, body=body, authorization=key, seconds=_ANSWER_SECONDS)
 
 
 def _manifest_path(served: ServedName) -> str:

@@ -1,4 +1,4 @@
-"""Which engines there are, and which of them serve a format."""
+"""Which engines there are, and which of them serve a format and a category."""
 
 from __future__ import annotations
 
@@ -8,23 +8,47 @@ from modelshelf.engines.contract import Engine
 from modelshelf.engines.llamacpp import LlamaCpp
 from modelshelf.engines.ollama import Ollama
 from modelshelf.engines.vllm import Vllm
-from modelshelf.errors import TypeMismatch
+from modelshelf.errors import CategoryMismatch, TypeMismatch
 from modelshelf.formats.kinds import Format
 from modelshelf.settings import Settings
 
 
 def engine_called(name: str, settings: Settings) -> Engine:
     """The engine of that name, as this machine's settings have it."""
-    engines: dict[str, Engine] = {"llamacpp": LlamaCpp(settings.llamacpp_server), "ollama": Ollama(), "vllm": Vllm()}
-    return engines[name]
+    return _engines(settings.llamacpp_server)[name]
 
 
-def require_served(engine: Engine, wanted: Sequence[tuple[object, Format]]) -> None:
-    """Raise TypeMismatch, with every version that does not fit and both types named, unless the engine serves all."""
-    others = [(what, format) for what, format in wanted if format not in engine.accepts]
+def require_served(engine: Engine, wanted: Sequence[tuple[object, Format, str]]) -> None:
+    """Raise TypeMismatch or CategoryMismatch, with every version that does not fit, unless the engine serves all.
+
+    `wanted` is the name, format and category of each version.
+    """
+    others = [(what, format) for what, format, _ in wanted if format not in engine.accepts]
     if others:
         raise TypeMismatch(
             engine=engine.name,
             accepted=" and ".join(sorted(engine.accepts)),
             found=" and ".join(f"{what} is {format}" for what, format in others),
         )
+    strangers = [(what, format, category) for what, format, category in wanted if category not in engine.categories]
+    if strangers:
+        raise CategoryMismatch(
+            engine=engine.name,
+            accepted=", ".join(sorted(engine.categories)),
+            found=" and ".join(f"the category of {what} is {category}" for what, _, category in strangers),
+            others=_others(strangers),
+        )
+
+
+def _engines(llamacpp_server: str | None) -> dict[str, Engine]:
+    return {"llamacpp": LlamaCpp(llamacpp_server), "ollama": Ollama(), "vllm": Vllm()}
+
+
+def _others(wanted: Sequence[tuple[object, Format, str]]) -> str:
+    """The sentence that names the engines that serve all of these."""
+    able = [
+        name
+        for name, engine in _engines(None).items()
+        if all(format in engine.accepts and category in engine.categories for _, format, category in wanted)
+    ]
+    return f"Choose an engine that does: {' or '.join(f'`--engine {name}`' for name in able)}." if able else "No engine does."

@@ -18,6 +18,7 @@ class Vllm(OpenAiApi):
 
     name = "vllm"
     accepts = frozenset({Format.SAFETENSORS})
+    categories = frozenset({"chat", "embedding", "reranker"})
     takes_key = False  # it takes one only as an argument or in the environment, where others can read it
     models_at_once = 1
 
@@ -27,7 +28,7 @@ class Vllm(OpenAiApi):
     def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
         """It reads the replica as it is."""
 
-    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str]) -> Command:
+    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
         (one,) = mounted
         if not any(str(file.path) == "config.json" for file in one.files):
             raise NothingToServe(what=one.served_name, engine=self.name, reason="it has no config.json")

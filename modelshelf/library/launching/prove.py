@@ -50,7 +50,7 @@ def wait_until_ready(
         listed = time.monotonic()
         for one in mounted:
             stop.check()
-            engine.first_token(wire, url, authorization, one)
+            engine.first_answer(wire, url, authorization, one)
         token = time.monotonic()
     except ModelshelfError as error:
         stop_engine(library, which, limits)

@@ -40,8 +40,9 @@ def require_free(bind: str, port: int) -> None:
 
 
 def require_fitting(engine: Engine, serves: Serves) -> None:
-    """Raise TypeMismatch or TooManyModels unless the engine serves all of these in one instance."""
-    require_served(engine, [(target.ref, target.format) for target, _ in serves if target.format is not None])
+    """Raise TypeMismatch, CategoryMismatch, BadName or TooManyModels unless the engine serves all of these in one instance."""
+    require_served(engine, [(target.ref, target.format, target.category) for target, _ in serves if target.format is not None])
+    engine.require_names([served for _, served in serves])
     if len(serves) > engine.models_at_once:
         raise TooManyModels(engine=engine.name, most=engine.models_at_once, found=len(serves))
 
@@ -52,6 +53,7 @@ def engine_for(library: Library, serves: Serves, request: LaunchRequest) -> Engi
     engine.require_installed()
     require_protected(engine, request)
     require_environment(request.environment)
+    engine.require_environment(dict(pair.split("=", 1) for pair in request.environment))
     return engine
 
 

@@ -54,7 +54,7 @@ def start(library: Library, asking: ProjectName, which: Instance, key: str) -> I
     process = library.node.find(which.label)
     mounted = mounted_of(library, asking, which)
     listen = listen_of(library, which, key)
-    command = engine.command(mounted, listen, request.arguments)
+    command = engine.command(mounted, listen, request.arguments, request.cpus)
     if process is None:
         require_free(which.bind, which.port)
         engine.lay_out(mounted, listen.own)
