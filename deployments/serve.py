@@ -19,7 +19,7 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectNotFound
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.runner import Runner
 
 from blocks.engine_key import EngineKey
@@ -54,7 +54,7 @@ async def serve(*, once: bool) -> None:
 
 
 async def _deployment(stated: dict[str, Any]) -> RunnerDeployment:
-    flow = load_flow_from_entrypoint(stated["entrypoint"], use_placeholder_flow=False)
+    flow: Flow[..., Any] = load_flow_from_entrypoint(stated["entrypoint"], use_placeholder_flow=False)
     switched_off = await _switched_off(f"{flow.name}/{stated['name']}")
     schedules = [
         DeploymentScheduleCreate(schedule=_schedule(one), active=one.get("active", True) and not switched_off)

@@ -35,4 +35,5 @@ async def import_folder(
         dry_run: Only say what would be copied.
     """
     origin = FolderOrigin(FolderUri.parse(path), tuple(include), tuple(exclude))
-    return await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)
+    plan = await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)
+    return str(plan.ref)

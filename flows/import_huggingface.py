@@ -45,4 +45,5 @@ async def import_huggingface(
     """
     uri = HuggingFaceUri(RepoId(repo), Revision(revision), quantization or None)
     origin = HuggingFaceOrigin(uri, hub, tuple(include), tuple(exclude))
-    return await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)
+    plan = await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)
+    return str(plan.ref)

@@ -32,4 +32,5 @@ async def import_ollama(
         dry_run: Only say what would be fetched.
     """
     origin = OllamaOrigin(OllamaUri(OllamaName.parse(model)))
-    return await bring_in(origin, name=name, project=project, category=category, allow_code=False, dry_run=dry_run)
+    plan = await bring_in(origin, name=name, project=project, category=category, allow_code=False, dry_run=dry_run)
+    return str(plan.ref)

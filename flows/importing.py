@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from modelshelf.library.importing import ImportPlan
 from modelshelf.names import ModelName, ProjectName
 from tasks import imports, leases, reports, sources
 from tasks.sources import Origin
 
 
-async def bring_in(origin: Origin, *, name: str, project: str, category: str, allow_code: bool, dry_run: bool) -> str:
-    """Afterwards the version is ready, or the catalog says why it is not."""
+async def bring_in(origin: Origin, *, name: str, project: str, category: str, allow_code: bool, dry_run: bool) -> ImportPlan:
+    """Bring the version in, and return what that took. If this raises, the catalog records why the version failed."""
     asking = ProjectName(project)
     called = ModelName(name) if name else origin.model
     pin = await sources.pin(origin)
@@ -16,7 +17,7 @@ async def bring_in(origin: Origin, *, name: str, project: str, category: str, al
     if dry_run:
         plan = await imports.plan_only(origin, asking, called, pin, listing, category)
         await reports.show_plan(plan)
-        return f"{plan.model}:{plan.version}"
+        return plan
 
     version = await imports.reserve(origin, asking, called, pin, category)
     async with leases.importing(version) as lease:
@@ -26,4 +27,4 @@ async def bring_in(origin: Origin, *, name: str, project: str, category: str, al
             arrived = await imports.fetch_missing(origin, asking, version, listing, plan, allow_code)
             version = await imports.publish(asking, version, listing, arrived, pin, lease)
     await reports.show_import(asking, version, plan)
-    return str(version.ref)
+    return plan

@@ -35,4 +35,5 @@ async def save_from_instance(
     """
     uri = InstanceUri(InstanceName(instance), OllamaName.parse(model))
     origin = InstanceOrigin(uri, ProjectName(project), Tag(version) if version else None)
-    return await bring_in(origin, name=name, project=project, category=category, allow_code=False, dry_run=dry_run)
+    plan = await bring_in(origin, name=name, project=project, category=category, allow_code=False, dry_run=dry_run)
+    return str(plan.ref)

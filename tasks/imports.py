@@ -64,7 +64,16 @@ async def fetch_missing(
         str(version.ref),
         plan.to_fetch,
         lambda stop, meter: importing.fetch_missing(
-            library(), project, version, source, listing, plan, meter=meter, stop=stop, allow_code=allow_code
+            library(),
+            project,
+            version,
+            source,
+            listing,
+            plan,
+            meter=meter,
+            stop=stop,
+            allow_code=allow_code,
+            limits=library().limits,
         ),
     )
 

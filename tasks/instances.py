@@ -154,7 +154,7 @@ async def _key(block: str) -> str:
     if not block:
         return ""
     try:
-        loaded = await EngineKey.aload(block)
+        loaded: EngineKey = await EngineKey.aload(block)
     except ValueError as error:
         reason = "nobody stored it: `modelshelf login engine NAME` does"
         raise BadSetting(where=f"the engine key {block!r}", reason=reason) from error

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from prefect.logging import get_run_logger
-
 from modelshelf.catalog.leases import Holding, Lease, Renewal
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import ModelshelfError
 from modelshelf.library import importing as steps
+from tasks import logs
 from tasks.library import library, who
 from tasks.threads import in_thread
 
@@ -19,7 +18,7 @@ from tasks.threads import in_thread
 async def hold(name: str) -> AsyncIterator[Lease]:
     """The lease is ours within; a thread of its own renews it, so that nothing that blocks us lets it lapse."""
     lease = Lease(name, says=who())
-    log = get_run_logger()
+    log = logs.logger()
 
     def waiting(other: Holding) -> None:
         log.info("Waiting for %s, which does the same; its lease runs %.0f s more.", other.says, other.seconds_left)
@@ -39,5 +38,5 @@ async def importing(version: Version) -> AsyncIterator[Lease]:
         try:
             yield lease
         except ModelshelfError as error:
-            steps.give_up(library(), version, str(error))
+            steps.give_up(library(), version, lease, str(error))
             raise

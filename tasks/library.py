@@ -1,30 +1,59 @@
-"""The library that this run works on: this machine's, opened once a process."""
+"""The library that this run works on: this machine's, opened once a process; and which run this is."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from modelshelf.catalog import journal
 from modelshelf.library.opening import Library
 from modelshelf.settings import load_settings
 
+_GIVEN: ContextVar[tuple[Library, str] | None] = ContextVar("given", default=None)
+
 
 @functools.cache
-def library() -> Library:
+def _opened() -> Library:
     return Library.open(load_settings())
 
 
+def library() -> Library:
+    """Return the library of `working_on`, else the one that this process's settings name."""
+    given = _GIVEN.get()
+    return _opened() if given is None else given[0]
+
+
+@contextmanager
+def working_on(given: Library, run: str) -> Iterator[None]:
+    """Let flows that are called here, without Prefect, work on this library as the run of that name."""
+    token = _GIVEN.set((given, run))
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def in_run() -> bool:
+    """Return whether Prefect runs this; if not, there is nobody to report to."""
+    return FlowRunContext.get() is not None
+
+
 def run_id() -> str:
-    """By this the command finds what the run planned and how far it is."""
-    return str(flow_run.id)
+    """Return the id by which the command finds what the run planned and how far it is."""
+    given = _GIVEN.get()
+    return str(flow_run.id) if given is None else given[1]
 
 
 def who() -> str:
-    """Who did it, for histories: the run by its name."""
-    return f"run {flow_run.name}"
+    """Return who did it, for histories: the run by its name."""
+    given = _GIVEN.get()
+    return f"run {flow_run.name if given is None else given[1]}"
 
 
 class Plan(Protocol):
@@ -37,7 +66,7 @@ P = TypeVar("P", bound=Plan)
 
 
 def recorded(plan: P) -> P:
-    """The plan, kept with its run before the run acts: the command shows it."""
+    """Record the plan with its run before the run acts, for the command to show; return it."""
     with library().catalog.writing() as connection:
         journal.record_plan(connection, run_id(), plan.to_json())
     return plan

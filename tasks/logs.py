@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from prefect.logging import get_run_logger
+
 from modelshelf.names import ModelRef
+from tasks.library import in_run
 
 _SUBJECT = {"version": ""}
 _make_record = logging.getLogRecordFactory()
@@ -20,6 +23,11 @@ def about(*values: object) -> None:
     named = _versions(values) or [value.uri for value in values if hasattr(value, "uri")]
     if named:
         _SUBJECT["version"] = str(named[0])
+
+
+def logger() -> logging.Logger | logging.LoggerAdapter[Any]:
+    """Return the logger of this run, which the UI and `modelshelf follow` show; an ordinary one without a flow run."""
+    return get_run_logger() if in_run() else logging.getLogger("modelshelf")
 
 
 def _versions(value: object) -> list[ModelRef]:

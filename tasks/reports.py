@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -22,7 +23,7 @@ from modelshelf.library.cleaning import CleanPlan, CleanReport
 from modelshelf.library.importing import ImportPlan
 from modelshelf.names import ProjectName
 from modelshelf.words import said_bytes
-from tasks.library import library
+from tasks.library import in_run, library
 from tasks.retries import step
 
 
@@ -31,13 +32,28 @@ def _key(kind: str, subject: object) -> str:
     return f"{kind}-{hashlib.sha256(str(subject).encode()).hexdigest()[:8]}"
 
 
-async def begin_progress(stage: str, subject: str, total: int) -> UUID:
+async def _table(rows: list[dict[str, Any]], *, key: str, description: str) -> None:
+    if in_run():
+        await acreate_table_artifact(rows, key=key, description=description)
+
+
+async def _page(markdown: str, *, key: str, description: str) -> None:
+    if in_run():
+        await acreate_markdown_artifact(markdown, key=key, description=description)
+
+
+async def begin_progress(stage: str, subject: str, total: int) -> UUID | None:
+    """Return the artifact to update; None without a flow run."""
+    if not in_run():
+        return None
     description = f"{stage.capitalize()} {subject}: {said_bytes(total)}."
     key = _key(stage, subject)
     return await acreate_progress_artifact(progress=0.0, key=key, description=description)
 
 
-async def update_progress(artifact: UUID, done: int, total: int, *, seconds: float) -> None:
+async def update_progress(artifact: UUID | None, done: int, total: int, *, seconds: float) -> None:
+    if artifact is None:
+        return
     rate = said_bytes(int(done / seconds)) if seconds > 0 else "?"
     description = f"{said_bytes(done)} of {said_bytes(total)}, {rate}/s"
     await aupdate_progress_artifact(artifact, progress=100.0 * done / max(total, 1), description=description)
@@ -50,7 +66,7 @@ async def show_plan(plan: ImportPlan) -> None:
         for file in plan.files
     ]
     summary = f"{plan.model}:{plan.version} from {plan.source}: {said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch"
-    await acreate_table_artifact(rows, key=_key("plan", f"{plan.model}:{plan.version}"), description=summary)
+    await _table(rows, key=_key("plan", f"{plan.model}:{plan.version}"), description=summary)
 
 
 @step
@@ -65,7 +81,7 @@ async def show_import(project: ProjectName, version: Version, plan: ImportPlan) 
     text = f"# {version.ref} is ready\n\n| | |\n|---|---|\n| source | `{version.source}` |\n| pin | `{version.resolved}` |\n"
     text += f"| image | `{version.image}` |\n| format | {version.format} |\n| size | {said_bytes(plan.total)} |\n"
     text += f"| licence | {version.license or 'unknown'} |\n\n{fetched}{same}{left_out}"
-    await acreate_markdown_artifact(text, key=_key("version", f"{project}/{version.ref}"), description=str(version.ref))
+    await _page(text, key=_key("version", f"{project}/{version.ref}"), description=str(version.ref))
     rows = [
         {
             "model": str(one.ref),
@@ -77,9 +93,7 @@ async def show_import(project: ProjectName, version: Version, plan: ImportPlan) 
         }
         for one in newest
     ]
-    await acreate_table_artifact(
-        rows, key=f"catalog-{_key('of', project)}", description=f"Project {project}: its newest versions"
-    )
+    await _table(rows, key=f"catalog-{_key('of', project)}", description=f"Project {project}: its newest versions")
 
 
 @step
@@ -88,14 +102,14 @@ async def show_start(instance: Instance, url: str, stages: Mapping[str, float]) 
     rows = [{"stage": stage, "seconds": round(seconds, 3)} for stage, seconds in stages.items()]
     rows.append({"stage": "total", "seconds": round(sum(stages.values()), 3)})
     served = ", ".join(str(one.served_name) for one in instance.serves)
-    await acreate_table_artifact(rows, key=_key("start", f"{instance.project}/{instance.name}"), description=f"{served} at {url}")
+    await _table(rows, key=_key("start", f"{instance.project}/{instance.name}"), description=f"{served} at {url}")
 
 
 @step
 async def show_clean_plan(plan: CleanPlan) -> None:
     rows = [{"version": str(one.ref), "why": one.why, "frees": said_bytes(one.frees)} for one in plan.versions]
     summary = f"Would remove {len(plan.versions)} versions and free {said_bytes(plan.frees)}."
-    await acreate_table_artifact(rows, key="clean-plan", description=summary)
+    await _table(rows, key="clean-plan", description=summary)
 
 
 @step
@@ -107,22 +121,22 @@ async def show_cleaned(plan: CleanPlan, report: CleanReport) -> None:
         for one in plan.versions
     ]
     summary = f"Removed {len(report.removed)} versions; {said_bytes(report.freed)} were freed."
-    await acreate_table_artifact(rows, key="cleaned", description=summary)
+    await _table(rows, key="cleaned", description=summary)
 
 
 @step
 async def show_findings(findings: list[Finding], *, repaired: bool) -> None:
     words = "were repaired" if repaired else "were found; nothing was changed"
     summary = f"{len(findings)} differences {words}." if findings else "Catalog, store, replicas and engines agree."
-    await acreate_table_artifact([one.to_json() for one in findings], key="audit", description=summary)
+    await _table([one.to_json() for one in findings], key="audit", description=summary)
 
 
 @step
 async def show_warmed(warmed: list[Warmed]) -> None:
     rows = [{"version": one.ref, "size": said_bytes(one.size), "outcome": one.outcome} for one in warmed]
-    await acreate_table_artifact(rows, key="warm-up", description=f"{len(warmed)} versions are marked for every node.")
+    await _table(rows, key="warm-up", description=f"{len(warmed)} versions are marked for every node.")
 
 
 @step
 async def show_state(rows: list[dict[str, str]]) -> None:
-    await acreate_table_artifact(rows, key="nodes-and-instances", description="What was seen at the last look.")
+    await _table(rows, key="nodes-and-instances", description="What was seen at the last look.")

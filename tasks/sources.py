@@ -12,7 +12,7 @@ from modelshelf.names import ModelName, ProjectName, Tag
 from modelshelf.sources.contract import Listing, Pin, Source
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FilesystemUri, FolderUri, HuggingFaceUri, InstanceUri, OllamaUri, SourceUri
-from tasks.library import library
+from tasks.library import in_run, library
 from tasks.retries import step
 from tasks.threads import in_thread
 
@@ -103,13 +103,18 @@ async def list_files(origin: Origin, at: Pin) -> Listing:
     """The files of the pin, refused before the first byte if they are over a limit or not what we take."""
     source = await origin.open()
     listing = await in_thread(lambda stop: source.list_files(at, stop))
-    importing.admit(listing, source.uri)
+    importing.admit(listing, source.uri, library().limits)
     licensing.require_allowed(library(), listing.license, source.uri, known=False)
     return listing
 
 
 async def _load(kind: type[B], name: str) -> B | None:
-    """The block of that name; None if nobody stored one, and then the public defaults hold."""
+    """Return the block of that name; None if nobody stored one, and then the public defaults hold.
+
+    None also without a flow run: then there is no server that could hold a block.
+    """
+    if not in_run():
+        return None
     try:
         return await kind.aload(name)
     except ValueError:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import struct
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
+from flows import importing
+from modelshelf import crash_points
 from modelshelf.catalog import instances, templates, versions
 from modelshelf.catalog.instances import Instance
-from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
-from modelshelf.library import importing
-from modelshelf.library.importing import ImportPlan, Meter
+from modelshelf.library.importing import ImportPlan
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, KiB, Limits
 from modelshelf.names import InstanceName, ModelName, ProjectName, ServedName
@@ -24,7 +26,7 @@ from modelshelf.sources.contract import Source
 from modelshelf.sources.huggingface import HuggingFaceSource
 from modelshelf.sources.ollama import OllamaSource
 from modelshelf.sources.uri import HuggingFaceUri, OllamaName, OllamaUri
-from modelshelf.stop import StopToken
+from tasks.library import working_on
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -68,40 +70,51 @@ def hub_source(hub: Hub, text: str, limits: Limits = SMALL, **options: object) -
     return HuggingFaceSource(HuggingFaceUri.parse(text), endpoint=hub.url, limits=limits, **options)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Given:
+    """An origin whose source a test has opened."""
+
+    source: Source
+
+    @property
+    def model(self) -> ModelName:
+        return self.source.model
+
+    async def open(self) -> Source:
+        return self.source
+
+
+@contextmanager
+def reaching(point: crash_points.Point, act: Callable[[], None] | None) -> Iterator[None]:
+    """Call `act` when the code within reaches the point."""
+    if act is None:
+        yield
+        return
+
+    def reached(name: str) -> None:
+        if name == point:
+            act()
+
+    crash_points.on_reach = reached
+    try:
+        yield
+    finally:
+        crash_points.on_reach = None
+
+
 def bring_in(
     library: Library, source: Source, *, name: str = "", project: ProjectName = P, run: str = "run-1",
-    limits: Limits = SMALL, before_publish: Callable[[], None] = lambda: None, allow_code: bool = False,
+    limits: Limits = SMALL, before_publish: Callable[[], None] | None = None, allow_code: bool = False,
 ) -> tuple[Version, ImportPlan]:  # fmt: skip
-    """The steps of the import flow, one after the other."""
-    stop = StopToken()
-    pin = source.pin(stop)
-    listing = source.list_files(pin, stop)
-    importing.admit(listing, source.uri, limits)
-    called = ModelName(name) if name else source.model
-    with library.catalog.writing() as connection:
-        version = versions.reserve(
-            connection, project, called, pin.version, source=source.uri, resolved=pin.resolved, category="chat"
-        )
-    lease = Lease(version.lease, says=run)
-    with importing.alone(library, lease, stop):
-        plan = importing.plan_and_hold(library, project, version, listing, run)
-        if not plan.ready:
-            arrived = importing.fetch_missing(
-                library,
-                project,
-                version,
-                source,
-                listing,
-                plan,
-                meter=Meter(plan.to_fetch),
-                stop=stop,
-                limits=limits,
-                allow_code=allow_code,
+    """Run the import flow itself, on this library and without Prefect; return the version and the flow's plan."""
+    with working_on(replace(library, limits=limits), run), reaching("import.fetched", before_publish):
+        plan = asyncio.run(
+            importing.bring_in(
+                Given(source), name=name, project=str(project), category="chat", allow_code=allow_code, dry_run=False
             )
-            before_publish()
-            version = importing.publish(library, project, version, listing, arrived, pin, lease=lease, who=run)
+        )
     with library.catalog.reading() as connection:
-        return versions.get(connection, project, version.id), plan
+        return versions.find(connection, project, plan.ref), plan
 
 
 def write(path: Path, content: bytes) -> Path:

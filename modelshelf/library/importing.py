@@ -15,7 +15,7 @@ from modelshelf.catalog.leases import Holding, Lease, Renewal, holding
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
-from modelshelf.errors import BlobMissing, DiskFull, LimitExceeded, NameTaken
+from modelshelf.errors import BlobMissing, DiskFull, LeaseLost, LimitExceeded, NameTaken
 from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
 from modelshelf.formats.configuration import complete
 from modelshelf.formats.image import Image, PackedFile
@@ -24,7 +24,7 @@ from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
-from modelshelf.names import FilePath, ModelName, ProjectName, refuse_colliding
+from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag, refuse_colliding
 from modelshelf.packing.modelpack import pack
 from modelshelf.sources.contract import Listing, Pin, Source, SourceFile
 from modelshelf.sources.fetch import fetch_blob
@@ -62,6 +62,10 @@ class ImportPlan:
     free_before: int
     ready: bool
     """The version was there already: nothing is to be done."""
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef(self.model, Tag(self.version))
 
     @property
     def free_after(self) -> int:
@@ -247,9 +251,16 @@ def publish(
     return published
 
 
-def give_up(library: Library, target: Version, reason: str) -> None:
-    """The import failed and says why. What it fetched stays held for the next try."""
+def give_up(library: Library, target: Version, lease: Lease, reason: str) -> None:
+    """Mark the version failed, with the reason. What was fetched stays held for the next try.
+
+    A run that has lost its lease marks nothing: the version belongs to the run that took it over.
+    """
     with library.catalog.writing() as connection:
+        try:
+            lease.renew(connection)
+        except LeaseLost:
+            return
         versions.set_state(connection, target.id, "failed", reason)
 
 

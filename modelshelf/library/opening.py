@@ -7,6 +7,7 @@ from typing import Self
 
 from modelshelf.catalog import blobs, replicas
 from modelshelf.catalog.database import Catalog
+from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import NodeName
 from modelshelf.nodes.local import LocalNode
 from modelshelf.settings import Settings, private_folder
@@ -26,6 +27,7 @@ class Library:
     node: LocalNode
     store_id: int
     node_id: int
+    limits: Limits = DEFAULT
 
     @classmethod
     def open(cls, settings: Settings) -> Self:

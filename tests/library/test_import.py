@@ -115,14 +115,22 @@ def test_an_import_whose_lease_was_taken_over_publishes_nothing(registry: Ollama
         assert connection.execute(text("SELECT count(*) FROM image")).scalar() == 0
 
 
-def test_wrong_bytes_leave_a_failed_version_that_a_retry_completes(registry: OllamaRegistry, library: Library) -> None:
+def test_wrong_bytes_leave_a_version_that_says_failed_and_why_and_a_retry_completes_it(
+    registry: OllamaRegistry, library: Library
+) -> None:
     registry.add_model("library/tiny", "1b", WEIGHTS)
     registry.faults.flip_byte_at = 300_000
     with pytest.raises(DigestMismatch):
         bring_in(library, ollama_source(registry))
     assert Digest.of(WEIGHTS) not in {blob.digest for blob in library.store.blobs()}
+    with library.catalog.reading() as connection:
+        (failed,) = versions.page(connection, P)
+    assert failed.state == "failed"
+    assert "expected sha256:" in (failed.reason or "")
+    assert str(Digest.of(WEIGHTS)) in (failed.reason or "")
     registry.faults.flip_byte_at = None
-    assert bring_in(library, ollama_source(registry), run="run-2")[0].state == "ready"
+    completed, _ = bring_in(library, ollama_source(registry), run="run-2")
+    assert (completed.id, completed.state, completed.reason) == (failed.id, "ready", None)
 
 
 def test_a_disk_that_is_too_small_refuses_before_the_first_byte_with_the_numbers(

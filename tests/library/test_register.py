@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.register_filesystem import register_filesystem
 from modelshelf.catalog import instances, places, versions
-from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.stale import Policy
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
@@ -37,7 +38,6 @@ from modelshelf.library import (
     comparing,
     deleting,
     explaining,
-    importing,
     naming,
     registering,
     running,
@@ -48,6 +48,7 @@ from modelshelf.names import FilePath, FilesystemName, ModelName, ModelRef, Node
 from modelshelf.settings import Filesystem, load_settings
 from modelshelf.sources.uri import FilesystemUri, parse_source
 from modelshelf.stop import StopToken
+from tasks.library import working_on
 from tests.library.test_launch import launch, with_engine
 from tests.making import P, gguf, safetensors, write
 
@@ -71,22 +72,11 @@ def mounted(library: Library, mount: Path, tmp_path: Path) -> Iterator[Library]:
 
 
 def register(library: Library, uri: FilesystemUri = MINE, *, hash: bool = False, allow_code: bool = False) -> Version:
-    """The steps of the flow, one after the other."""
-    stop = StopToken()
-    source = registering.source_of(library, uri)
-    pin = source.pin(stop)
-    listing = source.list_files(pin, stop)
-    with library.catalog.writing() as connection:
-        target = versions.reserve(
-            connection, P, source.model, pin.version, source=str(uri), resolved=pin.resolved, category="chat"
-        )
-    if registering.plan(library, target, uri, listing, hash=hash).ready:
-        return target
-    lease = Lease(target.lease, "test")
-    with importing.alone(library, lease, stop):
-        return registering.register(
-            library, P, target, uri, listing, pin, lease=lease, stop=stop, who="test", hash=hash, allow_code=allow_code
-        )
+    """Run the flow itself, on this library and without Prefect."""
+    with working_on(library, "test"):
+        ref = asyncio.run(register_filesystem.fn(str(uri.filesystem), str(uri.folder), hash=hash, allow_code=allow_code))
+    with library.catalog.reading() as connection:
+        return versions.find(connection, P, ModelRef.parse(ref))
 
 
 def place_of(library: Library, version: Version) -> places.Place:
