@@ -6,7 +6,7 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from modelshelf.engines.contract import Command, Listen, Mounted
@@ -24,6 +24,11 @@ _NOT_APPLIED = {
     "application/vnd.ollama.image.messages": "its example messages",
     "application/vnd.ollama.image.adapter": "its adapter",
 }
+
+
+def left_out_of(media_types: Collection[str]) -> tuple[str, ...]:
+    """Return in sentences what of an Ollama version with these layers llama.cpp does not apply."""
+    return tuple(f"llama.cpp leaves out {what}." for kind, what in _NOT_APPLIED.items() if kind in media_types)
 
 
 _SWITCHES = {"embedding": ("--embeddings",), "reranker": ("--reranking",)}
@@ -92,5 +97,4 @@ def _ollama_layers(one: Mounted) -> tuple[ModelFile, ModelFile | None, tuple[str
     layers = {layer["mediaType"]: by_path[f"blobs/{layer['digest'].replace(':', '-')}"] for layer in manifest["layers"]}
     if _MODEL not in layers or layers[_MODEL].role is not Role.WEIGHT:
         raise NothingToServe(what=one.served_name, engine="llamacpp", reason="its manifest has no model layer")
-    left_out = tuple(f"llama.cpp leaves out {what}." for kind, what in _NOT_APPLIED.items() if kind in layers)
-    return layers[_MODEL], layers.get(_PROJECTOR), left_out
+    return layers[_MODEL], layers.get(_PROJECTOR), left_out_of(layers)
