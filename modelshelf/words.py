@@ -1,6 +1,10 @@
-"""How figures are said to people. Machines get the plain numbers (`--json`)."""
+"""How figures are written for people, and read from them. Programs get the plain numbers (`--json`)."""
 
 from __future__ import annotations
+
+import re
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 
 
 def said_bytes(count: int) -> str:
@@ -11,6 +15,16 @@ def said_bytes(count: int) -> str:
             break
         size /= 1000
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def read_bytes(text: str) -> int:
+    """Return the bytes that a person wrote: `20GB`, `1.5 TB`, `512MiB`, `1000000`. Raises ValueError."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a size")
+    number, unit, binary = found.groups()
+    scale: int = (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " ")
+    return round(float(number) * scale)
 
 
 def said_seconds(seconds: float) -> str:

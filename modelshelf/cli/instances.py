@@ -79,7 +79,10 @@ def launch(
 @options.no_wait
 @options.as_json
 def restart(instance: InstanceName, project: ProjectName, no_wait: bool, as_json: bool) -> None:
-    """Stop an instance and start it again with the very digests, port, names and arguments it had."""
+    """Stop an instance and start it again with what it served.
+
+    Digests, port, names and arguments stay as they were.
+    """
     from modelshelf.cli import follow
 
     parameters = {"instance": str(instance), "project": str(project)}
@@ -106,7 +109,9 @@ def switch(
     no_wait: bool,
     as_json: bool,
 ) -> None:
-    """Let an instance serve another version under the same name and address, and return if it does not come up.
+    """Let an instance serve another version at the same address.
+
+    If the other version does not come up, the instance returns to the one before.
 
     \b
     Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -24,14 +25,34 @@ _MODULES = {
     "runs": ("runs", "follow", "cancel", "retry"),
     "login": ("login",),
 }
-"""Which module of this package has which commands, in the order of the help."""
+"""Which module of this package has which commands."""
+
+_GROUPS = {
+    "Bring in": ("import", "register", "save", "login", "logins", "logout"),
+    "Look": ("list", "show", "diff", "explain", "disk"),
+    "Serve": ("launch", "run", "instances", "ps", "models", "logs", "stop", "restart", "switch", "template"),
+    "Name": ("alias", "category", "disable", "enable", "build"),
+    "Keep": ("cache", "unpin", "no-auto", "evict", "nodes", "clean", "delete", "audit"),
+    "Operate": ("up", "down", "status", "deploy", "runs", "follow", "cancel", "retry", "completion"),
+}
+"""The commands by what people do, in the order of the help."""
 
 
 class _Commands(click.Group):
     """Loads a command's module when it is called: a command that reads is over in less time than the others take to load."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*(name for names in _MODULES.values() for name in names), *super().list_commands(ctx)]
+        known = [*(name for names in _MODULES.values() for name in names), *super().list_commands(ctx)]
+        ordered = [name for names in _GROUPS.values() for name in names]
+        return sorted(known, key=lambda name: ordered.index(name) if name in ordered else len(ordered))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        known = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name)) is not None}
+        widest = max(map(len, known))
+        for group, names in _GROUPS.items():
+            with formatter.section(group):
+                rows = [(name, known[name].get_short_help_str(formatter.width - widest - 6)) for name in names if name in known]
+                formatter.write_dl([(name.ljust(widest), text) for name, text in rows])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         for module, names in _MODULES.items():
@@ -41,7 +62,7 @@ class _Commands(click.Group):
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="modelshelf")
 def cli() -> None:
     """An inference model library: bring a model in once, keep it true to the byte, serve it anywhere.
@@ -77,12 +98,28 @@ def main() -> NoReturn:
     try:
         cli.main(standalone_mode=False)
     except ModelshelfError as error:
-        click.echo(f"{click.style('Not done:', fg='red', bold=True)} {error}", err=True)
-        sys.exit(EXIT_UNAVAILABLE if isinstance(error, Unavailable) else EXIT_REFUSED)
+        fail(type(error).__name__, str(error), EXIT_UNAVAILABLE if isinstance(error, Unavailable) else EXIT_REFUSED)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        if not _wants_json():
+            error.show()
+            sys.exit(error.exit_code)
+        fail(type(error).__name__, error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        fail("Interrupted", "Interrupted.", EXIT_INTERRUPTED)
     sys.exit(0)
+
+
+def fail(kind: str, message: str, status: int) -> NoReturn:
+    """End with that exit status; with `--json` the error is an object on standard output, for whoever reads it there."""
+    if _wants_json():
+        click.echo(json.dumps({"error": kind, "message": message, "exit_status": status}, indent=2))
+    else:
+        from modelshelf.cli.tables import styled
+
+        click.echo(f"{styled('Not done:', fg='red', bold=True)} {message}", err=True)
+    sys.exit(status)
+
+
+def _wants_json() -> bool:
+    arguments = sys.argv[1:]
+    return "--json" in arguments[: arguments.index("--") if "--" in arguments else None]

@@ -81,7 +81,7 @@ def register(
     source: FilesystemUri, name: ModelName | None, category: str, include: tuple[str, ...], exclude: tuple[str, ...], hash: bool,
     allow_code: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Register a folder of a shared filesystem where it lies: nothing is copied.
+    """Register a folder of a shared filesystem in place; copy nothing.
 
     The filesystem is one that config.toml names, and its region is the version's: engines run where it is mounted. A file
     that changes later is refused at the next launch.
@@ -165,7 +165,10 @@ def list_(
 @options.project
 @options.as_json
 def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Show one version: source, pin, image, files, where it is cached and who serves it. Needs no server."""
+    """Show one version: its source, pin, files, replicas, instances.
+
+    Needs no server.
+    """
     from modelshelf.catalog import instances, places, replicas, versions
     from modelshelf.cli import reading, tables
     from modelshelf.words import said_bytes
@@ -260,9 +263,9 @@ def cache(
 @options.no_wait
 @options.as_json
 def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
-    """Delete a version that nothing uses, and the bytes that only it used.
+    """Delete a version that nothing uses, or an instance.
 
-    One that is in use is refused, and every holder is named.
+    The bytes that only this version used are freed. A version that is in use is refused, and every holder is named.
 
     \b
     Examples:

@@ -30,6 +30,25 @@ class _Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+class _Size(click.ParamType[int]):
+    """A number of bytes as people write it."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from modelshelf.words import read_bytes
+
+        if isinstance(value, int):
+            return value
+        try:
+            return read_bytes(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a size: expected bytes, or for example 20GB, 512MiB.", param, ctx)
+
+
+SIZE = _Size()
+
+
 def parsed(kind: Callable[[str], Any], name: str) -> click.ParamType[Any]:
     return _Parsed(kind, name)
 
@@ -73,7 +92,9 @@ no_wait = click.option("--no-wait", is_flag=True, help="Start the run and return
 def resources(command: F) -> F:
     """What an engine gets: environment, processors, memory."""
     for option in (
-        click.option("--memory", default=0, metavar="BYTES", help="What it may allocate beside the weights.  [default: all]"),
+        click.option(
+            "--memory", type=SIZE, default=0, metavar="SIZE", help="What it may allocate beside the weights.  [default: all]"
+        ),
         click.option("--cpus", default=0, metavar="N", help="Processors that it may use.  [default: all]"),
         click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="For the engine; no secrets."),
     ):

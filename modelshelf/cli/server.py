@@ -22,7 +22,7 @@ from modelshelf.cli import options
 )
 @click.option("--detach", is_flag=True, help="Return when it is up; `modelshelf down` stops it.")
 def up(remote: str, detach: bool) -> None:
-    """Bring up the Prefect server and the runner, and stay until Ctrl-C.
+    """Bring up the Prefect server and the runner, until Ctrl-C.
 
     Engines are not stopped when this ends. Everything is kept in one folder: MODELSHELF_HOME, by default ~/.modelshelf.
     """
@@ -61,7 +61,10 @@ def up(remote: str, detach: bool) -> None:
 @click.command()
 @click.option("--instances", is_flag=True, help="Stop every instance first.")
 def down(instances: bool) -> None:
-    """Stop the server and the runner: runs are cancelled and waited for. Engines stay up."""
+    """Stop the server and the runner; engines stay up.
+
+    Runs are cancelled and waited for.
+    """
     from modelshelf.cli import launcher
     from modelshelf.settings import load_settings
 
@@ -75,7 +78,10 @@ def down(instances: bool) -> None:
 @click.command()
 @options.as_json
 def status(as_json: bool) -> None:
-    """Say what is up: server, runner, space, and what needs a look. Needs no server."""
+    """Show what is up: server, runner, space, what needs a look.
+
+    Needs no server.
+    """
     from modelshelf.cli import launcher, tables
     from modelshelf.library.opening import Library
     from modelshelf.nodes import processes
@@ -106,10 +112,10 @@ def status(as_json: bool) -> None:
 @click.command()
 @options.as_json
 def deploy(as_json: bool) -> None:
-    """Write every deployment to the server again, as prefect.yaml states it now: schedules, forms, tags.
+    """Write every deployment to the server again.
 
-    `up` does it by itself. With `workers = true` in config.toml they are written for the workers of the work pool that
-    prefect.yaml names, and no runner is started here.
+    Schedules, forms and tags become what prefect.yaml states now. `up` does it by itself. With `workers = true` in
+    config.toml they are written for the workers of the work pool that prefect.yaml names, and no runner is started here.
 
     \b
     Example, on a machine whose worker runs the flows:

@@ -12,7 +12,10 @@ from modelshelf.names import ProjectName, TemplateName
 
 @click.group()
 def template() -> None:
-    """Templates: an engine, what it gets, and the versions that it serves."""
+    """Define, list and delete templates of instances.
+
+    A template is an engine, its resources, and the versions that it serves.
+    """
 
 
 @template.command()

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--budget", type=int, metavar="BYTES", help="What replicas on this node may take; 0 for no limit.")
+@click.option("--budget", type=options.SIZE, metavar="SIZE", help="What replicas on this node may take (200GB); 0 for no limit.")
 @options.as_json
 def nodes(budget: int | None, as_json: bool) -> None:
-    """Show this node's replicas and filesystems: size, last use, and what keeps each from eviction. Needs no server."""
+    """List this node's replicas and filesystems.
+
+    Size, last use, and what keeps each replica from eviction. Needs no server.
+    """
     from modelshelf.catalog import replicas
     from modelshelf.cli import reading, tables
     from modelshelf.library.opening import NODE
@@ -55,7 +58,10 @@ def nodes(budget: int | None, as_json: bool) -> None:
 @options.project
 @options.as_json
 def evict(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Take a version's files off this node; the store keeps them. One that is pinned or in use is refused."""
+    """Take a version's files off this node; the store keeps them.
+
+    A replica that is pinned or in use is refused.
+    """
     from modelshelf.cli import follow
     from modelshelf.words import said_bytes
 
@@ -73,7 +79,9 @@ def evict(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @options.no_wait
 @options.as_json
 def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
-    """Remove old versions that nothing refers to, and the bytes that only they used.
+    """Remove old versions that nothing refers to.
+
+    The bytes that only they used are freed.
 
     \b
     Example: modelshelf clean --keep 3 --days 14 --dry-run
@@ -101,7 +109,10 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
 @options.no_wait
 @options.as_json
 def audit(rehash: bool, repair: bool, no_wait: bool, as_json: bool) -> None:
-    """Compare catalog, store, replicas and engines; repair on request. Exit status 1 if differences are left."""
+    """Compare catalog, store, replicas and engines; repair on request.
+
+    The exit status is 1 if differences are left.
+    """
     from modelshelf.cli import follow, tables
 
     done = follow.run("audit-library/weekly", {"rehash": rehash, "repair": repair}, wait=not no_wait, as_json=as_json)
@@ -123,7 +134,10 @@ def audit(rehash: bool, repair: bool, no_wait: bool, as_json: bool) -> None:
 @options.project
 @options.as_json
 def disk(project: ProjectName, as_json: bool) -> None:
-    """Say where the disk went, and what deleting each version would free. Needs no server."""
+    """Show where the disk went, and what each deletion would free.
+
+    Needs no server.
+    """
     from modelshelf.cli import tables
     from modelshelf.library.disk import report
     from modelshelf.words import said_bytes

@@ -25,9 +25,9 @@ def save(
     instance: InstanceName, model: str, name: ModelName | None, version: Tag | None, project: ProjectName, dry_run: bool,
     no_wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make a model that was pulled or made inside an Ollama instance an entry of the library.
+    """Save a model that was pulled or made inside an instance.
 
-    The instance goes on; only what the store lacks is copied.
+    The instance is an Ollama one, and goes on; only what the store lacks is copied.
 
     \b
     Example: modelshelf save chat my-finetune --name support-bot --version v1
@@ -52,7 +52,9 @@ def save(
 @options.no_wait
 @options.as_json
 def build(model: ModelRef, folder: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
-    """Write a version's image as an OCI layout into a new or empty folder. Its digest is the recorded one.
+    """Write a version's image as an OCI layout into a folder.
+
+    The folder is new or empty. The image has the recorded digest.
 
     \b
     Example: modelshelf build qwen3:0.6b ./qwen3-image
@@ -76,7 +78,7 @@ def build(model: ModelRef, folder: str, project: ProjectName, dry_run: bool, no_
 @options.project
 @options.as_json
 def alias(model: ModelRef, name: Tag | None, back: bool, remove: bool, project: ProjectName, as_json: bool) -> None:
-    """Let an alias name a version, return it, or show the history of a model's aliases.
+    """Move an alias, return it, or show the history of aliases.
 
     A version is not deleted or cleaned while someone's alias names it.
 
@@ -122,7 +124,10 @@ def enable(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @options.project
 @options.as_json
 def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Show what changes from one version to another: files, bytes, headers, and what this node lacks. Needs no server."""
+    """Show what changes from one version to another.
+
+    Files, bytes, headers, and what this node would have to fetch. Needs no server.
+    """
     from modelshelf.cli import tables
     from modelshelf.library.comparing import compare
     from modelshelf.library.opening import Library
@@ -149,7 +154,9 @@ def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool)
 @options.project
 @options.as_json
 def explain(model: ModelRef, instance: InstanceName | None, engine: str, project: ProjectName, as_json: bool) -> None:
-    """Say why a model cannot be chosen here, or is not visible in an instance, and what mends it. Needs no server.
+    """Explain why a model cannot be launched, or is not visible.
+
+    Each cause comes with the command that mends it. Needs no server.
 
     \b
     Examples:
@@ -174,7 +181,9 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str, project
         tables.show_json([cause.to_json() for cause in causes])
         return
     for cause in causes:
-        click.echo(f"{click.style('because', bold=True)}  {cause.because}\n{click.style('do', bold=True)}       {cause.command}")
+        click.echo(
+            f"{tables.styled('because', bold=True)}  {cause.because}\n{tables.styled('do', bold=True)}       {cause.command}"
+        )
     if not causes:
         click.echo(fine)
 
