@@ -283,7 +283,7 @@ class LeaseLost(Unavailable):
 
 
 class BlobBeingDeleted(Unavailable):
-    """{digest} is just being deleted by a clean-up. Nothing was changed; run it again in a moment."""
+    """{digest} is just being removed, replaced or counted on by {holder}. Nothing was changed; run it again in a moment."""
 
 
 class CatalogUnreachable(Unavailable):

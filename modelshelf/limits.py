@@ -57,6 +57,8 @@ class Limits:
 
     # leases
     lease_seconds: int = 30
+    lock_seconds: float = 30.0
+    """How long one waits for who removes or replaces the very file, a moment's work unless that process is paused."""
 
     # engines
     engine_start_seconds: int = 600

@@ -151,7 +151,7 @@ def _require_staying(rows: Iterable[Row[tuple[str, str]]]) -> set[Digest]:
     digests = set()
     for row in rows:
         if row.state == "deleting":
-            raise BlobBeingDeleted(digest=row.digest)
+            raise BlobBeingDeleted(digest=row.digest, holder="a deletion")
         digests.add(Digest.parse(row.digest))
     return digests
 
