@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.parameters import ShortText
+from modelshelf.errors import outcome
 from modelshelf.names import ModelRef, NodeName, ProjectName
 from tasks import versions
 
@@ -25,9 +26,10 @@ async def cache_version(
         dry_run: Only say what would be done.
     """
     asking, ref = ProjectName(project), ModelRef.parse(model)
-    plan = await versions.plan_cache(asking, ref, NodeName(node))
-    if not dry_run:
-        await versions.fill_replica(asking, ref)
+    with outcome("It is not on the node.", again="What was copied is kept: cache it again and it goes on from there."):
+        plan = await versions.plan_cache(asking, ref, NodeName(node))
+        if not dry_run:
+            await versions.fill_replica(asking, ref)
     if pin and not dry_run:
         await versions.change(asking, ref, "pin", None)
     if auto and not dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelshelf.errors import outcome
 from modelshelf.library.importing import ImportPlan
 from modelshelf.names import ModelName, ProjectName
 from tasks import imports, leases, reports, sources
@@ -10,6 +11,11 @@ from tasks.sources import Origin
 
 async def bring_in(origin: Origin, *, name: str, project: str, category: str, allow_code: bool, dry_run: bool) -> ImportPlan:
     """Bring the version in, and return what that took. If this raises, the catalog records why the version failed."""
+    with outcome("Nothing was published.", again="What was downloaded is kept: import it again and it goes on from there."):
+        return await _bring_in(origin, name, project, category, allow_code, dry_run)
+
+
+async def _bring_in(origin: Origin, name: str, project: str, category: str, allow_code: bool, dry_run: bool) -> ImportPlan:
     asking = ProjectName(project)
     called = ModelName(name) if name else origin.model
     pin = await sources.pin(origin)

@@ -7,6 +7,7 @@ import time
 from prefect import flow
 
 from flows.parameters import Arguments, Bytes, Count, Port, ShortText
+from modelshelf.errors import outcome
 from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.names import EngineName, InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from tasks import instances, leases
@@ -56,17 +57,18 @@ async def launch_instance(
     began, queued = time.monotonic(), seconds_in_queue()
     asking = ProjectName(project)
     request = LaunchRequest(engine, bind, port, tuple(arguments), tuple(environment), cpus, memory, key, unprotected)
-    name, serves, asked = await instances.asked_for(
-        asking,
-        ModelRef.parse(model) if model else None,
-        TemplateName(template) if template else None,
-        ServedName(served_name) if served_name else None,
-        InstanceName(instance) if instance else None,
-        request,
-    )
-    plan = await instances.plan(asking, name, serves, asked)
-    nothing_to_do = dry_run or plan.running
-    if not nothing_to_do:
-        async with leases.hold(f"instance {asking}/{name}"):
-            await instances.launch(asking, name, serves, asked, began=began, queued=queued)
+    with outcome("Nothing new runs.", again="Launch it again."):
+        name, serves, asked = await instances.asked_for(
+            asking,
+            ModelRef.parse(model) if model else None,
+            TemplateName(template) if template else None,
+            ServedName(served_name) if served_name else None,
+            InstanceName(instance) if instance else None,
+            request,
+        )
+        plan = await instances.plan(asking, name, serves, asked)
+        nothing_to_do = dry_run or plan.running
+        if not nothing_to_do:
+            async with leases.hold(f"instance {asking}/{name}"):
+                await instances.launch(asking, name, serves, asked, began=began, queued=queued)
     return str(name)

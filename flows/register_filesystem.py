@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.parameters import Patterns, ShortText
+from modelshelf.errors import outcome
 from modelshelf.names import Category, FilePath, FilesystemName, ModelName, ProjectName
 from modelshelf.sources.uri import FilesystemUri
 from tasks import imports, leases, places, sources
@@ -43,16 +44,17 @@ async def register_filesystem(
     asking, uri = ProjectName(project), FilesystemUri(FilesystemName(filesystem), FilePath(folder))
     called = ModelName(name) if name else uri.model
     origin = FilesystemOrigin(uri, tuple(include), tuple(exclude))
-    pin = await sources.pin(origin)
-    listing = await sources.list_files(origin, pin)
-    if dry_run:
-        planned = await places.plan_only(origin, asking, called, pin, listing, category, hash=hash)
-        return str(planned.ref)
+    with outcome("Nothing was registered.", again="Register it again."):
+        pin = await sources.pin(origin)
+        listing = await sources.list_files(origin, pin)
+        if dry_run:
+            planned = await places.plan_only(origin, asking, called, pin, listing, category, hash=hash)
+            return str(planned.ref)
 
-    version = await imports.reserve(origin, asking, called, pin, category)
-    async with leases.importing(version) as lease:
-        plan = await places.plan(origin, version, listing, hash=hash)
-        already_ready = plan.ready
-        if not already_ready:
-            version = await places.register(origin, asking, version, listing, pin, plan, lease, allow_code=allow_code)
+        version = await imports.reserve(origin, asking, called, pin, category)
+        async with leases.importing(version) as lease:
+            plan = await places.plan(origin, version, listing, hash=hash)
+            already_ready = plan.ready
+            if not already_ready:
+                version = await places.register(origin, asking, version, listing, pin, plan, lease, allow_code=allow_code)
     return str(version.ref)

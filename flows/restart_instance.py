@@ -7,6 +7,7 @@ import time
 from prefect import flow
 
 from flows.parameters import ShortText
+from modelshelf.errors import outcome
 from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.names import InstanceName, ProjectName
 from tasks import instances, leases
@@ -23,8 +24,9 @@ async def restart_instance(instance: ShortText, project: ShortText = "default") 
     """
     began, queued = time.monotonic(), seconds_in_queue()
     asking, name = ProjectName(project), InstanceName(instance)
-    async with leases.hold(f"instance {asking}/{name}"):
-        _, serves, request = await instances.asked_for(asking, None, None, None, name, LaunchRequest())
-        await instances.stop(asking, name)
-        await instances.launch(asking, name, serves, request, began=began, queued=queued)
+    with outcome(f"`modelshelf instances` shows whether {name} runs.", again="Restart it again."):
+        async with leases.hold(f"instance {asking}/{name}"):
+            _, serves, request = await instances.asked_for(asking, None, None, None, name, LaunchRequest())
+            await instances.stop(asking, name)
+            await instances.launch(asking, name, serves, request, began=began, queued=queued)
     return str(name)

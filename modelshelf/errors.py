@@ -3,28 +3,62 @@
 Two families. `Refused`: what we were given is wrong, trying again gives the same answer. `Unavailable`: something
 could not be reached or held, trying again may help. A message says what happened, what was expected and found, what
 state things are in now, and what to do. A test holds every `raise` to the fields that the class's sentence names.
+
+An error that many callers meet (`OfAnyLayer`: the network, names, files) cannot know what state things are in. The step that
+began the work adds that with `outcome`.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 
 class ModelshelfError(Exception):
     """Something went wrong in modelshelf."""
 
+    outcome: str = ""
+    """What state things are in now and what to do, as the step that began the work put it."""
+
     def __init__(self, **facts: object) -> None:
         self.facts = {name: str(value) for name, value in facts.items()}
         template = " ".join(inspect.getdoc(type(self)).split())  # type: ignore[union-attr]
         super().__init__(template.format(**self.facts))
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.outcome}".rstrip()
+
+    @property
+    def sentence(self) -> str:
+        """What happened, expected and found, without the outcome."""
+        return super().__str__()
 
     @classmethod
     def _again(cls, facts: dict[str, str]) -> Self:
         return cls(**facts)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (type(self)._again, (self.facts,))
+        return (type(self)._again, (self.facts,), {"outcome": self.outcome})
+
+
+class OfAnyLayer(ModelshelfError):
+    """An error of layers that do not know what they are used for."""
+
+
+@contextmanager
+def outcome(state: str, *, again: str = "") -> Iterator[None]:
+    """Add `state` to a passing error that does not state it itself, and `again` if trying again may help.
+
+    The innermost `outcome` is kept: it is the closest to the facts.
+    """
+    try:
+        yield
+    except OfAnyLayer as error:
+        if not error.outcome:
+            error.outcome = f"{state} {again}".strip() if isinstance(error, Unavailable) else state
+        raise
 
 
 class Refused(ModelshelfError):
@@ -38,12 +72,12 @@ class Unavailable(ModelshelfError):
 # --- values -----------------------------------------------------------------------------------------------------
 
 
-class BadDigest(Refused):
+class BadDigest(OfAnyLayer, Refused):
     """{text} is not a digest: expected `sha256:` and 64 lower-case hex digits."""
 
 
-class BadName(Refused):
-    """{text} is not a {kind}: expected {expected}. Nothing was changed."""
+class BadName(OfAnyLayer, Refused):
+    """{text} is not a {kind}: expected {expected}."""
 
 
 class BadReference(Refused):
@@ -52,8 +86,8 @@ class BadReference(Refused):
 
 
 class TagAndDigestDisagree(Refused):
-    """{reference} names a tag and a digest that disagree: the tag is {found}. Nothing was changed. Leave one of the
-    two away, or look with `modelshelf show`."""
+    """{reference} names a tag and a digest that disagree: the tag is {found}. Leave one of the two away, or look with
+    `modelshelf show`."""
 
 
 class BadSource(Refused):
@@ -61,17 +95,17 @@ class BadSource(Refused):
     `hf://org/repo:Q4_K_M`."""
 
 
-class HostileFileName(Refused):
-    """The file name {text} is refused: {reason}. Nothing was stored."""
+class HostileFileName(OfAnyLayer, Refused):
+    """The file name {text} is refused: {reason}."""
 
 
-class CollidingFileNames(Refused):
-    """{first} and {second} would be one file on some systems: their names differ only by case or Unicode form.
-    Nothing was stored. Leave one of them out (`--exclude`)."""
+class CollidingFileNames(OfAnyLayer, Refused):
+    """{first} and {second} would be one file on some systems: their names differ only by case or Unicode form. Leave one
+    of them out (`--exclude`)."""
 
 
-class LimitExceeded(Refused):
-    """{what} is over a limit: {found}, at most {limit} is accepted. Nothing was stored."""
+class LimitExceeded(OfAnyLayer, Refused):
+    """{what} is over a limit: {found}, at most {limit} is accepted."""
 
 
 class BadSetting(Refused):
@@ -95,92 +129,90 @@ class ServerSecretRefused(Refused):
 # --- network ----------------------------------------------------------------------------------------------------
 
 
-class Unreachable(Unavailable):
-    """{host} could not be reached: {reason}. What was already downloaded is kept. Check the network and
-    `HTTPS_PROXY`/`NO_PROXY`, then run it again: it goes on where it stopped."""
+class Unreachable(OfAnyLayer, Unavailable):
+    """{host} could not be reached{how}: {reason}."""
 
 
-class Stalled(Unavailable):
-    """{host} stopped sending: less than {rate} bytes a second for {seconds} s. What was already downloaded is kept; run
-    it again and it goes on from there."""
+class Stalled(OfAnyLayer, Unavailable):
+    """{host} stopped sending: less than {rate} bytes a second for {seconds} s."""
 
 
-class ServerTrouble(Unavailable):
-    """{host} answered {status} for {what}{detail}. What was already downloaded is kept; run it again later."""
+class ServerTrouble(OfAnyLayer, Unavailable):
+    """{host} answered {status} for {what}{detail}."""
 
 
-class TooBusy(Unavailable):
-    """{host} asks us to wait (status {status}, Retry-After {seconds} s), longer than the {limit} s we wait by ourselves.
-    What was already downloaded is kept; run it again later."""
+class TooBusy(OfAnyLayer, Unavailable):
+    """{host} asks us to wait (status {status}, {seconds} s), longer than the {limit} s we wait by ourselves."""
 
 
-class ConnectionCut(Unavailable):
-    """The connection to {host} ended early: {found} of {expected} bytes of {what}. What was finished is kept; run it
-    again and it goes on from there."""
+class ConnectionCut(OfAnyLayer, Unavailable):
+    """The connection to {host} ended early: {found} of {expected} bytes of {what}."""
 
 
-class CertificateRefused(Refused):
-    """The certificate of {host} is not trusted: {reason}. Nothing was sent. If the host is right, name its authority's
-    file with SSL_CERT_FILE."""
+class CertificateRefused(OfAnyLayer, Refused):
+    """The certificate of {host} is not trusted: {reason}. Nothing was sent to it. If the host is right, name its
+    authority's file with SSL_CERT_FILE."""
 
 
-class RedirectRefused(Refused):
-    """{host} redirects to {target}, which is refused: {reason}. Nothing was sent there. If this is meant, name the host
-    in the source's block (`redirect_hosts`)."""
+class RedirectRefused(OfAnyLayer, Refused):
+    """{host} sends us to {target}, which is refused: {reason}. Nothing was sent there. If this is meant, name the host in
+    the source's block (`modelshelf login … --redirect-host`)."""
 
 
-class NotFound(Refused):
-    """{host} has no {what} (status {status}). Nothing was stored. Check the name and the tag or revision."""
+class NotFound(OfAnyLayer, Refused):
+    """{host} has no {what} (status {status}). Check the name and the tag or revision."""
 
 
-class AccessDenied(Refused):
-    """{host} does not give us {what} (status {status}{detail}). Nothing was stored. If it is private or gated, accept its
-    terms there and store a token: `modelshelf login {login}`."""
+class AccessDenied(OfAnyLayer, Refused):
+    """{host} does not give us {what} (status {status}{detail})."""
 
 
-class UnexpectedAnswer(Refused):
-    """{host} gave an answer for {what} that we cannot use: {reason}. Nothing was stored from it."""
+class LoginNeeded(AccessDenied):
+    """{host} does not give us {what} (status {status}{detail}). If it is private or gated, accept its terms there and store a
+    token: `modelshelf login {login}`."""
 
 
-class ContentChanged(Unavailable):
-    """{what} changed on {host} while it was being downloaded (ETag {before}, now {after}). What was received is
-    discarded; run it again."""
+class UnexpectedAnswer(OfAnyLayer, Refused):
+    """{host} gave an answer for {what} that we cannot use: {reason}."""
 
 
-class SourceChanged(Refused):
-    """{path} changed while it was being copied ({before} bytes at first, {after} at the end). Nothing of it was stored.
-    Import again when nobody writes to it."""
+class ContentChanged(OfAnyLayer, Unavailable):
+    """{what} changed on {host} while it was being received (ETag {before}, now {after})."""
 
 
-class SourceUnreadable(Refused):
-    """{path} cannot be imported: {reason}. Nothing of it was stored."""
+class SourceChanged(OfAnyLayer, Refused):
+    """{path} changed while it was being read ({before} bytes at first, {after} at the end). Try again when nobody writes
+    to it."""
+
+
+class SourceUnreadable(OfAnyLayer, Refused):
+    """{path} cannot be read: {reason}."""
 
 
 # --- content ----------------------------------------------------------------------------------------------------
 
 
-class DigestMismatch(Refused):
-    """{what} is not the file that {whose} lists: expected {expected}, received {found} (all {size} bytes). Nothing was
-    stored. Import again; if it happens twice, something between us and {whose} alters the file."""
+class DigestMismatch(OfAnyLayer, Refused):
+    """{what} is not the file that {whose} lists: expected {expected}, received {found} (all {size} bytes). If it is always
+    the same, something between us and {whose} alters the file."""
 
 
-class SizeMismatch(Refused):
-    """{what} is not the file that {whose} lists: expected {expected} bytes, received {found}. Nothing was stored. Import
-    again; if it happens twice, something between us and {whose} alters the file."""
+class SizeMismatch(OfAnyLayer, Refused):
+    """{what} is not the file that {whose} lists: expected {expected} bytes, received {found}. If it is always the same,
+    something between us and {whose} alters the file."""
 
 
-class NotWhatItSays(Refused):
-    """{file} is not what its name says: {reason}. Nothing of it was stored, and nothing in it was executed."""
+class NotWhatItSays(OfAnyLayer, Refused):
+    """{file} is not what its name says: {reason}. Nothing in it was executed."""
 
 
-class FormatRefused(Refused):
-    """{file} is refused: {reason}. Nothing was stored. Leave it out with `--exclude`, or ask the publisher for
-    safetensors or GGUF."""
+class FormatRefused(OfAnyLayer, Refused):
+    """{file} is refused: {reason}. Leave it out with `--exclude`, or ask the publisher for safetensors or GGUF."""
 
 
-class NamesCode(Refused):
-    """{file} names code of the publisher that an engine may run (auto_map: {named}). No weights were fetched. If you trust
-    it, import with `--allow-code`."""
+class NamesCode(OfAnyLayer, Refused):
+    """{file} names code of the publisher that an engine may run (auto_map: {named}). If you trust it, import with
+    `--allow-code`."""
 
 
 class LicenseRefused(Refused):
@@ -188,28 +220,28 @@ class LicenseRefused(Refused):
     taken, add its licence to `licenses` in {config}."""
 
 
-class BadHeader(Refused):
-    """{file} has a broken {format} header: {reason}. Nothing of it was stored. Ask the publisher for a whole file."""
+class BadHeader(OfAnyLayer, Refused):
+    """{file} has a broken {format} header: {reason}. Ask the publisher for a whole file."""
 
 
-class BadJson(Refused):
-    """{file} is not JSON that we accept: {reason}. Nothing of it was stored."""
+class BadJson(OfAnyLayer, Refused):
+    """{file} is not JSON that we accept: {reason}."""
 
 
-class BadManifest(Refused):
-    """The manifest of {what} is refused: {reason}. Nothing was stored."""
+class BadManifest(OfAnyLayer, Refused):
+    """The manifest of {what} is refused: {reason}."""
 
 
-class NothingToImport(Refused):
-    """{what} has no file to import{detail}. Nothing was stored."""
+class NothingToImport(OfAnyLayer, Refused):
+    """{what} has no file to import{detail}."""
 
 
-class ChooseQuantization(Refused):
-    """{what} holds several quantisations: {choices}. Nothing was stored. Name one: `{example}`."""
+class ChooseQuantization(OfAnyLayer, Refused):
+    """{what} holds several quantisations: {choices}. Name one: `{example}`."""
 
 
-class UnknownQuantization(Refused):
-    """{what} has no quantisation {wanted}: it has {choices}. Nothing was stored. Name one of these."""
+class UnknownQuantization(OfAnyLayer, Refused):
+    """{what} has no quantisation {wanted}: it has {choices}. Name one of these."""
 
 
 # --- store ------------------------------------------------------------------------------------------------------
@@ -277,9 +309,8 @@ class Unreadable(Refused):
     audit --repair` mends it."""
 
 
-class LeaseLost(Unavailable):
-    """The lease on {what} lapsed before the work was done, so its result was not published. What was downloaded is kept;
-    run it again."""
+class LeaseLost(OfAnyLayer, Unavailable):
+    """The lease on {what} lapsed before the work was done, and another run may have taken it: this result was not recorded."""
 
 
 class BlobBeingDeleted(Unavailable):

@@ -27,6 +27,7 @@ from modelshelf.errors import (
     CertificateRefused,
     ConnectionCut,
     LimitExceeded,
+    LoginNeeded,
     NotFound,
     RedirectRefused,
     ServerTrouble,
@@ -107,14 +108,19 @@ class Answer:
         return load_json(self.body, file=f"the answer of {self.url.place}")
 
     def expect(self, *accepted: int, what: str, login: str = "") -> Self:
-        """This answer, if its status is one of `accepted`; else the error that says what to do."""
+        """This answer, if its status is one of `accepted`; else the error for it.
+
+        `login` is what `modelshelf login` takes for this host, where it takes anything.
+        """
         host = self.url.place
         detail = self._detail()
         match self.status:
             case status if status in accepted:
                 return self
             case 401 | 403:
-                raise AccessDenied(host=host, what=what, status=self.status, detail=detail, login=login or host)
+                if login:
+                    raise LoginNeeded(host=host, what=what, status=self.status, detail=detail, login=login)
+                raise AccessDenied(host=host, what=what, status=self.status, detail=detail)
             case 404 | 410:
                 raise NotFound(host=host, what=what, status=self.status)
             case 408 | 425 | 429 | 500 | 502 | 503 | 504:
@@ -338,6 +344,14 @@ def _proxy_for(url: Url) -> str:
     return str(proxies.get(url.scheme) or proxies.get("all") or "")
 
 
+def _how(url: Url) -> str:
+    """What a person may have to set when nothing answers there; nothing for an address on this machine."""
+    if proxy := _proxy_for(url):
+        return f" through the proxy {urlsplit(proxy).hostname}"
+    local = url.host == "localhost" or url.host.startswith("127.") or url.host == "::1"
+    return "" if local else f" directly (no proxy is set for it: {url.scheme.upper()}_PROXY)"
+
+
 class _Receiver:
     """What one hop sends, kept within limits. An exception cannot pass through libcurl: it is kept and raised after."""
 
@@ -383,7 +397,7 @@ class _Receiver:
             return ConnectionCut(host=host, found=self._received, expected=expected, what=self._url)
         if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT, pycurl.E_FTP_WEIRD_SERVER_REPLY):
             return UnexpectedAnswer(host=host, what=self._url, reason=message)
-        return Unreachable(host=host, reason=message)
+        return Unreachable(host=host, how=_how(self._url), reason=message)
 
     def _kept(self, take: Callable[[bytes], None], data: bytes) -> int | None:
         try:

@@ -7,10 +7,11 @@ import time
 import uuid
 from typing import Any
 
-from modelshelf.errors import NoSuchRun, NotDeployed, NotFound, ServerSecretRefused
+from modelshelf.errors import NoSuchRun, NotDeployed, NotFound, ServerSecretRefused, outcome
 from modelshelf.limits import DEFAULT
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
 
+_ABOUT_PREFECT = "That was a request to the Prefect server: `modelshelf status` shows whether it is up."
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -35,6 +36,7 @@ class PrefectApi:
             return False
         return answer.status == 200
 
+    @outcome(_ABOUT_PREFECT)
     def require(self) -> None:
         """It answers, and takes our secret. Raises Unreachable, or ServerSecretRefused."""
         answer = self._wire.request("GET", self._base.join("admin/version"), authorization=self._authorization, seconds=5)
@@ -105,9 +107,11 @@ class PrefectApi:
         merge = {"data": data, "merge_existing_data": True, "block_schema_id": schemas[0]["id"]}
         self._send("PATCH", f"block_documents/{there['id']}", merge, what="a block")
 
+    @outcome(_ABOUT_PREFECT)
     def _get(self, path: str, *, what: str) -> Any:
         return self._request("GET", path).expect(200, what=what).json()
 
+    @outcome(_ABOUT_PREFECT)
     def _send(self, method: str, path: str, body: dict[str, Any], what: str = "a request") -> Any:
         answer = self._request(method, path, body)
         if answer.status == 403 and self._csrf is not None:  # the token has expired
@@ -120,6 +124,7 @@ class PrefectApi:
         answer.expect(200, 201, 204, what=what)
         return answer.json() if answer.body else {}
 
+    @outcome(_ABOUT_PREFECT)
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
         headers = {"Content-Type": "application/json"}
         if method != "GET":

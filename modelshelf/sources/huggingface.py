@@ -21,8 +21,8 @@ from huggingface_hub.errors import (
 
 from modelshelf.digest import Digest
 from modelshelf.errors import (
-    AccessDenied,
     LimitExceeded,
+    LoginNeeded,
     NotFound,
     ServerTrouble,
     TooBusy,
@@ -126,17 +126,17 @@ class HuggingFaceSource:
             )
         except GatedRepoError as error:
             detail = ": it is gated"
-            raise AccessDenied(host=host, what=what, status=403, detail=detail, login="huggingface") from error
+            raise LoginNeeded(host=host, what=what, status=403, detail=detail, login="huggingface") from error
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
             status = error.response.status_code
             if status in (401, 403):
                 detail = ": it is private, or not there"
-                raise AccessDenied(host=host, what=what, status=status, detail=detail, login="huggingface") from error
+                raise LoginNeeded(host=host, what=what, status=status, detail=detail, login="huggingface") from error
             raise NotFound(host=host, what=what, status=status) from error
         except HfHubHTTPError as error:
             raise self._trouble(error, host, what) from error
         except httpx2.HTTPError as error:
-            raise Unreachable(host=host, reason=str(error)[:200] or type(error).__name__) from error
+            raise Unreachable(host=host, how="", reason=str(error)[:200] or type(error).__name__) from error
 
     def _trouble(self, error: HfHubHTTPError, host: str, what: str) -> Exception:
         status = error.response.status_code
@@ -144,7 +144,7 @@ class HuggingFaceSource:
             seconds = error.response.headers.get("retry-after", "?")
             return TooBusy(host=host, status=status, seconds=seconds, limit=self._limits.retry_after_seconds)
         if status in (401, 403):
-            return AccessDenied(host=host, what=what, status=status, detail="", login="huggingface")
+            return LoginNeeded(host=host, what=what, status=status, detail="", login="huggingface")
         if status >= 500:
             return ServerTrouble(host=host, status=status, what=what, detail="")
         return UnexpectedAnswer(host=host, what=what, reason=f"status {status}")
