@@ -158,9 +158,9 @@ def test_a_failed_request_to_prefect_is_about_prefect_and_not_about_a_publisher(
     assert not any(word in message for word in ("download", "stored", "token", "modelshelf login", "import", "secret", "PROXY"))
 
 
-def test_an_engine_that_returns_no_token_is_not_talked_of_as_a_publisher(answering: Answering) -> None:
+def test_an_engine_that_gives_no_answer_is_not_talked_of_as_a_publisher(answering: Answering) -> None:
     answering.status = 200
     mounted = Mounted(ServedName("m"), "chat", Format.GGUF, Path("/"), ())
     with pytest.raises(ModelshelfError) as caught:
-        OpenAiApi().first_token(Wire(), Url(answering.url), None, mounted)
+        OpenAiApi().first_answer(Wire(), Url(answering.url), None, mounted)
     assert not any(word in str(caught.value) for word in ("stored", "download", "import"))
