@@ -211,8 +211,7 @@ class FormatRefused(OfAnyLayer, Refused):
 
 
 class NamesCode(OfAnyLayer, Refused):
-    """{file} names code of the publisher that an engine may run (auto_map: {named}). If you trust it, import with
-    `--allow-code`."""
+    """{file} names code of the publisher that an engine may run ({named}). If you trust it, import with `--allow-code`."""
 
 
 class LicenseRefused(Refused):

@@ -1,4 +1,7 @@
-"""JSON from outside: bounded in size and depth, no duplicate keys, no NaN, no huge integers."""
+"""JSON whose bytes are addressed (manifests, indexes, headers of weights): bounded, and read by every program in the same way.
+
+No duplicate keys, no NaN, no huge integers. A publisher's configuration is read by `formats.lenient_json`.
+"""
 
 from __future__ import annotations
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 
-from modelshelf.errors import FormatRefused, NamesCode, NotWhatItSays
+from modelshelf.errors import FormatRefused, NotWhatItSays
 from modelshelf.formats.gguf import MAGIC as GGUF_MAGIC
 from modelshelf.formats.gguf import read_gguf
 from modelshelf.formats.kinds import Facts, Role
+from modelshelf.formats.lenient_json import decode
 from modelshelf.formats.safetensors import read_safetensors
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
-from modelshelf.strict_json import load_json
 
 PICKLED_WEIGHTS = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 """Loading one of these can run code of whoever wrote it. Beside safetensors they are another form of the same weights."""
@@ -41,6 +42,7 @@ _PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 _ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
 _TAR_AT, _TAR = 257, b"ustar"  # POSIX.1-1988, "ustar Interchange Format": the magic of the first member's header
 _NPY_START, _ELF_START = b"\x93NUMPY", b"\x7fELF"
+_JSON_START = re.compile(r'\s*(?:[{\["0-9-]|true|false|null|NaN|Infinity|$)')
 _START_BYTES = 512
 
 
@@ -75,28 +77,6 @@ def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DE
     return None
 
 
-def may_name_code(path: FilePath) -> bool:
-    """Configuration that a loader of the Hub's models reads before the weights."""
-    return path.name == "config.json" or path.name.endswith("_config.json")
-
-
-def refuse_named_code(content: bytes, path: FilePath, limits: Limits = DEFAULT) -> None:
-    """Raise NamesCode if the configuration names code of the publisher (`auto_map`) that a trusting engine would run."""
-    named = _find_key(load_json(content, file=str(path), limits=limits), "auto_map")
-    if named is not None:
-        raise NamesCode(file=path, named=str(named)[:200])
-
-
-def _find_key(value: object, key: str) -> object | None:
-    if isinstance(value, dict):
-        if key in value:
-            return value[key] or "nothing"
-        value = list(value.values())
-    if isinstance(value, list):
-        return next((found for one in value if (found := _find_key(one, key)) is not None), None)
-    return None
-
-
 def _refuse_disguised(start: bytes, named: FilePath) -> None:
     if start.startswith(_PICKLE_STARTS):
         raise NotWhatItSays(file=named, reason="its first bytes are a pickle's")
@@ -108,5 +88,5 @@ def _refuse_disguised(start: bytes, named: FilePath) -> None:
         raise NotWhatItSays(file=named, reason=f"expected `GGUF` as its first bytes, found {start[:4]!r}")
     if named.suffix == ".safetensors" and start[8:9] != b"{":
         raise NotWhatItSays(file=named, reason="a safetensors header begins with `{` at byte 8, this does not")
-    if named.suffix == ".json" and start[:1] and start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"[", b'"', b""):
+    if named.suffix == ".json" and _JSON_START.match(decode(start)) is None:
         raise NotWhatItSays(file=named, reason="it does not begin as JSON does")

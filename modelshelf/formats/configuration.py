@@ -10,11 +10,10 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from modelshelf.errors import BadJson
 from modelshelf.formats.kinds import Facts
+from modelshelf.formats.lenient_json import read_leniently
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
-from modelshelf.strict_json import load_json
 
 _MODEL, _TOKENIZER, _TEMPLATE = FilePath("config.json"), FilePath("tokenizer_config.json"), FilePath("chat_template.jinja")
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length")
@@ -40,8 +39,5 @@ def _object(path: FilePath, paths: Collection[FilePath], read: Callable[[FilePat
     """Its content; empty if it is not there, or nothing that we would read: what is unknown is not guessed."""
     if path not in paths:
         return {}
-    try:
-        found = load_json(read(path), file=str(path), limits=limits)
-    except BadJson:
-        return {}
-    return found if isinstance(found, dict) else {}
+    found = read_leniently(read(path), limits)
+    return found.value if found is not None and isinstance(found.value, dict) else {}

@@ -16,11 +16,12 @@ from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobMissing, DiskFull, LeaseLost, LimitExceeded, NameTaken
-from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
+from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.configuration import complete
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
+from modelshelf.formats.named_code import may_name_code, refuse_named_code
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits

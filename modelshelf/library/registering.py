@@ -20,11 +20,12 @@ from modelshelf.catalog.places import Place
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import NoSuchFilesystem, OtherRegion, PlaceChanged, SourceChanged, SourceUnreadable
-from modelshelf.formats.allowed import inspect_file, may_name_code, refuse_named_code
+from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.configuration import complete
 from modelshelf.formats.image import PlacedFile
 from modelshelf.formats.kinds import Facts, Format
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
+from modelshelf.formats.named_code import may_name_code, refuse_named_code
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
