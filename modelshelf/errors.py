@@ -320,6 +320,36 @@ class CatalogUnreachable(Unavailable):
     """The catalog {url} could not be used: {reason}. Nothing was changed."""
 
 
+class CatalogUrlRefused(Refused):
+    """The catalog's address is not usable: {reason}. Nothing was read or changed. Expected `postgresql://user:password@host/name`
+    or `sqlite:////folder/catalog.db`, in `catalog_url` of config.toml or in MODELSHELF_CATALOG_URL."""
+
+
+class CatalogDamaged(Refused):
+    """The catalog {url} is damaged: {reason}. Nothing was changed. Run `modelshelf down`, and restore the file from a backup:
+    `catalog.before-*.db` beside it is the copy that the last update made."""
+
+
+class CatalogDiskFull(Refused):
+    """The catalog {url} cannot be written, its disk is full: {reason}{free}. Nothing was changed. Make room there, then run it
+    again."""
+
+
+class CatalogNotPermitted(Refused):
+    """The catalog {url} cannot be used by this user: {reason}. Nothing was changed. Run it as the owner, give this user the
+    rights, or name another folder with MODELSHELF_HOME."""
+
+
+class OtherHome(Refused):
+    """The {kind} of the catalog {url} is not the one in {home}: {reason}. Nothing was changed. {ways}: `modelshelf up
+    --take-over`."""
+
+
+class BadMarker(Refused):
+    """{path} does not tell whose folder this is: {reason}. Nothing was changed. Restore the file from a backup, or remove it
+    and run `modelshelf up --take-over`."""
+
+
 class CatalogNewer(Refused):
     """The catalog {url} is at revision {found}, which this modelshelf ({known}) does not know. Nothing was changed. Use
     the newer modelshelf."""

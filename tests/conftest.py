@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from modelshelf import crash_points
 from modelshelf.catalog.database import Catalog
-from modelshelf.library.opening import Library
+from modelshelf.library.opening import Library, migrate
 from modelshelf.settings import Settings, private_folder
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -55,6 +55,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_catalog: Path) -
     settings = Settings(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'catalog.db'}")
     monkeypatch.setenv("MODELSHELF_HOME", str(settings.home))
     shutil.copy(empty_catalog, private_folder(settings.home))
+    migrate(settings)
     return settings
 
 

@@ -80,6 +80,12 @@ def release_holds(connection: Connection, version_id: int) -> None:
     connection.execute(delete(hold).where(hold.c.version_id == version_id))
 
 
+def sample(connection: Connection, at: int, limit: int) -> list[Digest]:
+    """Return up to `limit` of the blobs that the store holds by the catalog."""
+    rows = connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.state == "present").limit(limit))
+    return [Digest.parse(row.digest) for row in rows]
+
+
 def condemn_unused(connection: Connection, at: int, candidates: Iterable[Digest]) -> list[Digest]:
     """Those of `candidates` that nothing refers to, now marked: no import counts on them any more.
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Double, Table, create_engine, event, func, literal_column, text
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.engine import URL, Connection, Engine
 
-from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder, CatalogUnreachable
+from modelshelf.catalog import urls
+from modelshelf.catalog.troubles import translated
+from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -26,19 +27,21 @@ class Catalog:
     """The database behind `url`. Transactions are short; the database's own clock is the only one that counts."""
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
-        self._engine = _sqlite(url) if self.url.get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
+        """Nothing is opened yet. Raises CatalogUrlRefused."""
+        self.url = urls.parse(url)
+        self._is_file = self.url.get_backend_name() == "sqlite"
+        self._engine = _sqlite(self.url) if self._is_file else create_engine(self.url, pool_pre_ping=True)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction: all of it or nothing. Two writers of one row: the second sees what the first left."""
-        with self._translated(), self._engine.connect() as connection, connection.begin():
+        with translated(self.url), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def trying(self) -> Iterator[Connection]:
         """A transaction that decides everything a writing one would, and is then undone: for plans."""
-        with self._translated(), self._engine.connect() as connection:
+        with translated(self.url), self._engine.connect() as connection:
             connection.begin()
             yield connection
             connection.rollback()
@@ -46,22 +49,19 @@ class Catalog:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One consistent view."""
-        with self._translated(), self._engine.connect().execution_options(modelshelf_reading=True) as connection:
+        with translated(self.url), self._engine.connect().execution_options(modelshelf_reading=True) as connection:
             yield connection
 
     def require(self) -> None:
-        """The catalog is there and of a shape that this code knows."""
-        if self.url.get_backend_name() == "sqlite" and not Path(str(self.url.database)).exists():
-            raise CatalogNotMade(url=self.url)
-        try:
-            with self._engine.connect() as connection:
-                found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        except (OperationalError, ProgrammingError) as error:
-            raise CatalogNotMade(url=self.url) from error
+        """The catalog is there and of a shape that this code knows. Raises CatalogNotMade, CatalogNewer, CatalogOlder."""
+        if self._is_file and not Path(str(self.url.database)).exists():
+            raise CatalogNotMade(url=urls.shown(self.url))
+        with translated(self.url), self._engine.connect().execution_options(modelshelf_reading=True) as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         if found is None or str(found) > REVISION:
-            raise CatalogNewer(url=self.url, found=found, known=REVISION)
+            raise CatalogNewer(url=urls.shown(self.url), found=found, known=REVISION)
         if str(found) < REVISION:
-            raise CatalogOlder(url=self.url, found=found, known=REVISION)
+            raise CatalogOlder(url=urls.shown(self.url), found=found, known=REVISION)
 
     def migrate(self) -> None:
         """The catalog has this code's shape. A SQLite file is copied aside before it changes."""
@@ -71,20 +71,20 @@ class Catalog:
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._translated(), self._engine.connect() as connection:
+        with translated(self.url), self._engine.connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
         if found is not None and found > REVISION:
-            raise CatalogNewer(url=self.url, found=found, known=REVISION)
+            raise CatalogNewer(url=urls.shown(self.url), found=found, known=REVISION)
         if found == REVISION:
             return
-        if found is not None and self.url.get_backend_name() == "sqlite":
+        if found is not None and self._is_file:
             file = Path(str(self.url.database))
             aside = file.with_suffix(f".before-{REVISION}.db")
             with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(aside)) as copy:
                 source.backup(copy)
         # a table that SQLite rebuilds is dropped, and a dropped table's references are followed unless they are switched off
-        engine = _sqlite(str(self.url), references="OFF") if self.url.get_backend_name() == "sqlite" else self._engine
-        with self._translated(), engine.connect() as connection:
+        engine = _sqlite(self.url, references="OFF") if self._is_file else self._engine
+        with translated(self.url), engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         if engine is not self._engine:
@@ -92,13 +92,6 @@ class Catalog:
 
     def close(self) -> None:
         self._engine.dispose()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except OperationalError as error:
-            raise CatalogUnreachable(url=self.url, reason=str(error.orig).strip()[:300]) from error
 
 
 def now(connection: Connection) -> ColumnElement[float]:
@@ -117,7 +110,7 @@ def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgre
     return postgresql.insert(table)
 
 
-def _sqlite(url: str, references: str = "ON") -> Engine:
+def _sqlite(url: URL, references: str = "ON") -> Engine:
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")

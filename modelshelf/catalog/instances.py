@@ -130,6 +130,16 @@ def everywhere(connection: Connection, node_id: int) -> list[tuple[ProjectName, 
     return [(ProjectName(row.project_name), InstanceName(row.name)) for row in rows]
 
 
+def labels(connection: Connection, node_id: int) -> list[tuple[int, str]]:
+    """Return the id and the label of each instance on the node."""
+    return [(row.id, row.label) for row in connection.execute(select(instance).where(instance.c.node_id == node_id))]
+
+
+def detach(connection: Connection, instance_id: int, label: str, reason: str) -> None:
+    """The instance is stopped under a new label: the process that carries its old one belongs to another home."""
+    change(connection, instance_id, label=label, state="stopped", reason=reason, process=None)
+
+
 def remove(connection: Connection, asking: ProjectName, which: Instance, who: str) -> None:
     """The instance is gone, and with it the template that was written for it alone."""
     connection.execute(delete(instance).where(instance.c.id == which.id))

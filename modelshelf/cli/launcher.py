@@ -87,9 +87,12 @@ def find(settings: Settings) -> PrefectApi | None:
     return api if api.is_healthy() else None
 
 
-def ensure(settings: Settings, say: Say, *, remote: str = "") -> PrefectApi:
+def ensure(settings: Settings, say: Say, *, remote: str = "", take_over: bool = False) -> PrefectApi:
     """A server that is up, and a runner that serves every deployment: the ones there are, or new ones in the background."""
     with _one_at_a_time(settings):
+        if take_over:
+            prepare(settings, take_over=True)
+            say("The catalog's store and node are this home's now; `modelshelf audit` compares them.")
         if not remote and (api := find(settings)) is not None:
             return api
         stop_processes(settings)
@@ -119,11 +122,11 @@ def deploy(settings: Settings, say: Say) -> PrefectApi:
     return api
 
 
-def prepare(settings: Settings) -> None:
-    """The home folder, the catalog's shape and the secrets are there."""
+def prepare(settings: Settings, *, take_over: bool = False) -> None:
+    """The home folder, the catalog's shape and the secrets are there; its store and node are this home's."""
     from modelshelf.library.opening import migrate
 
-    migrate(settings)
+    migrate(settings, take_over=take_over)
     private_folder(settings.prefect_home)
     private_folder(settings.run)
     server_secrets.auth_string(settings)

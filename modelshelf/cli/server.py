@@ -21,7 +21,8 @@ from modelshelf.cli import options
     help="Use this Prefect server instead of one of our own; its secret is read from PREFECT_API_AUTH_STRING.",
 )
 @click.option("--detach", is_flag=True, help="Return when it is up; `modelshelf down` stops it.")
-def up(remote: str, detach: bool) -> None:
+@click.option("--take-over", is_flag=True, help="Make this home the owner of the catalog: the former one is gone.")
+def up(remote: str, detach: bool, take_over: bool) -> None:
     """Bring up the Prefect server and the runner, until Ctrl-C.
 
     Engines are not stopped when this ends. Everything is kept in one folder: MODELSHELF_HOME, by default ~/.modelshelf.
@@ -33,7 +34,7 @@ def up(remote: str, detach: bool) -> None:
     settings = load_settings()
     if "PREFECT_API_URL" in os.environ:
         click.echo("PREFECT_API_URL is set and not used: it may be another team's. `up --server URL` names a server.", err=True)
-    launcher.ensure(settings, lambda line: click.echo(line, err=True), remote=remote)
+    launcher.ensure(settings, lambda line: click.echo(line, err=True), remote=remote, take_over=take_over)
     running = launcher.Running.read(settings)
     assert running is not None
     disk = shutil.disk_usage(settings.home)
@@ -82,6 +83,7 @@ def status(as_json: bool) -> None:
 
     Needs no server.
     """
+    from modelshelf.catalog import urls
     from modelshelf.cli import launcher, tables
     from modelshelf.library.opening import Library
     from modelshelf.nodes import processes
@@ -94,7 +96,7 @@ def status(as_json: bool) -> None:
     runner = running is not None and running.runner is not None and processes.alive(running.runner)
     facts: dict[str, object] = {
         "home": str(settings.home),
-        "catalog": settings.catalog_url.rpartition("@")[2],
+        "catalog": urls.shown(settings.catalog_url),
         "url": running.url if running else None,
         "server": "up" if server else "down",
         "runner": "up" if runner else "none: workers run the flows" if settings.workers else "down",

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from modelshelf.catalog import blobs, replicas
 from modelshelf.catalog.database import Catalog
+from modelshelf.library import identity
 from modelshelf.limits import DEFAULT, Limits
-from modelshelf.names import NodeName
 from modelshelf.nodes.local import LocalNode
 from modelshelf.settings import Settings, private_folder
 from modelshelf.store.directory import DirectoryStore
 
-STORE = "local"
-NODE = NodeName("local")
+STORE = identity.STORE
+NODE = identity.NODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +30,26 @@ class Library:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Raises CatalogNotMade if `migrate` has not made the catalog yet."""
+        """Nothing is written. Raises CatalogNotMade if `migrate` has not made the catalog yet, OtherHome if it is another's."""
         catalog = Catalog(settings.catalog_url)
         catalog.require()
         store = DirectoryStore(settings.store)
-        node = LocalNode(settings.node, store)
-        with catalog.writing() as connection:
-            store_id = blobs.store_id(connection, STORE, region=settings.region, kind="directory")
-            node_id = replicas.node_id(connection, NODE, region=settings.region, kind="local")
-        return cls(settings, catalog, store, node, store_id, node_id)
+        store_id, node_id = identity.find_ids(catalog, settings, store)
+        return cls(settings, catalog, store, LocalNode(settings.node, store), store_id, node_id)
 
 
-def migrate(settings: Settings) -> None:
-    """The home folder is there, for its owner alone, and the catalog in it has this code's shape."""
+def migrate(settings: Settings, *, take_over: bool = False) -> None:
+    """The home folder is there, for its owner alone; the catalog has this code's shape, and its store and node are this home's.
+
+    Raises OtherHome if they are another home's, unless this one is to `take_over`.
+    """
     private_folder(settings.home)
-    Catalog(settings.catalog_url).migrate()
+    catalog = Catalog(settings.catalog_url)
+    catalog.migrate()
+    store = DirectoryStore(settings.store)
+    node = LocalNode(settings.node, store)
+    if take_over:
+        identity.take_over(catalog, settings, node)
+    else:
+        identity.join(catalog, settings, store)
+    catalog.close()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
+from modelshelf.durable import sync_folder, write_whole
 from modelshelf.engines.contract import Command
 from modelshelf.errors import BlobMissing, NodeFull, WriteFailed
 from modelshelf.formats.image import PackedFile
@@ -58,13 +59,13 @@ class LocalNode:
                 self._lay_out(building / "files" / str(file.path), file)
                 reach("replica.linked")
             marker = {"image": str(image), "files": len(files), "bytes": sum(file.size for file in files)}
-            (building / "complete.json").write_text(json.dumps(marker))
+            write_whole(building / "complete.json", json.dumps(marker), mode=0o644)
             reach("replica.marked")
-            _sync_folder(building)
+            sync_folder(building)
             shutil.rmtree(replica, ignore_errors=True)  # what is there is not complete, or was altered
             building.rename(replica)
             reach("replica.renamed")
-            _sync_folder(self._replicas)
+            sync_folder(self._replicas)
         except OSError as error:
             raise self._explained(error, image, files) from error
         finally:
@@ -95,6 +96,10 @@ class LocalNode:
         folder = self._instances / label
         folder.mkdir(exist_ok=True, mode=0o700)
         return folder
+
+    def rename_instance(self, label: str, fresh: str) -> None:
+        if (self._instances / label).exists():
+            (self._instances / label).rename(self._instances / fresh)
 
     def discard_instance(self, label: str) -> None:
         shutil.rmtree(self._instances / label, ignore_errors=True)
@@ -139,11 +144,3 @@ class LocalNode:
             needed = f"{sum(file.size for file in files):,} bytes"
             return NodeFull(node="the local node", what=image, free=f"{disk.f_bavail * disk.f_frsize:,} bytes", needed=needed)
         return WriteFailed(what=f"the replica of {image}", path=self._replicas, reason=error.strerror or error)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
