@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from typing import Any, Literal
 
 from sqlalchemy import Row, Select, String, cast, delete, func, insert, literal, or_, select, union, update
 from sqlalchemy.engine import Connection
@@ -24,6 +25,14 @@ from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
 from modelshelf.publishers import publisher_of
 
 _ROWS_AT_ONCE = 10_000
+
+Order = Literal["newest", "name", "size"]
+"""How a list of versions is sorted: the newest first, by name, or the largest first."""
+_ORDERS: dict[Order, tuple[Any, ...]] = {
+    "newest": (),
+    "name": (project.c.name, model.c.name),
+    "size": (func.coalesce(image.c.size, place.c.size, 0).desc(),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +265,27 @@ def mark(connection: Connection, asking: ProjectName, target: Version, who: str,
 
 
 def page(
-    connection: Connection, asking: ProjectName, *, after: int = 0, limit: int = 100, category: str | None = None,
-    format: Format | None = None, matching: str | None = None,
+    connection: Connection, asking: ProjectName, *, limit: int = 100, category: str | None = None,
+    format: Format | None = None, state: str | None = None, source: str | None = None, matching: str | None = None,
+    order: Order = "newest",
 ) -> list[Version]:  # fmt: skip
-    """Up to `limit` versions that the project may see, newest first, those before the id `after` if it is given."""
-    query = _versions(asking).order_by(version.c.id.desc()).limit(limit)
-    if after:
-        query = query.where(version.c.id < after)
+    """Return up to `limit` versions that the project may see and that match every filter.
+
+    The state `disabled` stands for ready versions that are disabled, `ready` for the others. `source` and `matching` are parts
+    of the source's written form and of the model's name.
+    """
+    query = _versions(asking).order_by(*_ORDERS[order], version.c.id.desc()).limit(limit)
     if category is not None:
         query = query.where(model.c.category == category)
     if format is not None:
         query = query.where(version.c.format == format)
+    if state is not None:
+        plain = "ready" if state == "disabled" else state
+        query = query.where(version.c.state == plain, version.c.disabled == (state == "disabled"))
+    if source is not None:
+        query = query.where(version.c.source.contains(source, autoescape=True))
     if matching is not None:
-        query = query.where(model.c.name.like(f"%{matching.replace('%', '')}%"))
+        query = query.where(model.c.name.contains(matching, autoescape=True))
     return _with_aliases(connection, connection.execute(query).all())
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelshelf.cli import options
 from modelshelf.names import CATEGORIES, InstanceName, ModelName, ModelRef, ProjectName
 from modelshelf.sources.uri import FilesystemUri, FolderUri, InstanceUri, OllamaUri, SourceUri
+
+if TYPE_CHECKING:
+    from modelshelf.catalog.versions import Version
 
 
 @click.command("import")
@@ -114,20 +117,28 @@ def register(
 
 @click.command("list")
 @click.argument("matching", required=False)
-@click.option("--type", "format", type=click.Choice(["gguf", "safetensors", "ollama"]), help="Only this format.")
+@click.option("--format", "--type", "format", type=click.Choice(["gguf", "safetensors", "ollama"]), help="Only this format.")
 @click.option("--category", type=click.Choice(CATEGORIES), help="Only this category.")
-@click.option("--limit", default=100, show_default=True, help="How many, newest first.")
+@click.option("--state", type=click.Choice(["ready", "disabled", "importing", "failed", "registered"]), help="Only this state.")
+@click.option("--source", metavar="TEXT", help="Only sources with this in them: `hf://`, `ollama://someone`, a repository.")
+@click.option("--sort", type=click.Choice(["newest", "name", "size"]), default="newest", show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @options.project
 @options.as_json
 def list_(
-    matching: str | None, format: str | None, category: str | None, limit: int, project: ProjectName, as_json: bool
-) -> None:
-    """List versions, newest first. Needs no server.
+    matching: str | None, format: str | None, category: str | None, state: str | None, source: str | None, sort: Any,
+    limit: int, project: ProjectName, as_json: bool,
+) -> None:  # fmt: skip
+    """List versions. Needs no server.
+
+    MATCHING is a part of the model's name.
 
     \b
     Examples:
       modelshelf list
-      modelshelf list qwen --type ollama --json
+      modelshelf list qwen --format ollama --json
+      modelshelf list --category embedding --sort size
+      modelshelf list --state failed --source hf://
     """
     from modelshelf.catalog import versions
     from modelshelf.catalog.leases import holding
@@ -137,7 +148,10 @@ def list_(
 
     with reading.open_catalog().reading() as connection:
         only = Format(format) if format else None
-        found = versions.page(connection, project, limit=limit, category=category, format=only, matching=matching)
+        found = versions.page(
+            connection, project, limit=limit, category=category, format=only, state=state, source=source, matching=matching,
+            order=sort,
+        )  # fmt: skip
         interrupted = {one.id for one in found if one.state == "importing" and holding(connection, one.lease) is None}
     if as_json:
         tables.show_json([_version_json(one, interrupted=one.id in interrupted) for one in found])
@@ -146,7 +160,7 @@ def list_(
         (
             str(one.ref),
             ", ".join(map(str, one.aliases)),
-            "interrupted" if one.id in interrupted else one.state,
+            "interrupted" if one.id in interrupted else _state(one),
             one.format or "",
             one.facts.quantization or one.facts.precision or "",
             said_bytes(one.size) if one.size is not None else "",
@@ -157,7 +171,9 @@ def list_(
         for one in found
     ]
     columns = ("MODEL", "ALSO", "STATE", "FORMAT", "QUANT", "SIZE", "PUBLISHER", "IMAGE", "SINCE")
-    tables.show(columns, rows, empty="Nothing here yet. Bring a model in: modelshelf import ollama://qwen3:0.6b")
+    asked = any((matching, format, category, state, source))
+    nothing = "No version matches." if asked else "Nothing here yet. Bring a model in: modelshelf import ollama://qwen3:0.6b"
+    tables.show(columns, rows, empty=nothing, spare=("IMAGE", "ALSO", "SINCE", "PUBLISHER", "FORMAT"))
 
 
 @click.command()
@@ -195,7 +211,8 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
         [
             ("model", one.ref),
             ("also called", ", ".join(map(str, one.aliases))),
-            ("state", f"{one.state}: {one.reason}" if one.reason else one.state),
+            ("state", f"{_state(one)}: {one.reason}" if one.reason else _state(one)),
+            ("auto-cache", "yes: it is brought to every node" if one.auto_cache else None),
             ("category", one.category),
             ("visible to", one.visibility),
             ("publisher", one.publisher),
@@ -315,6 +332,11 @@ def say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
     else:
         click.echo(f"{named} is ready: {moved} were fetched, {free}.")
         click.echo(f"Serve it: modelshelf launch {named}")
+
+
+def _state(one: Version) -> str:
+    """Return the state as a person means it: a version that cannot be launched anew is not just ready."""
+    return "disabled" if one.state == "ready" and one.disabled else one.state
 
 
 def _version_json(one: Any, *, interrupted: bool) -> dict[str, Any]:
