@@ -300,7 +300,8 @@ class NoSuchAlias(Refused):
 
 
 class StillInUse(Refused):
-    """{what} is in use: {holders}. Nothing was deleted. Stop or delete these first, then delete again."""
+    """{what} is in use: {holders}. Nothing was deleted. Release these first, then try again: `modelshelf stop` an instance,
+    `modelshelf template delete` a template, `modelshelf alias MODEL ALIAS --remove`, `modelshelf unpin` a replica."""
 
 
 class Unreadable(Refused):

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), required=False, shell_complete=options.complete_models)
-@click.option("--template", type=options.parsed(TemplateName, "NAME"), help="What this template names, in place of a model.")
+@click.option(
+    "--template",
+    type=options.parsed(TemplateName, "NAME"),
+    shell_complete=options.complete_templates,
+    help="What this template names, in place of a model.",
+)
 @click.option("--as", "instance", type=options.parsed(InstanceName, "NAME"), help="The instance's name.  [default: the model's]")
 @click.option("--name", "served", type=options.parsed(ServedName, "NAME"), help="What requests call the model.")
 @options.engine

@@ -18,7 +18,7 @@ EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 3, 130
 _MODULES = {
     "server": ("up", "down", "status", "deploy"),
     "models": ("import", "register", "list", "show", "cache", "delete"),
-    "versions": ("save", "build", "alias", "disable", "enable", "diff", "explain"),
+    "versions": ("save", "build", "alias", "disable", "enable", "unpin", "no-auto", "diff", "explain"),
     "templates": ("template",),
     "instances": ("launch", "instances", "logs", "stop", "restart", "switch"),
     "upkeep": ("nodes", "evict", "clean", "audit", "disk"),
@@ -86,17 +86,15 @@ def completion(shell: str) -> None:
     \b
     Example: modelshelf completion bash > ~/.local/share/bash-completion/completions/modelshelf
     """
-    from click.shell_completion import get_completion_class
+    from modelshelf.cli import completion as shells
 
-    found = get_completion_class(shell)
-    assert found is not None
-    click.echo(found(cli, {}, "modelshelf", "_MODELSHELF_COMPLETE").source())
+    click.echo(shells.script(cli, shell))
 
 
 def main() -> NoReturn:
     """Run the command; an error of ours is its message, not a traceback."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="modelshelf", standalone_mode=False)
     except ModelshelfError as error:
         fail(type(error).__name__, str(error), EXIT_UNAVAILABLE if isinstance(error, Unavailable) else EXIT_REFUSED)
     except click.ClickException as error:

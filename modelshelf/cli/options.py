@@ -1,13 +1,16 @@
-"""Options that many commands share, and completion from the catalog."""
+"""Options that many commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelshelf.names import ENGINES, ProjectName
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = Callable[..., Any]
 
@@ -102,35 +105,25 @@ def resources(command: F) -> F:
     return command
 
 
-def complete_models(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Names that the catalog knows and that begin with what was typed."""
-    from modelshelf.catalog import versions
-    from modelshelf.catalog.database import Catalog
-    from modelshelf.errors import ModelshelfError
-    from modelshelf.settings import load_settings
+def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from modelshelf.cli import completion  # only who completes needs it
 
-    try:
-        catalog = Catalog(load_settings().catalog_url)
-        catalog.require()
-        with catalog.reading() as connection:
-            found = versions.page(connection, ProjectName(ctx.params.get("project") or "default"), limit=500)
-    except ModelshelfError:
-        return []
-    names = {f"{one.model}:{alias}" for one in found for alias in (*one.aliases, one.name)}
-    return sorted(name for name in names if name.startswith(incomplete))
+    return completion.models(ctx, param, incomplete)
 
 
-def complete_instances(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    from modelshelf.catalog import instances
-    from modelshelf.catalog.database import Catalog
-    from modelshelf.errors import ModelshelfError
-    from modelshelf.settings import load_settings
+def complete_instances(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from modelshelf.cli import completion
 
-    try:
-        catalog = Catalog(load_settings().catalog_url)
-        catalog.require()
-        with catalog.reading() as connection:
-            found = instances.page(connection, ProjectName(ctx.params.get("project") or "default"))
-    except ModelshelfError:
-        return []
-    return sorted(str(one.name) for one in found if str(one.name).startswith(incomplete))
+    return completion.instances(ctx, param, incomplete)
+
+
+def complete_templates(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from modelshelf.cli import completion
+
+    return completion.templates(ctx, param, incomplete)
+
+
+def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+    from modelshelf.cli import completion
+
+    return completion.runs(ctx, param, incomplete)

@@ -34,7 +34,7 @@ def runs(limit: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=options.complete_runs)
 @options.as_json
 def follow(run: str, as_json: bool) -> None:
     """Follow a run to its end, by its id or the first digits of it."""
@@ -50,7 +50,7 @@ def follow(run: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=options.complete_runs)
 def cancel(run: str) -> None:
     """Cancel a run. What it has fetched is kept; the same command goes on from there."""
     from modelshelf.cli.prefect_api import FINAL
@@ -65,7 +65,7 @@ def cancel(run: str) -> None:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=options.complete_runs)
 @options.no_wait
 def retry(run: str, no_wait: bool) -> None:
     """Run again what a run was asked for. It finds what the first one finished."""

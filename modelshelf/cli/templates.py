@@ -20,7 +20,7 @@ def template() -> None:
 
 @template.command()
 @click.argument("name", type=options.parsed(TemplateName, "NAME"))
-@click.argument("models", nargs=-1, required=True, metavar="[SERVED=]MODEL...")
+@click.argument("models", nargs=-1, required=True, metavar="[SERVED=]MODEL...", shell_complete=options.complete_models)
 @options.engine
 @options.resources
 @click.option("--arg", "arguments", multiple=True, metavar="TEXT", help="One more argument for the engine; repeat it.")
@@ -77,7 +77,7 @@ def list_(project: ProjectName, as_json: bool) -> None:
 
 
 @template.command()
-@click.argument("name", type=options.parsed(TemplateName, "NAME"))
+@click.argument("name", type=options.parsed(TemplateName, "NAME"), shell_complete=options.complete_templates)
 @options.project
 def delete(name: TemplateName, project: ProjectName) -> None:
     """Delete a template. Instances that were launched from it have their own copy of it."""

@@ -119,6 +119,32 @@ def enable(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 
 
 @click.command()
+@_model
+@options.project
+@options.as_json
+def unpin(model: ModelRef, project: ProjectName, as_json: bool) -> None:
+    """Let a pinned replica be evicted again.
+
+    `modelshelf cache MODEL --pin` pins it.
+    """
+    if (changed := _change(model, "unpin", project, as_json=as_json)) is not None:
+        click.echo(f"The replica of {changed['ref']} is no longer pinned.")
+
+
+@click.command("no-auto")
+@_model
+@options.project
+@options.as_json
+def no_auto(model: ModelRef, project: ProjectName, as_json: bool) -> None:
+    """Stop bringing a version back to every node.
+
+    `modelshelf cache MODEL --auto` marks it. Replicas that are there stay.
+    """
+    if (changed := _change(model, "no-auto-cache", project, as_json=as_json)) is not None:
+        click.echo(f"{changed['ref']} is no longer brought to every node.")
+
+
+@click.command()
 @click.argument("before", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
 @click.argument("after", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
 @options.project
@@ -188,7 +214,7 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str, project
         click.echo(fine)
 
 
-COMMANDS = (save, build, alias, disable, enable, diff, explain)
+COMMANDS = (save, build, alias, disable, enable, unpin, no_auto, diff, explain)
 
 
 def _change(model: ModelRef, change: str, project: ProjectName, *, as_json: bool, alias: str = "") -> dict[str, Any] | None:
