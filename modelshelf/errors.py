@@ -440,6 +440,11 @@ class EngineListsOther(Refused):
     """{engine} lists {found} and not {expected}. It was stopped. See `modelshelf logs {instance}`."""
 
 
+class ProcessesRemain(Unavailable):
+    """Processes of the instance {instance} are still there {seconds} s after SIGKILL: {pids}. They end when the kernel lets
+    go of them; then run it again."""
+
+
 class PortTaken(Refused):
     """Port {port} on {bind} is taken{by}. Nothing was started. Choose another with `--port`, or leave it away: a free
     one is taken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
 from modelshelf.limits import DEFAULT
 from modelshelf.names import ProjectName
+from modelshelf.nodes.contract import Process
 from modelshelf.stop import StopToken
 
 _REMOVE = "remove it; its versions are failed, and can be imported again"
@@ -193,13 +194,23 @@ def _instances(library: Library) -> Iterator[_Fault]:
             repair = "none: `modelshelf restart` lays it out again"
             yield _Fault(Finding("engine lists other", f"{owner}/{one.name}", differs, repair), _nothing)
     labels = {one.label for _, one in rows}
-    for label, process in library.node.running().items():
+    found = library.node.running()
+    for label, ours in found.items():
         if label not in labels:
-            finding = Finding("engine without a row", f"process {process.pid}", "no instance is recorded for it", "stop it")
-            yield _Fault(finding, partial(library.node.stop, process, 20))
+            finding = Finding("engine without a row", _processes(ours), "no instance is recorded for it", "stop it")
+            yield _Fault(finding, partial(library.node.stop, label, DEFAULT.engine_stop_seconds))
+    for owner, one in rows:
+        if one.label in found and library.node.find(one.label) is None:
+            what, left = f"{owner}/{one.name}", f"its first process is gone, {_processes(found[one.label])} are left"
+            finding = Finding("engine left over", what, left, "stop them")
+            yield _Fault(finding, partial(library.node.stop, one.label, DEFAULT.engine_stop_seconds))
     for label in library.node.instance_labels() - labels:
         finding = Finding("instance folder extra", label, "no instance is recorded for it", "remove it")
         yield _Fault(finding, partial(library.node.discard_instance, label))
+
+
+def _processes(ours: Sequence[Process]) -> str:
+    return f"process{'es' if len(ours) > 1 else ''} {', '.join(str(one.pid) for one in ours)}"
 
 
 def _nothing() -> None:

@@ -34,12 +34,8 @@ def delete_instance(library: Library, asking: ProjectName, name: InstanceName, w
 
 
 def stop_engine(library: Library, which: Instance, limits: Limits = DEFAULT) -> None:
-    """The process that carries the instance's label has ended, if there was one."""
-    process = recorded(which)
-    if process is None or not library.node.alive(process):
-        process = library.node.find(which.label)
-    if process is not None:
-        library.node.stop(process, limits.engine_stop_seconds)
+    """End every process of the instance, also those that outlived its first. Raises ProcessesRemain."""
+    library.node.stop(which.label, limits.engine_stop_seconds)
 
 
 def is_running(library: Library, which: Instance) -> bool:

@@ -45,17 +45,23 @@ class Node(Protocol):
     def replicas(self) -> list[Digest]:
         """The images that it has a complete replica of."""
 
-    def running(self) -> dict[str, Process]:
-        """The labels of the engines that run from its instance folders, whoever started them, with their processes."""
+    def running(self) -> dict[str, list[Process]]:
+        """Return the labels of the instances of its folders that have a running process, each with all of them."""
 
     def start(self, label: str, command: Command, log: Path) -> Process:
-        """The engine's process. One label has one process: a running one is found again, also after a crash of ours."""
+        """Return the engine's first process. A running engine is found again, also after a crash of ours.
+
+        What is left of an engine whose first process died is ended before another is started. Raises ProcessesRemain.
+        """
 
     def find(self, label: str) -> Process | None:
-        """The running process that carries the label, whoever started it."""
+        """Return the first process of the instance, whoever started it; None if it does not run."""
+
+    def members(self, label: str) -> list[Process]:
+        """Return every process of the instance, also those that outlived its first process."""
 
     def alive(self, process: Process) -> bool:
         """It is still that process, and not a zombie."""
 
-    def stop(self, process: Process, seconds: float) -> None:
-        """It has ended: asked first, made to after `seconds`."""
+    def stop(self, label: str, seconds: float) -> None:
+        """End every process of the instance: SIGTERM, SIGKILL after `seconds`. Raises ProcessesRemain."""

@@ -3,7 +3,8 @@
 replicas/<image hex>/files/…         hard links to the store's blobs: no second copy of a byte
 replicas/<image hex>/complete.json   written last
 replicas/.<uuid>/…                   being laid out: renamed as a whole when it is complete
-instances/<name>/                    an instance's log and private files
+instances/<label>/                   an instance's log and private files
+instances/<label>/process.json       the first process of its engine
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from modelshelf.crash_points import reach
@@ -22,10 +24,14 @@ from modelshelf.durable import sync_folder, write_whole
 from modelshelf.engines.contract import Command
 from modelshelf.errors import BlobMissing, NodeFull, WriteFailed
 from modelshelf.formats.image import PackedFile
-from modelshelf.nodes import processes
+from modelshelf.limits import DEFAULT
+from modelshelf.nodes import members, processes
 from modelshelf.nodes.contract import Process
+from modelshelf.nodes.members import Seen
 from modelshelf.stop import StopToken
 from modelshelf.store.contract import LocalStore
+
+_FIRST = "process.json"
 
 
 class LocalNode:
@@ -85,9 +91,11 @@ class LocalNode:
     def replicas(self) -> list[Digest]:
         return [Digest(replica.name) for replica in self._replicas.iterdir() if (replica / "complete.json").exists()]
 
-    def running(self) -> dict[str, Process]:
-        """Those whose working folder is below ours: another library's engines are none of our business."""
-        return processes.running_below(self._instances)
+    def running(self) -> dict[str, list[Process]]:
+        """Those of our folders: another library's engines are none of our business."""
+        seen = members.look()
+        found = {label: self._members(seen, label) for label in members.labels(seen, self._instances)}
+        return {label: ours for label, ours in found.items() if ours}
 
     def instance_labels(self) -> set[str]:
         return {folder.name for folder in self._instances.iterdir()}
@@ -102,19 +110,41 @@ class LocalNode:
             (self._instances / label).rename(self._instances / fresh)
 
     def discard_instance(self, label: str) -> None:
+        """Remove the instance's folder. Its processes are ended first. Raises ProcessesRemain."""
+        self.stop(label, DEFAULT.engine_stop_seconds)
         shutil.rmtree(self._instances / label, ignore_errors=True)
 
     def start(self, label: str, command: Command, log: Path) -> Process:
-        return processes.find(label) or processes.spawn(label, command, log)
+        first = self.find(label)
+        if first is None:
+            self.stop(label, DEFAULT.engine_stop_seconds)
+            (self._instances / label / _FIRST).unlink(missing_ok=True)  # until it is written anew, the label finds it
+            first = processes.spawn(label, command, log)
+        write_whole(self.instance_folder(label) / _FIRST, json.dumps(asdict(first)))
+        return first
 
     def find(self, label: str) -> Process | None:
-        return processes.find(label)
+        if (first := self._first(label)) is not None:
+            return first if processes.alive(first) else None
+        return members.leader(members.look(), label)
+
+    def members(self, label: str) -> list[Process]:
+        return self._members(members.look(), label)
 
     def alive(self, process: Process) -> bool:
         return processes.alive(process)
 
-    def stop(self, process: Process, seconds: float) -> None:
-        processes.stop(process, seconds)
+    def stop(self, label: str, seconds: float) -> None:
+        members.end(lambda: self.members(label), seconds, label)
+
+    def _members(self, seen: Sequence[Seen], label: str) -> list[Process]:
+        return members.members(seen, label, (self._instances / label).resolve(), self._first(label))
+
+    def _first(self, label: str) -> Process | None:
+        try:
+            return Process(**json.loads((self._instances / label / _FIRST).read_bytes()))
+        except (FileNotFoundError, ValueError, TypeError):  # never started, or not written by us
+            return None
 
     def _lay_out(self, target: Path, file: PackedFile) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -207,7 +207,7 @@ def test_an_engine_that_does_not_serve_the_model_is_stopped(
         launch(library, version, LaunchRequest(arguments=("--say", say)))
     with library.catalog.reading() as connection:
         failed = instances.find(connection, P, NAME)
-    assert processes.find(failed.label) is None
+    assert library.node.members(failed.label) == []
 
 
 def test_an_engine_that_is_missing_is_told(ready: tuple[Library, Version]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +16,11 @@ parser.add_argument("--alias", required=True)
 parser.add_argument("--host", required=True)
 parser.add_argument("--port", type=int, required=True)
 parser.add_argument("--api-key-file")
-parser.add_argument("--say", choices=["die", "other-name", "no-token"])
+parser.add_argument("--say", choices=["die", "other-name", "no-token", "with-child"])
 options = parser.parse_args()
 key = Path(options.api_key_file).read_text().strip() if options.api_key_file else None
+if options.say == "with-child":  # as vLLM's and Ollama's, which do the work and hold the memory
+    subprocess.Popen(["/bin/sleep", "600"])
 if options.say == "die":
     sys.exit("this engine cannot load the model: not enough memory")
 if not Path(options.model).read_bytes().startswith(b"GGUF"):
