@@ -19,6 +19,7 @@ Point = Literal[
     "commit.fsynced",
     "commit.renamed",
     "commit.folder_fsynced",
+    "store.unlinking",
     "import.reserved",
     "import.fetched",
     "import.manifest_stored",

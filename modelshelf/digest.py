@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from typing import BinaryIO, Self, cast
 
@@ -59,3 +59,5 @@ class Blob:
 
     digest: Digest
     size: int
+    stamp: str | None = field(default=None, compare=False)
+    """What its store saw of it when it was proven, `Store.stamp`; None if that was not now."""

@@ -151,7 +151,8 @@ def disk(project: ProjectName, as_json: bool) -> None:
     click.echo()
     parts = [
         ("images", found.images), ("replicas' own", found.replicas), ("instances' own", found.instances),
-        ("partial downloads", found.partial), ("orphans", found.orphans), ("catalog", found.catalog), ("other", found.other),
+        ("partial downloads", found.partial), ("reserved for the rest", found.reserved),
+        ("orphans", found.orphans), ("catalog", found.catalog), ("other", found.other),
         ("total", found.total), ("free", found.free),
     ]  # fmt: skip
     tables.show_facts([(name, said_bytes(size)) for name, size in parts])

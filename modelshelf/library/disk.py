@@ -28,7 +28,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class DiskReport:
-    """Bytes on disk. `images` + `replicas` + `instances` + `partial` + `orphans` + `catalog` + `other` = `total`."""
+    """Bytes on disk. `images` + `replicas` + `instances` + `partial` + `reserved` + `orphans` + `catalog` + `other` = `total`."""
 
     images: int
     """Content that the catalog counts on; a replica's and an instance's links to it cost nothing."""
@@ -37,6 +37,9 @@ class DiskReport:
     instances: int
     """What engines wrote: logs, models made inside, caches."""
     partial: int
+    """What has arrived of downloads that are not finished."""
+    reserved: int
+    """What such downloads have set aside for the rest."""
     orphans: int
     catalog: int
     other: int
@@ -54,7 +57,7 @@ def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskRepor
         counted = {digest.hex for digest, _, _ in blobs.recorded(connection, library.store_id)}
         newest = versions.page(connection, asking, limit=limit)
     home, store = library.settings.home, library.settings.store
-    parts = dict.fromkeys(("images", "replicas", "instances", "partial", "orphans", "catalog", "other"), 0)
+    parts = dict.fromkeys(("images", "replicas", "instances", "reserved", "orphans", "catalog", "other"), 0)
     seen: set[tuple[int, int]] = set()
     # the store first: a file that others link to is the store's
     for root in (store / "blobs", home):
@@ -63,8 +66,12 @@ def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskRepor
                 continue
             seen.add((told.st_dev, told.st_ino))
             parts[_part(path, library, counted)] += told.st_blocks * 512
+    partial = min(parts["reserved"], sum(arrived for _, arrived in library.store.partial()))
+    parts["reserved"] -= partial
     shares = tuple(_share(library, one) for one in newest if one.image is not None)
-    return DiskReport(**parts, total=sum(parts.values()), free=library.store.free_bytes(), versions=shares)
+    return DiskReport(
+        **parts, partial=partial, total=sum(parts.values()) + partial, free=library.store.free_bytes(), versions=shares
+    )
 
 
 def _part(path: Path, library: Library, counted: set[str]) -> str:
@@ -72,7 +79,7 @@ def _part(path: Path, library: Library, counted: set[str]) -> str:
     if path.is_relative_to(settings.store / "blobs"):
         return "images" if path.name in counted or path.is_dir() else "orphans"
     if path.is_relative_to(settings.store / "ingest"):
-        return "partial"
+        return "reserved"
     if path.is_relative_to(settings.node / "replicas"):
         return "replicas"
     if path.is_relative_to(settings.node / "instances"):

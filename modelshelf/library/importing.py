@@ -359,7 +359,7 @@ def _plan(library: Library, target: Version, listing: Listing, known: set[Digest
 
 def _require_space(library: Library, plan: ImportPlan, reserved: int, limits: Limits = DEFAULT) -> None:
     """What arrives, ours or another import's, has its whole place on the disk already; what will arrive has not."""
-    there = sum(size for _, size in library.store.partial())
+    there = library.store.reserved()
     if plan.to_fetch and plan.free_after - reserved + min(there, plan.to_fetch + reserved) < limits.free_bytes_kept:
         others = f" beside {reserved:,} bytes that running imports reserved" if reserved else ""
         raise DiskFull(

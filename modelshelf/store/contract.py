@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
 from modelshelf.digest import Blob, Digest
+from modelshelf.stop import StopToken
+from modelshelf.store.locks import DigestLocks
 from modelshelf.transfer import Destination
 
 
@@ -22,11 +24,15 @@ class Ingest(Destination, Protocol):
     def digest(self) -> Digest:
         """The sha256 of what has arrived, once everything has; the last bytes are waited for."""
 
-    def commit(self, digest: Digest, *, what: str, whose: str) -> Blob:
-        """The content is durable and can be opened under `digest`.
+    def commit(
+        self, digest: Digest, *, what: str, whose: str, stop: StopToken | None = None,
+        then: Callable[[Blob], None] = lambda _blob: None,
+    ) -> Blob:  # fmt: skip
+        """The content is durable and can be opened under `digest`; the blob comes with its stamp.
 
-        Raises DigestMismatch, and keeps nothing, if its bytes have another one. If the store holds the digest
-        already, that copy stays and this one goes.
+        Raises DigestMismatch, and keeps nothing, if its bytes have another one. If something is at its place already, it is
+        read: a true copy stays and this one goes, anything else is replaced. `then` is called while nobody can remove the blob.
+        Raises BlobBeingDeleted, and keeps what has arrived, if another process is at the digest for too long.
         """
 
     def discard(self) -> None:
@@ -39,6 +45,8 @@ class Ingest(Destination, Protocol):
 
 class Store(Protocol):
     """One region's content."""
+
+    locks: DigestLocks
 
     def size_of(self, digest: Digest) -> int | None:
         """The size of the committed blob in bytes; None if it is not there."""
@@ -60,7 +68,27 @@ class Store(Protocol):
         """Store small content, a manifest say, whole and durable."""
 
     def delete(self, digest: Digest) -> int:
-        """The blob is gone; the bytes freed, 0 if it was not there."""
+        """The blob is gone; the bytes freed, 0 if it was not there.
+
+        The caller holds the digest's lock (`locks.removing`), and has looked inside it whether this is still meant.
+        """
+
+    def stamp(self, digest: Digest) -> str | None:
+        """What can be seen of the committed blob without reading it: as long as it stays equal, nobody touched the blob.
+
+        Opaque to everybody else. None if there is no blob, or something that is none of ours in its place.
+        """
+
+    def stamps(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        """The stamps of those of the blobs that are there."""
+
+    def only_linked(self, before: str, after: str) -> bool:
+        """The two stamps differ at most by links that were made to the blob, or removed."""
+
+    def read_through(
+        self, digest: Digest, stop: StopToken, on_bytes: Callable[[int], None] = lambda _count: None
+    ) -> tuple[str, Digest]:
+        """Read every byte: the stamp as it was before the first of them, and the digest that they have. Raises BlobMissing."""
 
     def blobs(self) -> Iterator[Blob]:
         """Every committed blob, in no order."""

@@ -2,7 +2,8 @@
 
     blobs/sha256/<hex>          committed: read-only, its bytes have this digest
     ingest/<key>.<uuid>.data    arriving: invisible, locked by the process that writes it
-    ingest/<key>.<uuid>.parts   which parts of it have arrived
+    ingest/<key>.<uuid>.parts   which of its bytes have arrived
+    locks                       ranges of it are the locks by digest: see `locks`
 
 No path is followed through a symbolic link: one that someone planted is reported, not used.
 """
@@ -10,19 +11,27 @@ No path is followed through a symbolic link: one that someone planted is reporte
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BadDigest, BlobMissing, StoreDamaged
-from modelshelf.store.ingest import DirectoryIngest, removing_failed_writes
+from modelshelf.stop import StopToken
+from modelshelf.store import files
+from modelshelf.store.files import folder_at, removing_failed_writes, stamp_in, stamp_of
+from modelshelf.store.ingest import DirectoryIngest
+from modelshelf.store.locks import DigestLocks
+from modelshelf.store.parts import arrived_by
 
 _FOLDERS = ("blobs", "blobs/sha256", "ingest")
+_STEP = 1 << 20
 
 
 class DirectoryStore:
@@ -30,6 +39,7 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.locks = DigestLocks(root / "locks")
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in _FOLDERS:
             (root / name).mkdir(exist_ok=True)
@@ -68,13 +78,40 @@ class DirectoryStore:
 
     def delete(self, digest: Digest) -> int:
         with self._blob_folder() as folder:
-            size = self._size_in(folder, digest)
-            if size is None:
+            found = files.found_in(folder, digest.hex)
+            if found is None:
                 return 0
+            if stat.S_ISDIR(found.st_mode):
+                raise StoreDamaged(path=self.root / "blobs" / "sha256" / digest.hex, reason="it is a folder")
             with removing_failed_writes("the removal of a blob", self.root):
+                reach("store.unlinking")
                 os.unlink(digest.hex, dir_fd=folder)
                 os.fsync(folder)
-            return size
+            return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+    def stamp(self, digest: Digest) -> str | None:
+        with self._blob_folder() as folder:
+            return stamp_in(folder, digest.hex)
+
+    def stamps(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        with self._blob_folder() as folder:
+            found = ((digest, stamp_in(folder, digest.hex)) for digest in digests)
+            return {digest: stamp for digest, stamp in found if stamp is not None}
+
+    def only_linked(self, before: str, after: str) -> bool:
+        return files.only_linked(before, after)
+
+    def read_through(
+        self, digest: Digest, stop: StopToken, on_bytes: Callable[[int], None] = lambda _count: None
+    ) -> tuple[str, Digest]:
+        with self.open(digest) as file:
+            stamp = stamp_of(os.fstat(file.fileno()))  # before the first byte: who writes meanwhile changes it
+            seen = hashlib.sha256()
+            while piece := file.read(_STEP):
+                stop.check()
+                seen.update(piece)
+                on_bytes(len(piece))
+        return stamp, Digest(seen.hexdigest())
 
     def blobs(self) -> Iterator[Blob]:
         with os.scandir(self.root / "blobs" / "sha256") as entries:
@@ -86,32 +123,40 @@ class DirectoryStore:
                 yield Blob(digest, entry.stat(follow_symlinks=False).st_size)
 
     def age_of(self, digest: Digest) -> float:
-        """Seconds since the blob was committed; 0 if it is not there."""
+        """Seconds since the blob was committed, or adopted by an import that found it there; 0 if it is not there."""
         with self._blob_folder() as folder:
-            try:
-                return time.time() - os.stat(digest.hex, dir_fd=folder, follow_symlinks=False).st_mtime
-            except FileNotFoundError:
-                return 0.0
+            found = files.found_in(folder, digest.hex)
+            return 0.0 if found is None else time.time() - max(found.st_mtime, found.st_ctime)
 
     def free_bytes(self) -> int:
         disk = os.statvfs(self.root)
         return disk.f_bavail * disk.f_frsize
 
     def partial(self) -> Iterator[tuple[Path, int]]:
-        """Every place where content is arriving or was, and the bytes on disk there."""
+        """Every place where content is arriving or was, and the bytes that have arrived there."""
         for path in (self.root / "ingest").glob("*.data"):
-            try:
-                yield path, path.lstat().st_blocks * 512
-            except FileNotFoundError:  # committed meanwhile
-                continue
+            yield path, arrived_by(path.with_suffix(".parts"))
+
+    def reserved(self) -> int:
+        """Bytes on disk that are set aside for what arrives, arrived or not: its whole place is taken at the start."""
+        total = 0
+        for path in (self.root / "ingest").glob("*.data"):
+            with suppress(FileNotFoundError):  # committed meanwhile
+                total += path.lstat().st_blocks * 512
+        return total
 
     def discard_abandoned(self, seconds: float) -> int:
         """Remove what was not written to for so long, unless a process is at it; the bytes freed."""
-        oldest = time.time() - seconds
+        before = time.time() - seconds
         freed = 0
-        for data, size in self.partial():
-            if data.lstat().st_mtime < oldest and DirectoryIngest.discard_abandoned(self.root, data):
-                freed += size
+        for data, _ in self.partial():
+            with suppress(FileNotFoundError):
+                size, changed = data.lstat().st_blocks * 512, data.lstat().st_mtime
+                if changed < before and DirectoryIngest.discard_abandoned(self.root, data, before):
+                    freed += size
+        for journal in (self.root / "ingest").glob("*.parts"):
+            if not journal.with_suffix(".data").exists():  # the data is made first and goes first: nobody is at this
+                journal.unlink(missing_ok=True)
         return freed
 
     @contextmanager
@@ -139,22 +184,5 @@ def _read_at(folder: int, name: str, at_most: int) -> bytes | None:
         raise
     try:
         return os.read(opened, at_most) if stat.S_ISREG(os.fstat(opened).st_mode) else None
-    finally:
-        os.close(opened)
-
-
-@contextmanager
-def folder_at(root: Path, *names: str) -> Iterator[int]:
-    """A descriptor of the folder, reached without following a link below `root`."""
-    opened = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for name in names:
-            try:
-                below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=opened)
-            except OSError as error:
-                raise StoreDamaged(path=root / name, reason=error.strerror) from error
-            os.close(opened)
-            opened = below
-        yield opened
     finally:
         os.close(opened)

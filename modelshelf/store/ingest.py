@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import json
 import os
 import stat
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -17,10 +15,12 @@ from typing import BinaryIO, Self
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import DigestMismatch, SizeMismatch, StoreDamaged, WriteFailed
+from modelshelf.stop import StopToken
+from modelshelf.store.files import digest_in, folder_at, found_in, removing_failed_writes, stamp_in, stamp_of
 from modelshelf.store.hashing import FrontHasher
+from modelshelf.store.locks import DigestLocks
+from modelshelf.store.parts import Journal
 from modelshelf.transfer import Span
-
-_JOURNAL_FORMAT = 1
 
 
 class DirectoryIngest:
@@ -31,12 +31,11 @@ class DirectoryIngest:
         self.resumed = False
         self._root = root
         self._data = data
-        self._journal = data.with_suffix(".parts")
+        self._journal = Journal(data.with_suffix(".parts"), size)
+        self._locks = DigestLocks(root / "locks")
         self._descriptor = descriptor
-        self._validator: str | None = None
         self._written: dict[int, int] = {}
         """Start of each run of bytes that has been written, and its end."""
-        self._finished: list[Span] = []
         self._front = 0
         self._lock = threading.Lock()
         self._hasher = FrontHasher(descriptor)
@@ -48,7 +47,7 @@ class DirectoryIngest:
             if (descriptor := _lock_abandoned(data)) is None:
                 continue
             ingest = cls(root, descriptor, data, size)
-            if ingest._read_journal():
+            if ingest._take_over():
                 return ingest
             ingest.discard()
         data = root / "ingest" / f"{key.hex}.{uuid.uuid4().hex}.data"
@@ -59,30 +58,33 @@ class DirectoryIngest:
         with ingest._discarding_failed_writes():
             if size:
                 os.posix_fallocate(descriptor, 0, size)
-            ingest._write_journal()
+            ingest._journal.write()
         return ingest
 
     @classmethod
-    def discard_abandoned(cls, root: Path, data: Path) -> bool:
-        """Remove this place if no process is at it; True if it is gone."""
+    def discard_abandoned(cls, root: Path, data: Path, before: float) -> bool:
+        """Remove this place if no process is at it and it was last written to `before` that time; True if it is gone."""
         if (descriptor := _lock_abandoned(data)) is None:
             return False
         with cls(root, descriptor, data, 0) as ingest:
+            if os.fstat(descriptor).st_mtime >= before:  # asked under the lock: someone may have gone on with it meanwhile
+                return False
             ingest.discard()
         return True
 
     def validator(self) -> str | None:
-        return self._validator
+        return self._journal.validator
 
     def begin_with(self, validator: str | None) -> None:
-        if validator != self._validator:
-            self._validator = validator
-            self._write_journal()
+        if validator != self._journal.validator:
+            with self._lock, self._discarding_failed_writes():
+                self._journal.validator = validator
+                self._journal.write()
 
     def missing(self, part_bytes: int) -> list[Span]:
         spans: list[Span] = []
         front = 0
-        for done in [*sorted(self._finished), Span(self.size, self.size)]:
+        for done in [*self._journal.spans(), Span(self.size, self.size)]:
             spans += [Span(at, min(at + part_bytes, done.start)) for at in range(front, done.start, part_bytes)]
             front = max(front, done.end)
         return spans
@@ -99,22 +101,19 @@ class DirectoryIngest:
     def finish(self, span: Span) -> None:
         reach("part.written")
         with self._lock, self._discarding_failed_writes():
-            self._finished.append(span)
-            with self._journal.open("a") as journal:
-                journal.write(f"{span.start} {span.end}\n")
+            self._journal.add(span)
         reach("part.journaled")
 
     def arrived(self) -> int:
-        return sum(len(span) for span in self._finished)
+        return self._journal.arrived()
 
     def reset(self) -> None:
         self._hasher.close()
         self._hasher = FrontHasher(self._descriptor)
-        self._validator = None
         self.resumed = False
-        with self._lock:
-            self._written, self._finished, self._front = {}, [], 0
-        self._write_journal()
+        with self._lock, self._discarding_failed_writes():
+            self._written, self._front = {}, 0
+            self._journal.clear()
 
     def look(self) -> BinaryIO:
         file = os.fdopen(os.dup(self._descriptor), "rb")
@@ -126,7 +125,10 @@ class DirectoryIngest:
             raise SizeMismatch(what=self._data.name, whose="the caller", expected=self.size, found=self._front)
         return Digest(self._hasher.finish(self.size))
 
-    def commit(self, digest: Digest, *, what: str, whose: str) -> Blob:
+    def commit(
+        self, digest: Digest, *, what: str, whose: str, stop: StopToken | None = None,
+        then: Callable[[Blob], None] = lambda _blob: None,
+    ) -> Blob:  # fmt: skip
         if self._front < self.size:
             raise SizeMismatch(what=what, whose=whose, expected=self.size, found=self._front)
         with self._discarding_failed_writes():
@@ -136,48 +138,65 @@ class DirectoryIngest:
             self.discard()
             raise DigestMismatch(what=what, whose=whose, expected=digest, found=found, size=f"{self.size:,}")
         with self._discarding_failed_writes():
-            os.fchmod(self._descriptor, 0o444)
             os.fsync(self._descriptor)
-            reach("commit.fsynced")
-            self._make_visible(digest)
-        self._journal.unlink(missing_ok=True)
+        reach("commit.fsynced")
+        with folder_at(self._root, "blobs", "sha256") as folder:
+            judged = self._judge(folder, digest)
+            with self._locks.removing(digest, stop):
+                with self._discarding_failed_writes():
+                    blob = self._make_visible(folder, digest, judged)
+                then(blob)
+        self._journal.remove()
         reach("commit.folder_fsynced")
-        return Blob(digest, self.size)
+        return blob
 
     def discard(self) -> None:
         self._hasher.close()
         self._data.unlink(missing_ok=True)
-        self._journal.unlink(missing_ok=True)
+        self._journal.remove()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._hasher.close()
+        self._journal.close()
         with suppress(OSError):
             os.close(self._descriptor)
 
-    def _make_visible(self, digest: Digest) -> None:
-        folder_path = self._root / "blobs" / "sha256"
-        folder = os.open(folder_path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def _judge(self, folder: int, digest: Digest) -> tuple[str | None, bool]:
+        """What lies at the blob's place, by its stamp, and whether its bytes are the right ones: it is read for that."""
+        stamp = stamp_in(folder, digest.hex)
+        if stamp is None or not stamp.startswith(f"{self.size} "):
+            return stamp, False
         try:
-            try:
-                there = os.stat(digest.hex, dir_fd=folder, follow_symlinks=False)
-            except FileNotFoundError:
-                os.rename(self._data, digest.hex, dst_dir_fd=folder)
-                reach("commit.renamed")
-                try:
-                    os.fsync(folder)
-                except OSError:
-                    os.unlink(digest.hex, dir_fd=folder)
-                    raise
-                return
-            if not stat.S_ISREG(there.st_mode) or there.st_size != self.size:
-                self.discard()
-                raise StoreDamaged(path=folder_path / digest.hex, reason="it is a link, or of another size")
+            return stamp, digest_in(folder, digest.hex) == digest
+        except OSError:  # gone meanwhile, or a part of the disk that cannot be read: what was proven takes its place
+            return stamp, False
+
+    def _make_visible(self, folder: int, digest: Digest, judged: tuple[str | None, bool]) -> Blob:
+        """What was proven is at the blob's place: what was there before if that is as true, since others have links to it.
+
+        The caller holds the digest's lock. What lay there may have changed since it was judged; then it is judged again.
+        """
+        if stamp_in(folder, digest.hex) != judged[0]:
+            judged = self._judge(folder, digest)
+        if judged[1]:
+            os.chmod(digest.hex, 0o444, dir_fd=folder)  # also a sign of life: an audit leaves alone what is young
             self._data.unlink(missing_ok=True)
-        finally:
-            os.close(folder)
+            return Blob(digest, self.size, stamp_in(folder, digest.hex))
+        found = found_in(folder, digest.hex)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise StoreDamaged(path=self._root / "blobs" / "sha256" / digest.hex, reason="it is a folder, where a blob belongs")
+        os.fchmod(self._descriptor, 0o444)
+        os.rename(self._data, digest.hex, dst_dir_fd=folder)
+        reach("commit.renamed")
+        try:
+            os.fsync(folder)
+        except OSError:
+            os.unlink(digest.hex, dir_fd=folder)
+            raise
+        return Blob(digest, self.size, stamp_of(os.fstat(self._descriptor)))
 
     def _note(self, start: int, end: int) -> None:
         """Bytes were written: move the front over every run that now touches it."""
@@ -193,38 +212,14 @@ class DirectoryIngest:
             front = self._front
         self._hasher.advance(front)
 
-    def _read_journal(self) -> bool:
-        """Take over what is noted; False if it cannot be trusted as progress. The digest proves it in the end."""
-        try:
-            head, *lines = self._journal.read_text().splitlines()
-            match json.loads(head):
-                case {"format": int(form), "size": int(size), "validator": str() | None as validator}:
-                    if form != _JOURNAL_FORMAT or size != self.size:
-                        return False
-                case _:
-                    return False
-            spans = [Span(*map(int, line.split())) for line in lines if line.count(" ") == 1]
-        except (OSError, ValueError, TypeError):
+    def _take_over(self) -> bool:
+        """Go on from what the journal lists; False if it cannot be trusted as progress. The digest proves it in the end."""
+        if os.fstat(self._descriptor).st_size != self.size or not self._journal.read():
             return False
-        if os.fstat(self._descriptor).st_size != self.size:
-            return False
-        front = 0
-        for span in sorted(spans):
-            if not front <= span.start < span.end <= self.size:
-                return False
-            front = span.end
-        self._validator = validator
-        self._finished = spans
-        self.resumed = bool(spans)
-        for span in sorted(spans):
+        for span in self._journal.spans():
+            self.resumed = True
             self._note(span.start, span.end)
         return True
-
-    def _write_journal(self) -> None:
-        head = {"format": _JOURNAL_FORMAT, "size": self.size, "validator": self._validator}
-        lines = [json.dumps(head), *(f"{span.start} {span.end}" for span in self._finished)]
-        with self._discarding_failed_writes():
-            self._journal.write_text("\n".join(lines) + "\n")
 
     @contextmanager
     def _discarding_failed_writes(self) -> Iterator[None]:
@@ -233,18 +228,8 @@ class DirectoryIngest:
                 yield
         except WriteFailed:
             self._data.unlink(missing_ok=True)
-            self._journal.unlink(missing_ok=True)
+            self._journal.remove()
             raise
-
-
-@contextmanager
-def removing_failed_writes(what: str, path: Path) -> Iterator[None]:
-    """An OSError becomes WriteFailed: the disk's trouble, worded."""
-    try:
-        yield
-    except OSError as error:
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
-        raise WriteFailed(what=what, path=path, reason=reason) from error
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -256,9 +241,10 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _lock_abandoned(data: Path) -> int | None:
-    """The file, if it is ours, nobody else's name for something, and no process is at work on it."""
+    """Open and lock a partial file that a dead process left. None if it belongs to another user, has a second hard link, or
+    if a live process holds its lock."""
     try:
-        descriptor = os.open(data, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = _open_own(data)
     except OSError:
         return None
     found = os.fstat(descriptor)
@@ -272,3 +258,16 @@ def _lock_abandoned(data: Path) -> int | None:
             pass
     os.close(descriptor)
     return None
+
+
+def _open_own(data: Path) -> int:
+    try:
+        return os.open(data, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except PermissionError:  # its process died between making it read-only and renaming it
+        reading = os.open(data, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(reading).st_nlink == 1:
+                os.fchmod(reading, 0o600)
+        finally:
+            os.close(reading)
+        return os.open(data, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)

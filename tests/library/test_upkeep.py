@@ -21,6 +21,7 @@ from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName, Tag
 from modelshelf.nodes import processes
 from modelshelf.stop import StopToken
+from modelshelf.transfer import Span
 from tests.library.test_launch import launch_all, with_engine
 from tests.making import P, bring_in, gguf, ollama_source, record_instance
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -238,12 +239,25 @@ def test_the_parts_of_the_disk_report_add_up_to_the_disk(four: tuple[Library, li
     library, made = four
     caching.fill(library, P, made[0], StopToken())
     library.store.put(b"an orphan" * 1000)
+    with library.store.begin(Digest.of(b"half of it"), 1 << 20) as arriving:
+        arriving.write_at(0, b"\0" * (1 << 19))
+        arriving.finish(Span(0, 1 << 19))
     report = disk.report(library, P)
     du = subprocess.run(["du", "-s", "-B1", library.settings.home], capture_output=True, text=True, check=True).stdout
     assert report.total == int(du.split()[0])
-    parts = (report.images, report.replicas, report.instances, report.partial, report.orphans, report.catalog, report.other)
+    parts = (
+        report.images,
+        report.replicas,
+        report.instances,
+        report.partial,
+        report.reserved,
+        report.orphans,
+        report.catalog,
+        report.other,
+    )
     assert sum(parts) == report.total
     assert report.orphans >= 9000
+    assert (report.partial, report.reserved >= 1 << 19) == (1 << 19, True), "what arrived, and what is set aside for the rest"
     assert report.replicas < 100_000, "links cost nothing but their folders"
     share = next(one for one in report.versions if one.ref == str(made[0].ref))
     before = sum(blob.size for blob in library.store.blobs())

@@ -106,7 +106,7 @@ def test_a_folder_is_imported_explained_and_built(shelf: Shelf, tmp_path: Path) 
     assert built["image"] == version["image"] == index["manifests"][0]["digest"]
     assert shelf.json("explain", "mine", "--engine", "llamacpp")[0]["because"] == "llamacpp does not serve safetensors"
     disk = shelf.json("disk")
-    parts = ("images", "replicas", "instances", "partial", "orphans", "catalog", "other")
+    parts = ("images", "replicas", "instances", "partial", "reserved", "orphans", "catalog", "other")
     assert sum(disk[part] for part in parts) == disk["total"]
     shelf("delete", "mine")
 

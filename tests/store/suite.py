@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelshelf.digest import Blob, Digest
-from modelshelf.errors import BlobMissing, DigestMismatch, SizeMismatch
+from modelshelf.errors import BlobBeingDeleted, BlobMissing, DigestMismatch, SizeMismatch
+from modelshelf.limits import DEFAULT
+from modelshelf.stop import StopToken
 from modelshelf.store.contract import LocalStore
 from modelshelf.transfer import Span
 
@@ -70,7 +73,38 @@ class StoreSuite:
         before = store.path_of(DIGEST).stat()
         self.write(store, CONTENT, key=Digest.of(b"another fetch"))
         after = store.path_of(DIGEST).stat()
+        assert list(store.partial()) == []
         assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+    def test_a_blob_whose_bytes_went_bad_is_replaced_by_what_was_proven(self, store: LocalStore) -> None:
+        for damage in (bytes([CONTENT[0] ^ 1]) + CONTENT[1:], CONTENT[:-5], b""):
+            self.write(store, CONTENT)
+            path = store.path_of(DIGEST)
+            path.chmod(0o644)
+            path.write_bytes(damage)
+            blob = self.write(store, CONTENT, key=Digest.of(b"another fetch"))
+            with store.open(DIGEST) as file:
+                assert file.read() == CONTENT
+            assert blob.stamp == store.stamp(DIGEST)
+            assert store.put(CONTENT) == blob
+
+    def test_what_is_read_through_tells_its_digest_and_its_stamp(self, store: LocalStore) -> None:
+        blob = self.write(store, CONTENT)
+        assert store.read_through(DIGEST, StopToken()) == (blob.stamp, DIGEST)
+        path = store.path_of(DIGEST)
+        path.chmod(0o644)
+        path.write_bytes(b"other")
+        assert store.read_through(DIGEST, StopToken()) == (store.stamp(DIGEST), Digest.of(b"other"))
+        assert store.stamps([DIGEST, Digest.of(b"no such")]) == {DIGEST: store.stamp(DIGEST)}
+
+    def test_nobody_removes_a_blob_while_who_committed_it_still_notes_it_down(self, store: LocalStore) -> None:
+        def note(blob: Blob) -> None:
+            with pytest.raises(BlobBeingDeleted), store.locks.removing(blob.digest, limits=replace(DEFAULT, lock_seconds=0)):
+                pytest.fail("it is not ours")
+
+        with store.begin(DIGEST, len(CONTENT)) as ingest:
+            ingest.write_at(0, CONTENT)
+            ingest.commit(DIGEST, what="it", whose="the test", then=note)
 
     def test_stored_content_is_read_only_and_not_executable(self, store: LocalStore) -> None:
         self.write(store, CONTENT)

@@ -9,6 +9,7 @@ import pytest
 
 from modelshelf.digest import Digest
 from modelshelf.errors import BlobMissing, DigestMismatch, StoreDamaged, WriteFailed
+from modelshelf.store import ingest
 from modelshelf.store.directory import DirectoryStore
 from modelshelf.transfer import Span
 from tests.store.suite import CONTENT, DIGEST, StoreSuite
@@ -62,9 +63,72 @@ class TestDirectoryStore(StoreSuite):
         (store.root / "blobs" / "sha256" / DIGEST.hex).symlink_to(tmp_path / "victim")
         with pytest.raises(StoreDamaged):
             store.open(DIGEST)
-        with pytest.raises(StoreDamaged):
-            self.write(store, CONTENT)
+        self.write(store, CONTENT)
+        with store.open(DIGEST) as file:
+            assert file.read() == CONTENT, "what was proven took the link's place"
         assert (tmp_path / "victim").read_bytes() == b"not ours"
+
+    def test_a_folder_at_a_blobs_place_is_refused_and_what_arrived_is_kept(self, store: DirectoryStore) -> None:
+        (store.root / "blobs" / "sha256" / DIGEST.hex).mkdir()
+        with store.begin(DIGEST, len(CONTENT)) as place:
+            place.write_at(0, CONTENT)
+            place.finish(Span(0, len(CONTENT)))
+            with pytest.raises(StoreDamaged, match="a folder"):
+                place.commit(DIGEST, what="it", whose="the test")
+        assert sum(arrived for _, arrived in store.partial()) == len(CONTENT)
+
+    def test_the_stamp_stays_while_nobody_touches_the_blob_and_differs_after_any_touch(
+        self, store: DirectoryStore, tmp_path: Path
+    ) -> None:
+        proven = self.write(store, CONTENT).stamp
+        assert proven == store.stamp(DIGEST)
+        with store.open(DIGEST) as file:
+            file.read()
+        assert store.stamp(DIGEST) == proven, "reading is no touch"
+        path = store.path_of(DIGEST)
+        os.link(path, tmp_path / "replica")
+        linked = store.stamp(DIGEST)
+        assert linked is not None
+        assert linked != proven
+        assert store.only_linked(proven, linked)
+        times = path.stat()
+        path.chmod(0o644)
+        with path.open("r+b") as file:
+            file.write(b"x")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert store.stamp(DIGEST) not in (proven, linked), "nor does setting the time back hide a write"
+
+    def test_only_the_bytes_that_arrived_are_counted_as_partial(self, store: DirectoryStore) -> None:
+        with store.begin(DIGEST, len(CONTENT)) as place:
+            place.write_at(0, CONTENT[:50_000])
+            place.finish(Span(0, 50_000))
+            ((_, arrived),) = store.partial()
+            assert arrived == 50_000
+            assert store.reserved() >= len(CONTENT), "its whole place is set aside"
+
+    def test_a_journal_whose_data_is_gone_is_removed(self, store: DirectoryStore) -> None:
+        with store.begin(DIGEST, len(CONTENT)):
+            next((store.root / "ingest").glob("*.data")).unlink()
+        store.discard_abandoned(3600)
+        assert list((store.root / "ingest").iterdir()) == []
+
+    def test_what_someone_went_on_with_meanwhile_is_not_abandoned(
+        self, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A clean-up that is paused between its look and its lock."""
+        with store.begin(DIGEST, len(CONTENT)):
+            pass
+        data = next((store.root / "ingest").glob("*.data"))
+        os.utime(data, (0, 0))
+        lock = ingest._lock_abandoned
+
+        def paused(path: Path) -> int | None:
+            os.utime(path)
+            return lock(path)
+
+        monkeypatch.setattr(ingest, "_lock_abandoned", paused)
+        assert store.discard_abandoned(3600) == 0
+        assert data.exists()
 
     @pytest.mark.parametrize("folder", ["blobs", "blobs/sha256", "ingest"])
     def test_a_link_planted_at_a_folder_is_not_followed(self, store: DirectoryStore, tmp_path: Path, folder: str) -> None:
@@ -86,9 +150,9 @@ class TestDirectoryStore(StoreSuite):
 
     @pytest.mark.parametrize("trouble", ["older format", "other size", "another link", "no journal", "broken journal", "overlap"])
     def test_a_partial_file_that_is_not_ours_is_not_trusted_as_progress(self, store: DirectoryStore, trouble: str) -> None:
-        with store.begin(DIGEST, len(CONTENT)) as ingest:
-            ingest.write_at(0, CONTENT[:1000])
-            ingest.finish(Span(0, 1000))
+        with store.begin(DIGEST, len(CONTENT)) as place:
+            place.write_at(0, CONTENT[:1000])
+            place.finish(Span(0, 1000))
             data = next((store.root / "ingest").glob("*.data"))
         journal = data.with_suffix(".parts")
         head, *rest = journal.read_text().splitlines()
@@ -106,27 +170,27 @@ class TestDirectoryStore(StoreSuite):
                 journal.write_text("{")
             case "overlap":
                 journal.write_text("\n".join([head, "0 1000", "500 2000"]))
-        with store.begin(DIGEST, len(CONTENT)) as ingest:
-            assert not ingest.resumed
-            assert ingest.arrived() == 0
+        with store.begin(DIGEST, len(CONTENT)) as place:
+            assert not place.resumed
+            assert place.arrived() == 0
 
     def test_progress_that_was_altered_on_disk_is_caught_by_the_digest(self, store: DirectoryStore) -> None:
-        with store.begin(DIGEST, len(CONTENT)) as ingest:
-            ingest.write_at(0, CONTENT[:1000])
-            ingest.finish(Span(0, 1000))
-            ingest.write_at(0, b"x")
-        with store.begin(DIGEST, len(CONTENT)) as ingest:
-            ingest.write_at(1000, CONTENT[1000:])
+        with store.begin(DIGEST, len(CONTENT)) as place:
+            place.write_at(0, CONTENT[:1000])
+            place.finish(Span(0, 1000))
+            place.write_at(0, b"x")
+        with store.begin(DIGEST, len(CONTENT)) as place:
+            place.write_at(1000, CONTENT[1000:])
             with pytest.raises(DigestMismatch):
-                ingest.commit(DIGEST, what="it", whose="the test")
+                place.commit(DIGEST, what="it", whose="the test")
         with pytest.raises(BlobMissing):
             store.open(DIGEST)
 
     def test_an_abandoned_download_is_removed_after_its_time_and_not_before(self, store: DirectoryStore) -> None:
-        with store.begin(DIGEST, len(CONTENT)) as ingest:
-            ingest.write_at(0, CONTENT)
+        with store.begin(DIGEST, len(CONTENT)) as place:
+            place.write_at(0, CONTENT)
             assert store.discard_abandoned(-1) == 0, "a process is at it"
-            assert ingest.commit(DIGEST, what="it", whose="the test").digest == DIGEST
+            assert place.commit(DIGEST, what="it", whose="the test").digest == DIGEST
         with store.begin(Digest.of(b"another"), 5000):
             pass
         assert store.discard_abandoned(3600) == 0, "it is young"
