@@ -28,8 +28,9 @@ async def _bring_in(origin: Origin, name: str, project: str, category: str, allo
     version = await imports.reserve(origin, asking, called, pin, category)
     async with leases.importing(version) as lease:
         plan = await imports.plan(asking, version, listing)
-        already_ready = plan.ready
-        if not already_ready:
+        if plan.ready:
+            await imports.follow_tag(asking, version, pin)
+        else:
             arrived = await imports.fetch_missing(origin, asking, version, listing, plan, allow_code)
             version = await imports.publish(asking, version, listing, arrived, pin, lease)
     await reports.show_import(asking, version, plan)

@@ -54,7 +54,8 @@ async def register_filesystem(
         version = await imports.reserve(origin, asking, called, pin, category)
         async with leases.importing(version) as lease:
             plan = await places.plan(origin, version, listing, hash=hash)
-            already_ready = plan.ready
-            if not already_ready:
+            if plan.ready:
+                await imports.follow_tag(asking, version, pin)
+            else:
                 version = await places.register(origin, asking, version, listing, pin, plan, lease, allow_code=allow_code)
     return str(version.ref)

@@ -79,6 +79,12 @@ async def fetch_missing(
 
 
 @step
+async def follow_tag(project: ProjectName, version: Version, pin: Pin) -> None:
+    """Let the tag name this version, which was ready before."""
+    await in_thread(lambda _stop: importing.follow_tag(library(), project, version, pin, who=who()))
+
+
+@step
 async def publish(
     project: ProjectName, version: Version, listing: Listing, arrived: tuple[Arrived, ...], pin: Pin, lease: Lease
 ) -> Version:

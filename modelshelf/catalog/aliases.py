@@ -51,6 +51,12 @@ def move(connection: Connection, asking: ProjectName, target: Version, tag: Tag,
         _record(connection, asking, target.model, tag, before.name if before else None, str(target.name), who)
 
 
+def move_by_import(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str) -> None:
+    """Let the alias that is the import's tag name the version. Raises OtherPublisher."""
+    require_publisher(connection, target, tag)
+    move(connection, asking, target, tag, who=who)
+
+
 def require_publisher(connection: Connection, target: Version, tag: Tag) -> None:
     """Raise OtherPublisher if an import of `target` must not set the alias `tag`.
 

@@ -64,8 +64,7 @@ def publish(
     }
     connection.execute(update(version).where(version.c.id == target.id).values(**ready))
     journal.record_event(connection, asking, who, "version.ready", str(target.ref), f"in place on {at.filesystem}")
-    aliases.require_publisher(connection, target, tag)
-    aliases.move(connection, asking, target, tag, who=who)
+    aliases.move_by_import(connection, asking, target, tag, who=who)
     return versions.get(connection, asking, target.id)
 
 

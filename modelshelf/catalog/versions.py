@@ -169,8 +169,7 @@ def publish(
             )
         )  # fmt: skip
         journal.record_event(connection, asking, who, "version.ready", str(current.ref), str(packed.digest))
-    aliases.require_publisher(connection, current, tag)
-    aliases.move(connection, asking, current, tag, who=who)
+    aliases.move_by_import(connection, asking, current, tag, who=who)
     blobs.release_holds(connection, target.id)
     return get(connection, asking, target.id)
 

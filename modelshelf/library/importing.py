@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from modelshelf.catalog import blobs, journal, versions
+from modelshelf.catalog import aliases, blobs, journal, versions
 from modelshelf.catalog.leases import Holding, Lease, Renewal, holding
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
@@ -250,6 +250,12 @@ def publish(
         )  # fmt: skip
     reach("import.published")
     return published
+
+
+def follow_tag(library: Library, asking: ProjectName, target: Version, pin: Pin, *, who: str) -> None:
+    """Let the tag name a version that was ready before: its publisher moved the tag back to it. Raises OtherPublisher."""
+    with library.catalog.writing() as connection:
+        aliases.move_by_import(connection, asking, target, pin.requested, who=who)
 
 
 def give_up(library: Library, target: Version, lease: Lease, reason: str) -> None:

@@ -34,6 +34,19 @@ def test_importing_again_fetches_nothing(registry: OllamaRegistry, library: Libr
     assert (second.id, plan.ready, registry.body_bytes) == (first.id, True, before)
 
 
+def test_a_tag_that_its_publisher_moves_back_names_the_earlier_version_again(registry: OllamaRegistry, library: Library) -> None:
+    earlier = registry.add_model("library/tiny", "1b", WEIGHTS, template="one")
+    first, _ = bring_in(library, ollama_source(registry))
+    registry.add_model("library/tiny", "1b", WEIGHTS, template="two")
+    second, _ = bring_in(library, ollama_source(registry), run="run-2")
+    registry.manifests["library/tiny", "1b"] = earlier
+    again, plan = bring_in(library, ollama_source(registry), run="run-3")
+    with library.catalog.reading() as connection:
+        named = versions.find(connection, P, ModelRef.parse("tiny:1b"))
+    assert (named.id, again.id, plan.ready) == (first.id, first.id, True)
+    assert second.id != first.id
+
+
 def test_the_same_weights_from_the_other_kind_of_source_are_not_fetched_again(
     registry: OllamaRegistry, hub: Hub, library: Library
 ) -> None:
