@@ -120,13 +120,13 @@ class LocalNode:
             self.stop(label, DEFAULT.engine_stop_seconds)
             (self._instances / label / _FIRST).unlink(missing_ok=True)  # until it is written anew, the label finds it
             first = processes.spawn(label, command, log)
-        write_whole(self.instance_folder(label) / _FIRST, json.dumps(asdict(first)))
+        write_whole(self.instance_folder(label) / _FIRST, json.dumps({"folder": str(self._folder(label)), **asdict(first)}))
         return first
 
     def find(self, label: str) -> Process | None:
         if (first := self._first(label)) is not None:
             return first if processes.alive(first) else None
-        return members.leader(members.look(), label)
+        return members.leader(members.look(), label, self._folder(label))
 
     def members(self, label: str) -> list[Process]:
         return self._members(members.look(), label)
@@ -138,13 +138,20 @@ class LocalNode:
         members.end(lambda: self.members(label), seconds, label)
 
     def _members(self, seen: Sequence[Seen], label: str) -> list[Process]:
-        return members.members(seen, label, (self._instances / label).resolve(), self._first(label))
+        return members.members(seen, label, self._folder(label), self._first(label))
 
     def _first(self, label: str) -> Process | None:
+        """The process that this node started last for the instance; None also in a folder that was copied or renamed."""
         try:
-            return Process(**json.loads((self._instances / label / _FIRST).read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError):  # never started, or not written by us
+            recorded = json.loads((self._instances / label / _FIRST).read_bytes())
+            if recorded["folder"] != str(self._folder(label)):
+                return None
+            return Process(int(recorded["pid"]), int(recorded["started"]), str(recorded["boot"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # never started, or not written by us
             return None
+
+    def _folder(self, label: str) -> Path:
+        return (self._instances / label).resolve()
 
     def _lay_out(self, target: Path, file: PackedFile) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,11 @@ class Seen:
     folder: Path | None
     """Its working folder."""
 
+    def is_of(self, label: str, folder: Path) -> bool:
+        """Return whether it carries the label, and does not work in the instance folder of a copy of this library."""
+        copied = self.folder is not None and self.folder.name == label and self.folder != folder
+        return self.label == label and not copied
+
 
 def look() -> list[Seen]:
     """Return every process whose environment or working folder we may read."""
@@ -47,12 +52,12 @@ def members(seen: Sequence[Seen], label: str, folder: Path, first: Process | Non
     `folder` is the instance's own, `first` the process that was started for it. A process that lost the label, because it
     wrote its title over its environment, belongs to the instance if it is in the session of the first process.
     """
-    labelled = [one for one in seen if one.label == label]
+    labelled = [one for one in seen if one.is_of(label, folder)]
     sessions = {one.session for one in labelled if one.session == one.process.pid}
     if first is not None:
         inside = [one for one in seen if one.session == first.pid]
         # a number is not given to another process while its session has members; these prove that it is still that session
-        proven = any(one.label == label or one.folder == folder for one in inside) and not processes.exists(first.pid)
+        proven = any(one.is_of(label, folder) or one.folder == folder for one in inside) and not processes.exists(first.pid)
         if proven or processes.exists_as(first):
             sessions.add(first.pid)
     ours = {one.process for one in (*labelled, *(one for one in seen if one.session in sessions))}
@@ -60,9 +65,9 @@ def members(seen: Sequence[Seen], label: str, folder: Path, first: Process | Non
     return sorted(ours, key=lambda one: (one.pid not in sessions, one.started, one.pid))
 
 
-def leader(seen: Sequence[Seen], label: str) -> Process | None:
+def leader(seen: Sequence[Seen], label: str, folder: Path) -> Process | None:
     """Return the oldest process with that label that leads a session: the one that was started for the instance."""
-    leading = [one.process for one in seen if one.label == label and one.session == one.process.pid]
+    leading = [one.process for one in seen if one.is_of(label, folder) and one.session == one.process.pid]
     return min(leading, key=lambda one: one.started, default=None)
 
 
@@ -70,7 +75,8 @@ def labels(seen: Iterable[Seen], folder: Path) -> set[str]:
     """Return the labels of which a process works in a folder of that name below `folder`, or carries the label of one."""
     folder = folder.resolve()
     working = {one.folder.name for one in seen if one.folder is not None and one.folder.parent == folder}
-    return working | {one.label for one in seen if one.label is not None and (folder / one.label).is_dir()}
+    carried = {one.label for one in seen if one.label is not None and one.is_of(one.label, folder / one.label)}
+    return working | {label for label in carried if (folder / label).is_dir()}
 
 
 def end(find: Callable[[], Sequence[Process]], seconds: float, instance: str) -> None:

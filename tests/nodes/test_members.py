@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,13 +139,29 @@ def test_another_library_with_the_same_machine_is_left_alone(node: LocalNode, tm
     assert sorted(running(family.pids)) == sorted(family.pids)
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_copy_of_the_library_never_ends_the_engines_of_the_first(node: LocalNode, tmp_path: Path, *, renamed: bool) -> None:
+    family = Family(node)
+    shutil.copytree(family.log.parent.parent.parent, tmp_path / "copy")
+    copy, label = LocalNode(tmp_path / "copy", node._store), LABEL
+    if renamed:
+        label = "f" * 32
+        copy.rename_instance(LABEL, label)
+    assert copy.running() == {}
+    assert (copy.find(label), copy.members(label)) == (None, [])
+    copy.discard_instance(label)
+    assert sorted(running(family.pids)) == sorted(family.pids)
+    assert node.find(LABEL) == family.first
+
+
 def test_a_recycled_number_is_not_the_session_of_the_instance(node: LocalNode) -> None:
     """The recorded first process is gone, and its number is the session of another's processes by now."""
     stranger = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
     try:
         recorded = Process(stranger.pid, 1, processes.boot())
         folder = node.instance_folder(LABEL)
-        (folder / "process.json").write_text(f'{{"pid": {recorded.pid}, "started": 1, "boot": "{recorded.boot}"}}')
+        content = {"folder": str(folder.resolve()), "pid": recorded.pid, "started": 1, "boot": recorded.boot}
+        (folder / "process.json").write_text(json.dumps(content))
         assert node.members(LABEL) == []
         node.stop(LABEL, 0)
         assert stranger.poll() is None
