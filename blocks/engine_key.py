@@ -7,6 +7,8 @@ from typing import ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from modelshelf.engines.keys import require_usable
+
 
 class EngineKey(Block):
     """A key for instances that listen beyond this machine."""
@@ -17,4 +19,5 @@ class EngineKey(Block):
     key: SecretStr = Field(description="What requests carry as their bearer token.")
 
     def open(self) -> str:
-        return self.key.get_secret_value()
+        """Return the key. Raises BadSetting if an engine could read it otherwise: a block can be written without our command."""
+        return require_usable(self.key.get_secret_value())

@@ -52,6 +52,10 @@ def login(
         data["redirect_hosts"] = [str(HostName(host)) for host in redirect_host]
     if not no_secret:
         data[field] = _read_secret(kind)
+        if kind == "engine":
+            from modelshelf.engines.keys import require_usable
+
+            require_usable(str(data[field]))
     api = launcher.ensure(load_settings(), lambda line: click.echo(line, err=True))
     api.save_block(slug, block, data)
     click.echo(f"Stored for {kind} as {block!r}.")

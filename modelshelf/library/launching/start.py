@@ -10,6 +10,7 @@ from modelshelf.catalog.instances import Instance
 from modelshelf.crash_points import reach
 from modelshelf.durable import write_whole
 from modelshelf.engines.contract import Listen, Mounted
+from modelshelf.engines.keys import require_usable
 from modelshelf.engines.table import engine_called
 from modelshelf.formats.image import ModelFile
 from modelshelf.library import registering
@@ -96,5 +97,5 @@ def listen_of(library: Library, which: Instance, key: str) -> Listen:
     if not key:
         return Listen(which.bind, which.port, own)
     file = own / "key"
-    write_whole(file, f"{key}\n")  # an engine that just starts reads it whole
+    write_whole(file, f"{require_usable(key)}\n")  # an engine that just starts reads it whole
     return Listen(which.bind, which.port, own, file)
