@@ -156,7 +156,7 @@ class CertificateRefused(OfAnyLayer, Refused):
 
 class RedirectRefused(OfAnyLayer, Refused):
     """{host} sends us to {target}, which is refused: {reason}. Nothing was sent there. If this is meant, name the host in
-    the source's block (`modelshelf login … --redirect-host`)."""
+    the source's block: add `--redirect-host HOST` to `modelshelf login`."""
 
 
 class NotFound(OfAnyLayer, Refused):
