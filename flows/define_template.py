@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.parameters import Arguments, Bytes, Count, ShortText, Texts
-from modelshelf.library.launching.request import LaunchRequest
-from modelshelf.names import EngineName, ModelRef, ProjectName, ServedName, TemplateName
+from flows.parameters import Arguments, AtMostBytes, AtMostCount, EngineChoice, ShortText, Texts, launch_request
+from modelshelf.names import ModelRef, ProjectName, ServedName, TemplateName
 from tasks import templates
 
 
@@ -14,11 +13,11 @@ from tasks import templates
 async def define_template(
     template: ShortText,
     models: Texts,
-    engine: EngineName = "llamacpp",
+    engine: EngineChoice = "auto",
     arguments: Arguments = [],  # noqa: B006 - Prefect shows the default in its form
     environment: Arguments = [],  # noqa: B006
-    cpus: Count = 0,
-    memory: Bytes = 0,
+    cpus: AtMostCount = -1,
+    memory: AtMostBytes = -1,
     project: ShortText = "default",
 ) -> str:
     """Defines a template, or a new revision of it. Instances that were launched from it keep what they were launched with.
@@ -26,14 +25,14 @@ async def define_template(
     Args:
         template: The template's name.
         models: Each `model:tag`, or `name=model:tag` to be served under another name. What is pinned is the version.
-        engine: What serves; it must accept the format of every version.
+        engine: What serves; it must accept the format of every version. `auto` chooses by format and by what is installed.
         arguments: More arguments for the engine itself.
         environment: More environment for the engine, each `NAME=VALUE`; no secrets.
-        cpus: Processors that it may use; 0 is all.
-        memory: Bytes that it may allocate beside the weights; 0 is no limit.
+        cpus: Processors that it may use; 0 or -1 is all.
+        memory: Bytes that it may allocate beside the weights; 0 or -1 is no limit.
         project: The project that owns it.
     """
-    request = LaunchRequest(engine, arguments=tuple(arguments), environment=tuple(environment), cpus=cpus, memory=memory)
+    request = launch_request(engine, "", 0, arguments, environment, cpus, memory, "", unprotected=False)
     named = []
     for text in models:
         served, equals, ref = text.rpartition("=")

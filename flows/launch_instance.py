@@ -6,10 +6,10 @@ import time
 
 from prefect import flow
 
-from flows.parameters import Arguments, Bytes, Count, Port, ShortText
+from flows.parameters import Arguments, AtMostBytes, AtMostCount, EngineChoice, Port, ShortText, launch_request
+from modelshelf.catalog.instances import lease_name
 from modelshelf.errors import outcome
-from modelshelf.library.launching.request import LaunchRequest
-from modelshelf.names import EngineName, InstanceName, ModelRef, ProjectName, ServedName, TemplateName
+from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from tasks import instances, leases
 from tasks.clock import seconds_in_queue
 
@@ -20,13 +20,13 @@ async def launch_instance(
     template: ShortText = "",
     instance: ShortText = "",
     served_name: ShortText = "",
-    engine: EngineName = "llamacpp",
+    engine: EngineChoice = "auto",
     port: Port = 0,
-    bind: ShortText = "127.0.0.1",
+    bind: ShortText = "",
     arguments: Arguments = [],  # noqa: B006 - Prefect shows the default in its form
     environment: Arguments = [],  # noqa: B006
-    cpus: Count = 0,
-    memory: Bytes = 0,
+    cpus: AtMostCount = -1,
+    memory: AtMostBytes = -1,
     key: ShortText = "",
     unprotected: bool = False,
     project: ShortText = "default",
@@ -34,41 +34,41 @@ async def launch_instance(
 ) -> str:
     """Starts an engine that serves a version, or what a template names.
 
-    Ready means: the engine lists every model under its served name and recorded digest, and one token of each came back.
-    Running it again finds the instance that runs, or starts a stopped one with what it was started with before.
+    Ready means: the engine lists every model under its served name and recorded digest, and one answer of each came back.
+    Running it again finds the instance that runs, or starts a stopped one with what it was started with before. A field that
+    is left as it is asks for nothing: the template, or the instance from before, decides.
 
     Args:
         model: `model`, `model:tag` or `model:version`; what is pinned is the version.
         template: A template's name, in place of a model.
         instance: The instance's name; by default the model's or template's. Alone, it is started again as it was.
         served_name: What requests call the model; by default the model's name in the library.
-        engine: What serves.
-        port: 0 takes a free one, and keeps it through restarts.
-        bind: The address to listen at. Beyond this machine a key is required.
-        arguments: More arguments for the engine itself.
-        environment: More environment for the engine, each `NAME=VALUE`; no secrets.
-        cpus: Processors that it may use; 0 is all.
-        memory: Bytes that it may allocate beside the weights; 0 is no limit.
-        key: The block with the key that requests must carry (`modelshelf login engine NAME`).
+        engine: What serves. `auto` asks for none: as before, else by format and by what is installed.
+        port: 0 asks for none: as before, else a free one, which is kept through restarts.
+        bind: The address to listen at. Empty asks for none: as before, else 127.0.0.1. Beyond this machine a key is required.
+        arguments: More arguments for the engine itself. An empty list asks for none: as before.
+        environment: More environment for the engine, each `NAME=VALUE`; no secrets. An empty list asks for none: as before.
+        cpus: Processors that it may use; 0 is all. -1 asks for none: as before, else all.
+        memory: Bytes that it may allocate beside the weights; 0 is no limit. -1 asks for none: as before, else no limit.
+        key: The block with the key that requests must carry (`modelshelf login engine NAME`). Empty asks for none: as before.
         unprotected: Listen beyond this machine without a key.
         project: The project that owns it.
-        dry_run: Only say what would be done.
+        dry_run: Only show what would be done.
     """
     began, queued = time.monotonic(), seconds_in_queue()
     asking = ProjectName(project)
-    request = LaunchRequest(engine, bind, port, tuple(arguments), tuple(environment), cpus, memory, key, unprotected)
     with outcome("Nothing new runs.", again="Launch it again."):
-        name, serves, asked = await instances.asked_for(
+        spec = await instances.resolve(
             asking,
             ModelRef.parse(model) if model else None,
             TemplateName(template) if template else None,
             ServedName(served_name) if served_name else None,
             InstanceName(instance) if instance else None,
-            request,
+            launch_request(engine, bind, port, arguments, environment, cpus, memory, key, unprotected=unprotected),
         )
-        plan = await instances.plan(asking, name, serves, asked)
+        plan = await instances.plan(asking, spec)
         nothing_to_do = dry_run or plan.running
         if not nothing_to_do:
-            async with leases.hold(f"instance {asking}/{name}"):
-                await instances.launch(asking, name, serves, asked, began=began, queued=queued)
-    return str(name)
+            async with leases.hold(lease_name(asking, spec.instance)):
+                await instances.launch(asking, spec, began=began, queued=queued)
+    return str(spec.instance)

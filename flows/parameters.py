@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from pydantic import Field
+
+from modelshelf.library.launching.request import LaunchRequest
+from modelshelf.names import EngineName
 
 Count = Annotated[int, Field(ge=0, le=100_000)]
 Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
@@ -17,3 +21,26 @@ Days = Annotated[float, Field(ge=0, le=36500)]
 Minutes = Annotated[int, Field(ge=0, le=10_080)]
 AtMost = Annotated[int, Field(ge=1, le=5000)]
 Patterns = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=100)]
+EngineChoice = Literal["auto", EngineName]
+"""An engine, or none asked for."""
+AtMostCount = Annotated[int, Field(ge=-1, le=100_000)]
+AtMostBytes = Annotated[int, Field(ge=-1, le=1 << 60)]
+"""-1 asks for nothing. A form has no empty number, and a union has no form."""
+
+
+def launch_request(
+    engine: str, bind: str, port: int, arguments: Sequence[str], environment: Sequence[str], cpus: int, memory: int, key: str,
+    *, unprotected: bool,
+) -> LaunchRequest:  # fmt: skip
+    """Return what the fields of a form ask for: each has a value that asks for nothing."""
+    return LaunchRequest(
+        engine=None if engine == "auto" else engine,
+        bind=bind or None,
+        port=port or None,
+        arguments=tuple(arguments) or None,
+        environment=tuple(environment) or None,
+        cpus=None if cpus < 0 else cpus,
+        memory=None if memory < 0 else memory,
+        key_block=key or None,
+        unprotected=unprotected or None,
+    )

@@ -7,8 +7,8 @@ import time
 from prefect import flow
 
 from flows.parameters import ShortText
+from modelshelf.catalog.instances import lease_name
 from modelshelf.errors import outcome
-from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.names import InstanceName, ProjectName
 from tasks import instances, leases
 from tasks.clock import seconds_in_queue
@@ -18,6 +18,8 @@ from tasks.clock import seconds_in_queue
 async def restart_instance(instance: ShortText, project: ShortText = "default") -> str:
     """Starts an instance again with what it was started with: versions, port, names, arguments, key.
 
+    What would keep it from starting again is found before it is stopped: then it goes on as it is.
+
     Args:
         instance: The instance's name.
         project: The project that owns it.
@@ -25,8 +27,6 @@ async def restart_instance(instance: ShortText, project: ShortText = "default") 
     began, queued = time.monotonic(), seconds_in_queue()
     asking, name = ProjectName(project), InstanceName(instance)
     with outcome(f"`modelshelf instances` shows whether {name} runs.", again="Restart it again."):
-        async with leases.hold(f"instance {asking}/{name}"):
-            _, serves, request = await instances.asked_for(asking, None, None, None, name, LaunchRequest())
-            await instances.stop(asking, name)
-            await instances.launch(asking, name, serves, request, began=began, queued=queued)
+        async with leases.hold(lease_name(asking, name)):
+            await instances.restart(asking, name, began=began, queued=queued)
     return str(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.parameters import ShortText
+from modelshelf.catalog.instances import lease_name
 from modelshelf.names import InstanceName, ProjectName
 from tasks import instances, leases
 
@@ -19,7 +20,7 @@ async def stop_instance(instance: ShortText, project: ShortText = "default", del
         delete: Remove it afterwards, with its log and what it wrote.
     """
     asking, name = ProjectName(project), InstanceName(instance)
-    async with leases.hold(f"instance {asking}/{name}"):
+    async with leases.hold(lease_name(asking, name)):
         if delete:
             await instances.delete(asking, name)
         else:

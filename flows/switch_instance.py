@@ -7,6 +7,7 @@ import time
 from prefect import flow
 
 from flows.parameters import ShortText
+from modelshelf.catalog.instances import lease_name
 from modelshelf.errors import outcome
 from modelshelf.names import InstanceName, ModelRef, ProjectName
 from tasks import instances, leases
@@ -37,11 +38,15 @@ async def switch_instance(
     """
     began, queued = time.monotonic(), seconds_in_queue()
     asking, name = ProjectName(project), InstanceName(instance)
+    target = ModelRef.parse(model) if model else None
     with outcome(f"`modelshelf instances` shows what {name} serves now.", again="Switch it again."):
-        plan = await instances.plan_switch(asking, name, ModelRef.parse(model) if model else None, back=back, forget=forget)
-        if not dry_run and not plan.same:
-            async with leases.hold(f"instance {asking}/{name}"):
-                await instances.switch(asking, name, plan, began=began, queued=queued)
-    if forget and not dry_run:
-        await instances.forget_past(asking, name)
+        if dry_run:
+            await instances.plan_switch(asking, name, target, back=back, forget=forget)
+            return str(name)
+        async with leases.hold(lease_name(asking, name)):  # until this ends, nobody changes what it serves
+            plan = await instances.plan_switch(asking, name, target, back=back, forget=forget)
+            if not plan.same:
+                await instances.switch(asking, plan, began=began, queued=queued)
+            if forget:
+                await instances.forget_past(asking, name)
     return str(name)

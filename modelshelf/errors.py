@@ -10,64 +10,9 @@ began the work adds that with `outcome`.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Self
+from modelshelf.failures import ModelshelfError, OfAnyLayer, Refused, Unavailable, outcome
 
-
-class ModelshelfError(Exception):
-    """Something went wrong in modelshelf."""
-
-    outcome: str = ""
-    """What state things are in now and what to do, as the step that began the work put it."""
-
-    def __init__(self, **facts: object) -> None:
-        self.facts = {name: str(value) for name, value in facts.items()}
-        template = " ".join(inspect.getdoc(type(self)).split())  # type: ignore[union-attr]
-        super().__init__(template.format(**self.facts))
-
-    def __str__(self) -> str:
-        return f"{self.sentence} {self.outcome}".rstrip()
-
-    @property
-    def sentence(self) -> str:
-        """What happened, expected and found, without the outcome."""
-        return super().__str__()
-
-    @classmethod
-    def _again(cls, facts: dict[str, str]) -> Self:
-        return cls(**facts)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self)._again, (self.facts,), {"outcome": self.outcome})
-
-
-class OfAnyLayer(ModelshelfError):
-    """An error of layers that do not know what they are used for."""
-
-
-@contextmanager
-def outcome(state: str, *, again: str = "") -> Iterator[None]:
-    """Add `state` to a passing error that does not state it itself, and `again` if trying again may help.
-
-    The innermost `outcome` is kept: it is the closest to the facts.
-    """
-    try:
-        yield
-    except OfAnyLayer as error:
-        if not error.outcome:
-            error.outcome = f"{state} {again}".strip() if isinstance(error, Unavailable) else state
-        raise
-
-
-class Refused(ModelshelfError):
-    """It was refused."""
-
-
-class Unavailable(ModelshelfError):
-    """It is not available now. Try again."""
-
+__all__ = ["ModelshelfError", "OfAnyLayer", "Refused", "Unavailable", "outcome"]
 
 # --- values -----------------------------------------------------------------------------------------------------
 
@@ -400,6 +345,11 @@ class NoReplica(Refused):
     """{what} is not cached on this node. Nothing was changed. `modelshelf cache {what}` brings it here."""
 
 
+class ReplicaGone(Refused):
+    """The files of {what} on this node are missing or are not what was laid out. Nothing was started. Start it again: that
+    lays them out first."""
+
+
 class NodeFull(Refused):
     """{node} has {free} free of its disk and {what} needs {needed}. Nothing was copied."""
 
@@ -427,17 +377,26 @@ class EngineMissing(Refused):
 
 
 class EngineDied(Refused):
-    """{engine} ended by itself (exit status {status}) before it answered. Nothing is running. Its last lines:
-    {tail} — the whole log: `modelshelf logs {instance}`."""
+    """{engine} ended by itself (exit status {status}) before it answered. Nothing is running. Its log: {tail} —
+    the whole log: `modelshelf logs {instance}`."""
 
 
 class EngineTooSlow(Refused):
-    """{engine} did not {stage} within {seconds} s and was stopped. Its last lines: {tail} — the whole log: `modelshelf
-    logs {instance}`."""
+    """{engine} did not {stage} within {seconds} s and was stopped. Its log: {tail} — the whole log: `modelshelf logs
+    {instance}`."""
 
 
 class EngineListsOther(Refused):
-    """{engine} lists {found} and not {expected}. It was stopped. See `modelshelf logs {instance}`."""
+    """{engine} lists {found} and not {expected}."""
+
+
+class EngineNotReady(Refused):
+    """{engine} started, but did not get ready: {reason}{log}. The engine was stopped. The whole log: `modelshelf logs
+    {instance}`."""
+
+
+class KeyIgnored(Refused):
+    """{engine} answers requests for {model} that carry no key, although {instance} was launched with one."""
 
 
 class ProcessesRemain(Unavailable):
@@ -464,6 +423,10 @@ class NoSuchTemplate(Refused):
 
 class NothingToSwitch(Refused):
     """{instance} cannot be switched so: {reason}. Nothing was changed. `modelshelf instances` shows what it serves."""
+
+
+class SwitchFailed(Refused):
+    """{instance} does not come up with {after}: {reason} {now}"""
 
 
 class InstanceRuns(Refused):

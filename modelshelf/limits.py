@@ -62,6 +62,8 @@ class Limits:
 
     # engines
     engine_start_seconds: int = 600
+    engine_quiet_seconds: int = 60
+    """A start that logs nothing for so long is reported while it is waited for."""
     engine_stop_seconds: int = 20
     log_tail_lines: int = 20
 

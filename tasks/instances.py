@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 
 from blocks.engine_key import EngineKey
 from modelshelf.catalog.instances import Instance
-from modelshelf.errors import BadSetting, ModelshelfError
+from modelshelf.errors import BadSetting, ModelshelfError, SwitchFailed
 from modelshelf.library import caching, running, switching
 from modelshelf.library.launching import plan as planning
-from modelshelf.library.launching import prove
-from modelshelf.library.launching import request as asking
+from modelshelf.library.launching import prove as proving
+from modelshelf.library.launching import request as requesting
 from modelshelf.library.launching import start as starting
 from modelshelf.library.launching.plan import LaunchPlan
 from modelshelf.library.launching.prove import Probed
-from modelshelf.library.launching.request import LaunchRequest, Serves
+from modelshelf.library.launching.request import LaunchRequest, LaunchSpec, Serves
+from modelshelf.library.launching.start import Started
 from modelshelf.library.switching import SwitchPlan
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
-from modelshelf.stop import StopToken
-from tasks import reports
+from modelshelf.stop import Stopped, StopToken
+from tasks import logs, reports
 from tasks.events import tell
 from tasks.library import library, recorded, who
 from tasks.retries import step
@@ -26,47 +30,65 @@ from tasks.threads import in_thread
 
 
 @step
-async def asked_for(
+async def resolve(
     project: ProjectName,
     model: ModelRef | None,
     template: TemplateName | None,
     served: ServedName | None,
     name: InstanceName | None,
     request: LaunchRequest,
-) -> tuple[InstanceName, Serves, LaunchRequest]:
-    """What the launch means: which versions, under which names, with which settings."""
+) -> LaunchSpec:
+    """Return what the launch means: which versions, under which names, with which settings."""
     return await in_thread(
-        lambda _stop: asking.asked_for(
+        lambda _stop: requesting.resolve(
             library(), project, model=model, template=template, served=served, name=name, request=request
         )
     )
 
 
 @step
-async def plan(project: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest) -> LaunchPlan:
-    """What the launch does, recorded before it acts."""
-    return await in_thread(lambda _stop: recorded(planning.plan_launch(library(), project, name, serves, request)))
+async def again(project: ProjectName, name: InstanceName) -> LaunchSpec:
+    """Return what the instance was started with."""
+    return await in_thread(lambda _stop: requesting.again(library(), project, name))
+
+
+@step
+async def plan(project: ProjectName, spec: LaunchSpec) -> LaunchPlan:
+    """Return what the launch does, recorded before it acts. Raises what keeps it from being started."""
+    await _key(spec.settings.key_block)
+    return await in_thread(lambda _stop: recorded(planning.plan_launch(library(), project, spec)))
+
+
+@step
+async def require_startable(project: ProjectName, spec: LaunchSpec) -> None:
+    """Raise what would keep the instance from being started again, as far as it can be known while it runs."""
+    await _key(spec.settings.key_block)
+    await in_thread(lambda _stop: planning.require_restartable(library(), project, spec))
 
 
 @step
 async def plan_switch(
     project: ProjectName, name: InstanceName, model: ModelRef | None, *, back: bool, forget: bool
 ) -> SwitchPlan:
-    """What the switch changes, recorded before it acts."""
-    return await in_thread(
-        lambda _stop: recorded(switching.plan_switch(library(), project, name, model, back=back, forget=forget))
-    )
+    """Return what the switch changes, recorded before it acts."""
+
+    def work(_stop: StopToken) -> SwitchPlan:
+        return recorded(switching.plan_switch(library(), project, name, model, back=back, forget=forget))
+
+    planned = await in_thread(work)
+    await _key(planned.after.settings.key_block)
+    return planned
 
 
 @step
 async def forget_past(project: ProjectName, name: InstanceName) -> None:
-    """What it served before is held no more."""
+    """Let go of what the instance served before."""
     await in_thread(lambda _stop: switching.forget_past(library(), project, name))
 
 
 @step
 async def fill_replicas(project: ProjectName, serves: Serves) -> None:
-    """The files of each version are on the node, complete, or where they are registered to lie."""
+    """Lay out the files of each version on the node; check those that are registered in place."""
 
     def work(stop: StopToken) -> None:
         for version, _ in serves:
@@ -75,68 +97,127 @@ async def fill_replicas(project: ProjectName, serves: Serves) -> None:
     await in_thread(work)
 
 
-async def launch(
-    project: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest, *, began: float, queued: float
-) -> Instance:
-    """The instance serves all of it, proven by a token of each; where the time went is recorded and shown."""
-    await fill_replicas(project, serves)
-    cached = time.monotonic()
-    started = await start(project, name, serves, request)
-    spawned = time.monotonic()
-    probed = await wait_until_ready(project, started, request.key_block)
-    stages = {
-        "queue": queued,
-        "replica": cached - began,
-        "create": spawned - cached,
-        "engine up": probed.engine_up,
-        "model visible": probed.model_visible - probed.engine_up,
-        "first token": probed.first_token - probed.model_visible,
-    }
-    ready = await mark_ready(project, started, stages)
-    await reports.show_start(ready, f"http://{ready.bind}:{ready.port}", stages)
+@step
+async def require_command(project: ProjectName, spec: LaunchSpec) -> None:
+    """Raise what keeps the engine from being given these files. They are on the node."""
+    await in_thread(lambda _stop: starting.require_command(library(), project, spec))
+
+
+@step
+async def record(project: ProjectName, spec: LaunchSpec, also: Collection[int]) -> Instance:
+    """Record the instance with its template's revision; from now on it holds what it serves, and the versions in `also`."""
+    return await in_thread(lambda _stop: starting.record(library(), project, spec, who(), also=also))
+
+
+@step
+async def start(project: ProjectName, instance: Instance, spec: LaunchSpec) -> Started:
+    """Start the engine as a process of its own."""
+    key = await _key(spec.settings.key_block)
+    return await in_thread(lambda _stop: starting.start(library(), project, instance, spec.serves, spec.settings, key))
+
+
+@step
+async def prove(started: Started) -> Probed:
+    """Wait until each model is listed and has answered. What the engine does wrong is never tried again."""
+    log, name = logs.logger(), started.instance.name
+
+    def waiting(seconds: float) -> None:
+        log.info("Waiting for %s: its engine has logged nothing for %.0f s. See `modelshelf logs %s`.", name, seconds, name)
+
+    return await in_thread(lambda stop: proving.wait_until_ready(library(), started, stop, waiting))
+
+
+@step
+async def mark_ready(project: ProjectName, started: Started, stages: dict[str, float]) -> Instance:
+    ready = await in_thread(lambda _stop: proving.mark_ready(library(), project, started, stages, who()))
+    tell("instance.ready", f"{project}/{ready.name}")
     return ready
 
 
-async def switch(project: ProjectName, name: InstanceName, plan: SwitchPlan, *, began: float, queued: float) -> None:
-    """The instance serves what the plan says; if it does not come up, it serves again what it did, and the reason is raised."""
-    await fill_replicas(project, plan.after)
+@asynccontextmanager
+async def concluded(instance: Instance) -> AsyncIterator[None]:
+    """End the engine of a launch that ends early, and record why: also of one that is cancelled."""
+    state, reason = "stopped", running.CANCELLED
+    ready = False
+    try:
+        yield
+        ready = True
+    finally:
+        if not ready:
+            error = sys.exception()
+            if isinstance(error, Exception) and not isinstance(error, Stopped):
+                state, reason = "failed", str(error) if isinstance(error, ModelshelfError) else repr(error)
+            await in_thread(lambda _stop: running.give_up(library(), instance, state, reason))
+
+
+async def launch(project: ProjectName, spec: LaunchSpec, *, began: float, queued: float, also: Collection[int] = ()) -> Instance:
+    """Let the instance serve all of it, proven by an answer of each; record and show where the time went.
+
+    The instance holds its versions before their files are laid out: nobody evicts them in between.
+    """
+    instance = await record(project, spec, also)
+    if instance.state == "ready":
+        return instance
+    async with concluded(instance):
+        await fill_replicas(project, spec.serves)
+        cached = time.monotonic()
+        started = await start(project, instance, spec)
+        spawned = time.monotonic()
+        probed = await prove(started)
+        stages = {
+            "queue": queued,
+            "replica": cached - began,
+            "create": spawned - cached,
+            "engine up": probed.engine_up,
+            "model visible": probed.model_visible - probed.engine_up,
+            "first token": probed.first_token - probed.model_visible,
+        }
+        ready = await mark_ready(project, started, stages)
+    await reports.show_start(ready, ready.url, stages)
+    return ready
+
+
+async def restart(project: ProjectName, name: InstanceName, *, began: float, queued: float) -> Instance:
+    """Stop the instance and start it again. What would keep it from starting is found before it is stopped."""
+    spec = await again(project, name)
+    await require_startable(project, spec)
+    await fill_replicas(project, spec.serves)
+    await require_command(project, spec)
+    await stop(project, name)
+    return await launch(project, spec, began=began, queued=queued)
+
+
+async def switch(project: ProjectName, plan: SwitchPlan, *, began: float, queued: float) -> None:
+    """Let the instance serve what the plan names. If it does not come up, it serves again what it did: raises SwitchFailed."""
+    name, before = plan.after.instance, {target.id for target, _ in plan.before.serves}
+    await _lay_out_beside(project, plan)
     await stop(project, name)
     try:
-        await launch(project, name, plan.after, plan.request, began=began, queued=queued)
+        await launch(project, plan.after, began=began, queued=queued, also=before)
+    except ModelshelfError as error:
+        after = ", ".join(str(target.ref) for target, _ in plan.after.serves)
+        try:
+            await launch(project, plan.before, began=began, queued=queued, also=before)
+        except ModelshelfError as second:
+            now = f"Nor does it serve again what it did, and it does not run now: {second}"
+            raise SwitchFailed(instance=name, after=after, reason=error, now=now) from error
+        raise SwitchFailed(instance=name, after=after, reason=error, now="It serves again what it did.") from error
+
+
+async def _lay_out_beside(project: ProjectName, plan: SwitchPlan) -> None:
+    """Lay out what will be served while the instance still serves; if that fails, it holds only what it serves."""
+    await in_thread(lambda _stop: switching.hold_both(library(), plan))
+    try:
+        await fill_replicas(project, plan.after.serves)
+        await require_command(project, plan.after)
     except ModelshelfError:
-        await launch(project, name, plan.before, plan.request_before, began=began, queued=queued)
+        await in_thread(lambda _stop: switching.hold_before(library(), plan))
         raise
 
 
 @step
-async def start(project: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest) -> Instance:
-    """The instance is in the catalog with its template's revision, and then its engine is a running process of its own."""
-    key = await _key(request.key_block)
-
-    def work(_stop: StopToken) -> Instance:
-        made = starting.record_start(library(), project, name, serves, request, who())
-        return starting.start(library(), project, made, key)
-
-    return await in_thread(work)
-
-
-@step
-async def wait_until_ready(project: ProjectName, instance: Instance, key_block: str) -> Probed:
-    """It listed every model under its name and digest, and one token of each came back."""
-    key = await _key(key_block)
-    return await in_thread(lambda stop: prove.wait_until_ready(library(), project, instance, key, stop))
-
-
-@step
-async def mark_ready(project: ProjectName, instance: Instance, stages: dict[str, float]) -> Instance:
-    ready = await in_thread(lambda _stop: prove.mark_ready(library(), project, instance, stages, who()))
-    tell("instance.ready", f"{project}/{instance.name}")
-    return ready
-
-
-@step
 async def stop(project: ProjectName, name: InstanceName) -> Instance:
-    """It does not run; what it was started with is kept."""
+    """Stop the instance; what it was started with is kept."""
     stopped = await in_thread(lambda _stop: running.stop_instance(library(), project, name, who()))
     tell("instance.stopped", f"{project}/{name}")
     return stopped
@@ -144,13 +225,13 @@ async def stop(project: ProjectName, name: InstanceName) -> Instance:
 
 @step
 async def delete(project: ProjectName, name: InstanceName) -> None:
-    """It is gone, with its log and what it wrote."""
+    """Delete the instance, with its log and what it wrote."""
     await in_thread(lambda _stop: running.delete_instance(library(), project, name, who()))
     tell("instance.deleted", f"{project}/{name}")
 
 
 async def _key(block: str) -> str:
-    """The key from its block; empty where none is asked for."""
+    """Return the key from its block; empty where none is asked for. Raises BadSetting if nobody stored it."""
     if not block:
         return ""
     try:

@@ -6,19 +6,24 @@ import asyncio
 import json
 import random
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
+from pydantic import SecretStr
 from sqlalchemy.engine import Connection
 
+from blocks.engine_key import EngineKey
 from flows import importing
 from modelshelf import crash_points
 from modelshelf.catalog import instances, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
 from modelshelf.library.importing import ImportPlan
+from modelshelf.library.launching.request import LaunchRequest, LaunchSettings, LaunchSpec, Serves
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, KiB, Limits
 from modelshelf.names import InstanceName, ModelName, ProjectName, ServedName
@@ -26,11 +31,14 @@ from modelshelf.sources.contract import Source
 from modelshelf.sources.huggingface import HuggingFaceSource
 from modelshelf.sources.ollama import OllamaSource
 from modelshelf.sources.uri import HuggingFaceUri, OllamaName, OllamaUri
+from tasks import instances as steps
+from tasks import leases
 from tasks.library import working_on
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 P = ProjectName("default")
+NOTHING_ASKED = LaunchRequest()
 SMALL = replace(DEFAULT, part_bytes=64 * KiB, backoff_seconds=0.01, stall_seconds=1, connect_seconds=3)
 """Limits that let small files be large ones."""
 
@@ -132,3 +140,43 @@ def record_instance(connection: Connection, node_id: int, version: Version, name
         connection, owner, InstanceName(name), revision_id=template.revision_id, node_id=node_id, label=name.rjust(32, "0"),
         bind="127.0.0.1", port=1,
     )  # fmt: skip
+
+
+def launch_all(
+    library: Library,
+    name: InstanceName,
+    serves: Serves,
+    request: LaunchRequest = NOTHING_ASKED,
+    key: str = "",
+) -> Instance:
+    """Launch by the steps of the flow, on this library and without Prefect."""
+    with library.catalog.reading() as connection:
+        before = instances.lookup(connection, P, name)
+    settings = LaunchSettings(request.engine or "llamacpp").changed_by(request)
+    return launch_spec(library, LaunchSpec(name, serves, settings, before), key)
+
+
+def launch_spec(library: Library, spec: LaunchSpec, key: str = "") -> Instance:
+    async def launched() -> Instance:
+        plan = await steps.plan(P, spec)
+        if plan.running:
+            assert spec.before is not None
+            return spec.before
+        async with leases.hold(instances.lease_name(P, spec.instance)):
+            return await steps.launch(P, spec, began=time.monotonic(), queued=0.0)
+
+    with working_on(library, "test"), stored_key(key):
+        return asyncio.run(launched())
+
+
+@contextmanager
+def stored_key(key: str) -> Iterator[None]:
+    """Let every engine key that is asked for be this one: its block lies on a Prefect server."""
+
+    async def load(_name: str) -> EngineKey:
+        return EngineKey(key=SecretStr(key))
+
+    with pytest.MonkeyPatch.context() as patch:
+        if key:
+            patch.setattr(EngineKey, "aload", load)
+        yield

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, Select, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
+from modelshelf.addresses import base_url
 from modelshelf.catalog import aliases, journal, replicas, templates
-from modelshelf.catalog.database import now
+from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.leases import holding
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import (
@@ -18,7 +19,6 @@ from modelshelf.catalog.tables import (
     mount,
     node,
     project,
-    template_model,
     template_revision,
 )
 from modelshelf.catalog.templates import Serving
@@ -52,12 +52,29 @@ class Instance:
     created_at: float
     ready_at: float | None
 
+    @property
+    def url(self) -> str:
+        """The address at which a client on this machine reaches it."""
+        return base_url(self.bind, self.port)
+
+    @property
+    def lease(self) -> str:
+        """The name of the lease under which it is launched, switched and stopped."""
+        return lease_name(self.project, self.name)
+
+
+def lease_name(owner: ProjectName, name: InstanceName) -> str:
+    return f"instance {owner}/{name}"
+
 
 def record(
     connection: Connection, asking: ProjectName, name: InstanceName, *, revision_id: int, node_id: int, label: str,
-    bind: str, port: int,
+    bind: str, port: int, also: Collection[int] = (),
 ) -> Instance:  # fmt: skip
-    """The instance is starting from that revision; it is new, or one that does not run is started again."""
+    """Record that the instance is starting from that revision: a new one, or one that does not run is started again.
+
+    From now on it holds the versions that it serves, and those in `also`, until it is ready or recorded again.
+    """
     owner = project_id(connection, asking)
     values = {
         "revision_id": revision_id, "node_id": node_id, "state": "starting", "reason": None, "bind": bind, "port": port,
@@ -71,13 +88,22 @@ def record(
     else:
         connection.execute(update(instance).where(instance.c.id == instance_id).values(values))
         connection.execute(delete(mount).where(mount.c.instance_id == instance_id))
-    models = select(template_model.c.version_id).where(template_model.c.revision_id == revision_id)
+    made = find(connection, asking, name)
+    hold(connection, made, using(made) | frozenset(also))
+    return made
+
+
+def hold(connection: Connection, which: Instance, version_ids: Collection[int]) -> None:
+    """Let the instance hold these versions too: their replicas are not evicted, and they are not deleted."""
     rows = [
-        {"instance_id": instance_id, "version_id": row.version_id, "desired": "mounted", "observed": "unknown"}
-        for row in connection.execute(models)
+        {"instance_id": which.id, "version_id": one, "desired": "mounted", "observed": "unknown"} for one in sorted(version_ids)
     ]
-    connection.execute(insert(mount), rows)
-    return find(connection, asking, name)
+    connection.execute(insert_into(connection, mount).values(rows).on_conflict_do_nothing())
+
+
+def hold_only_served(connection: Connection, which: Instance) -> None:
+    """Let the instance hold no version but those that it serves."""
+    connection.execute(delete(mount).where(mount.c.instance_id == which.id, mount.c.version_id.not_in(using(which))))
 
 
 def change(connection: Connection, instance_id: int, **values: Any) -> None:
@@ -86,8 +112,9 @@ def change(connection: Connection, instance_id: int, **values: Any) -> None:
 
 
 def mark_ready(connection: Connection, asking: ProjectName, which: Instance, stages: Mapping[str, float], who: str) -> None:
-    """It serves what it was started with: proven by a token, so its mounts are verified too."""
+    """Record that the instance serves what it was started with, proven by an answer of each model; it holds nothing else."""
     clock = now(connection)
+    hold_only_served(connection, which)
     change(connection, which.id, state="ready", reason=None, stages=dict(stages), ready_at=clock)
     connection.execute(update(mount).where(mount.c.instance_id == which.id).values(observed="mounted", verified_at=clock))
     journal.record_event(connection, asking, who, "instance.ready", str(which.name))

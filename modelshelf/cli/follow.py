@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -15,6 +16,8 @@ from modelshelf.cli import launcher, tables
 from modelshelf.cli.prefect_api import FINAL, PrefectApi
 from modelshelf.errors import RunFailed
 from modelshelf.settings import Settings, load_settings
+
+OnPlan = Callable[[dict[str, Any]], None]
 
 _LOOK_SECONDS = 0.3
 _LOG_SECONDS = 1.5
@@ -27,7 +30,9 @@ def start(deployment: str, parameters: dict[str, Any]) -> tuple[Settings, Prefec
     return settings, api, api.create_run(deployment, parameters, uuid.uuid4().hex)
 
 
-def run(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any] | None:
+def run(
+    deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: bool, on_plan: OnPlan = lambda _plan: None
+) -> dict[str, Any] | None:
     """Run a deployment; the run's plan when it has ended well, None if it was not waited for.
 
     Ctrl-C leaves the run going and says how to follow or cancel it. A run that did not complete raises RunFailed with
@@ -40,7 +45,7 @@ def run(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: boo
         else:
             click.echo(f"Run {made['id'][:8]} ({made['name']}) goes on. {_how_to(made['id'])}")
         return None
-    return follow(settings, api, made["id"], quiet=as_json)
+    return follow(settings, api, made["id"], quiet=as_json, on_plan=on_plan)
 
 
 def outcome(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any] | None:
@@ -52,12 +57,17 @@ def outcome(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json:
     return None
 
 
-def follow(settings: Settings, api: PrefectApi, run_id: str, *, quiet: bool = False) -> dict[str, Any]:
-    """Show the run until it ends; its plan. Raises RunFailed if it did not complete."""
+def follow(
+    settings: Settings, api: PrefectApi, run_id: str, *, quiet: bool = False, on_plan: OnPlan = lambda _plan: None
+) -> dict[str, Any]:
+    """Show the run until it ends, and return its plan. `on_plan` gets the plan once, as soon as the run has recorded it.
+
+    Raises RunFailed if the run did not complete.
+    """
     catalog = Catalog(settings.catalog_url)
     catalog.require()
     try:
-        ended = _watch(api, catalog, run_id, quiet=quiet)
+        ended = _watch(api, catalog, run_id, on_plan, quiet=quiet)
     except KeyboardInterrupt:
         click.echo(f"\nThe run goes on. {_how_to(run_id)}", err=True)
         raise
@@ -68,7 +78,7 @@ def follow(settings: Settings, api: PrefectApi, run_id: str, *, quiet: bool = Fa
     return {"run": run_id, **plan}
 
 
-def _watch(api: PrefectApi, catalog: Catalog, run_id: str, *, quiet: bool) -> dict[str, Any]:
+def _watch(api: PrefectApi, catalog: Catalog, run_id: str, on_plan: OnPlan, *, quiet: bool) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -87,13 +97,17 @@ def _watch(api: PrefectApi, catalog: Catalog, run_id: str, *, quiet: bool) -> di
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     bars = Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
     waiting = spinner.add_task("waiting for the runner")
-    bar = None
+    bar, plan = None, None
     shown, asked = 0, time.monotonic()
     with spinner:
         while True:
             seen = api.run(run_id)
             with catalog.reading() as connection:
                 sample = journal.get_progress(connection, run_id)
+                planned = journal.get_plan(connection, run_id) if plan is None else None
+            if planned is not None:
+                plan = planned
+                on_plan(plan)
             if sample is not None and sample.total and bar is None:
                 spinner.stop()
                 bars.start()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--name", "served", type=options.parsed(ServedName, "NAME"), help="What requests call the model.")
 @options.engine
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Kept through restarts.  [default: a free one]")
-@click.option("--bind", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--bind", default="", help="The address to listen at.  [default: 127.0.0.1]")
 @click.option("--key", default="", metavar="NAME", help="The stored engine key that requests must carry.")
 @click.option("--unprotected", is_flag=True, help="Listen beyond this machine without a key.")
 @options.resources
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def launch(
     model: ModelRef | None, template: TemplateName | None, instance: InstanceName | None, served: ServedName | None,
-    engine: str, port: int, bind: str, key: str, unprotected: bool, environment: tuple[str, ...], cpus: int, memory: int,
+    engine: str | None, port: int, bind: str, key: str, unprotected: bool, environment: tuple[str, ...], cpus: int, memory: int,
     project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Serve a version, or what a template names, and print where. What follows `--` goes to the engine itself.
 
-    Ready means that the engine lists every model and each has returned a token. Launching it again finds what runs. A
-    stopped instance starts again with the port, names, key and arguments that it had, unless other ones are given.
+    Ready means that the engine lists every model and each has answered. Launching it again finds what runs. A stopped
+    instance starts again with the engine, port, names, key, arguments and limits that it had; what is given replaces them.
 
     \b
     Examples:
@@ -58,11 +58,11 @@ def launch(
         raise click.UsageError("Name a model, or a template with --template.")
     parameters: dict[str, Any] = {
         "model": str(model or ""), "template": str(template or ""), "instance": str(instance or ""),
-        "served_name": str(served or ""), "engine": engine, "port": port, "bind": bind, "arguments": list(arguments),
+        "served_name": str(served or ""), "engine": engine or "auto", "port": port, "bind": bind, "arguments": list(arguments),
         "environment": list(environment), "cpus": cpus, "memory": memory, "key": key, "unprotected": unprotected,
         "project": str(project), "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.run("launch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.run("launch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json, on_plan=_say_left_out)
     if plan is None:
         return
     if dry_run:
@@ -132,7 +132,7 @@ def switch(
         "instance": str(instance), "model": str(model or ""), "back": back, "forget": forget, "project": str(project),
         "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.run("switch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.run("switch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json, on_plan=_say_left_out)
     if plan is None:
         return
     if dry_run and not as_json:
@@ -234,6 +234,12 @@ def _find(library: Library, project: ProjectName, name: InstanceName) -> Instanc
 
     with library.catalog.reading() as connection:
         return queries.find(connection, project, name)
+
+
+def _say_left_out(plan: dict[str, Any]) -> None:
+    """Print what of the versions the engine does not apply: on stderr, before it starts."""
+    for note in plan.get("left_out", ()):
+        click.echo(note, err=True)
 
 
 def _say_plan(plan: dict[str, Any], *, as_json: bool) -> None:

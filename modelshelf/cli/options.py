@@ -88,7 +88,7 @@ project = click.option(
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-engine = click.option("--engine", type=click.Choice(ENGINES), default="llamacpp", show_default=True)
+engine = click.option("--engine", type=click.Choice(ENGINES), help="What serves.  [default: by format, of what is installed]")
 no_wait = click.option("--no-wait", is_flag=True, help="Start the run and return; follow it later.")
 
 
@@ -96,9 +96,9 @@ def resources(command: F) -> F:
     """What an engine gets: environment, processors, memory."""
     for option in (
         click.option(
-            "--memory", type=SIZE, default=0, metavar="SIZE", help="What it may allocate beside the weights.  [default: all]"
+            "--memory", type=SIZE, default=-1, metavar="SIZE", help="What it may allocate beside the weights; 0 lifts a limit."
         ),
-        click.option("--cpus", default=0, metavar="N", help="Processors that it may use.  [default: all]"),
+        click.option("--cpus", default=-1, metavar="N", help="Processors that it may use; 0 is all again."),
         click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="For the engine; no secrets."),
     ):
         command = option(command)

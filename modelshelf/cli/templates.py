@@ -27,7 +27,7 @@ def template() -> None:
 @options.project
 @options.as_json
 def define(
-    name: TemplateName, models: tuple[str, ...], engine: str, environment: tuple[str, ...], cpus: int, memory: int,
+    name: TemplateName, models: tuple[str, ...], engine: str | None, environment: tuple[str, ...], cpus: int, memory: int,
     arguments: tuple[str, ...], project: ProjectName, as_json: bool,
 ) -> None:  # fmt: skip
     """Define a template, or a new revision of it. What an alias means now is what it will serve.
@@ -41,7 +41,7 @@ def define(
     from modelshelf.cli import follow, reading, tables
 
     parameters = {
-        "template": str(name), "models": list(models), "engine": engine, "environment": list(environment), "cpus": cpus,
+        "template": str(name), "models": list(models), "engine": engine or "auto", "environment": list(environment), "cpus": cpus,
         "memory": memory, "arguments": list(arguments), "project": str(project),
     }  # fmt: skip
     follow.run("define-template/on-demand", parameters, wait=True, as_json=as_json)

@@ -179,7 +179,7 @@ def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool)
 @options.engine
 @options.project
 @options.as_json
-def explain(model: ModelRef, instance: InstanceName | None, engine: str, project: ProjectName, as_json: bool) -> None:
+def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, project: ProjectName, as_json: bool) -> None:
     """Explain why a model cannot be launched, or is not visible.
 
     Each cause comes with the command that mends it. Needs no server.
@@ -199,9 +199,7 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str, project
         causes = explaining.why_not_visible(library, project, model, instance)
         fine = f"{instance} serves {model}."
     else:
-        chosen = click.get_current_context().get_parameter_source("engine")
-        named = engine if chosen is not None and chosen.name != "DEFAULT" else None
-        causes = explaining.why_not_selectable(library, project, model, named)
+        causes = explaining.why_not_selectable(library, project, model, engine)
         fine = f"Nothing keeps {model} from being launched: modelshelf launch {model}"
     if as_json:
         tables.show_json([cause.to_json() for cause in causes])

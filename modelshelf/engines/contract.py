@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from modelshelf.addresses import base_url, url_host
 from modelshelf.formats.image import ModelFile
 from modelshelf.formats.kinds import Format
 from modelshelf.formats.parts import Parts
@@ -42,13 +43,12 @@ class Listen:
     @property
     def host(self) -> str:
         """`bind` as it is written in a URL."""
-        return f"[{self.bind}]" if ":" in self.bind else self.bind
+        return url_host(self.bind)
 
     @property
     def url(self) -> Url:
         """Its address as seen from this machine."""
-        near = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(self.host, self.host)
-        return Url(f"http://{near}:{self.port}")
+        return Url(base_url(self.bind, self.port))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -17,8 +16,9 @@ from modelshelf.errors import NoSuchModel, Refused
 from modelshelf.library import registering
 from modelshelf.library.launching.prove import listing_differs
 from modelshelf.library.opening import Library
-from modelshelf.library.running import is_running, log_file, seen_state, tail
+from modelshelf.library.running import is_running, last_lines, log_file, seen_state
 from modelshelf.names import ENGINES, InstanceName, ModelRef, ProjectName
+from modelshelf.nodes.logs import this_start
 from modelshelf.words import said_bytes
 
 _MEMORY_WORDS = ("out of memory", "not enough memory", "cannot allocate", "failed to allocate", "bad_alloc", "oom")
@@ -133,8 +133,7 @@ def _not_mounted(which: Instance, target: Version) -> Cause:
 
 
 def _stopped(library: Library, which: Instance, state: str, reason: str | None) -> Cause:
-    log: Path = log_file(library, which)
-    last = tail(log, 20) if log.exists() else ""
+    last = last_lines(this_start(log_file(library, which)), 20)
     if any(word in f"{last} {reason}".lower() for word in _MEMORY_WORDS):
         because = f"the engine ran out of memory: {last[-200:] or reason}"
         return Cause(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from pathlib import Path
 
 from modelshelf.catalog import instances, journal
 from modelshelf.catalog.instances import Instance
+from modelshelf.catalog.leases import Lease, holding
+from modelshelf.engines.contract import Engine
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import InstanceName, ProjectName
 from modelshelf.nodes.contract import Process
+from modelshelf.nodes.logs import this_start
+
+INTERRUPTED = "its launch was interrupted; launch it again"
+CANCELLED = "its launch was cancelled"
 
 
 def stop_instance(library: Library, asking: ProjectName, name: InstanceName, who: str) -> Instance:
@@ -45,14 +51,46 @@ def is_running(library: Library, which: Instance) -> bool:
 
 
 def seen_state(library: Library, which: Instance) -> tuple[str, str | None]:
-    """What the instance is now, as seen and not as recorded, and why."""
+    """Return what the instance is now, as seen and not as recorded, and why."""
     process = recorded(which)
     alive = process is not None and library.node.alive(process)
     if which.state == "ready" and not alive:
         return "failed", f"its engine is gone; see `modelshelf logs {which.name}`"
-    if which.state == "starting" and not alive:
-        return "failed", "its launch was interrupted; launch it again"
+    if which.state == "starting" and not _is_launched(library, which):
+        return "failed", INTERRUPTED
     return which.state, which.reason
+
+
+def _is_launched(library: Library, which: Instance) -> bool:
+    with library.catalog.reading() as connection:
+        return holding(connection, which.lease) is not None
+
+
+def give_up(library: Library, which: Instance, state: str, reason: str) -> None:
+    """End the engine of a launch that did not get ready, and record the state and why."""
+    stop_engine(library, which)
+    with library.catalog.writing() as connection:
+        instances.change(connection, which.id, state=state, reason=reason, process=None)
+
+
+def conclude_interrupted(library: Library, which: Instance) -> Instance:
+    """End what a killed launch left: nobody renewed its lease, so nobody will prove its engine.
+
+    Returns the instance as it is afterwards; unchanged if a launch is at it. Safe to run again.
+    """
+    lease = Lease(which.lease, says="a look at what an interrupted launch left")
+    with library.catalog.writing() as connection:
+        if not lease.acquire(connection):
+            return which
+        now = instances.find(connection, which.project, which.name)
+    try:
+        if now.state != "starting":
+            return now
+        give_up(library, now, "failed", INTERRUPTED)
+    finally:
+        with library.catalog.writing() as connection:
+            lease.release(connection)
+    return replace(now, state="failed", reason=INTERRUPTED, process=None)
 
 
 def log_file(library: Library, which: Instance) -> Path:
@@ -65,9 +103,27 @@ def recorded(which: Instance) -> Process | None:
     return Process(int(which.process["pid"]), int(which.process["started"]), str(which.process["boot"]))
 
 
-def tail(log: Path, lines: int) -> str:
-    """The last lines, of at most 64 KiB of log."""
-    with log.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - (64 << 10)))
-        return " | ".join(line.strip() for line in file.read().decode(errors="replace").splitlines()[-lines:] if line.strip())
+def key_file(library: Library, which: Instance) -> Path:
+    return library.node.instance_folder(which.label) / "key"
+
+
+def key_of(library: Library, which: Instance) -> str:
+    """Return the key that its engine was started with; empty if it asks for none, or if this user may not read it."""
+    if not which.settings.get("key_block"):
+        return ""
+    try:
+        return key_file(library, which).read_text().strip()
+    except OSError:
+        return ""
+
+
+def words_of_start(library: Library, which: Instance, engine: Engine) -> str:
+    """Return what the log of this start gives as the reason of a failure, and its last lines; empty if it has none."""
+    log = this_start(log_file(library, which))
+    last, reason = last_lines(log, library.limits.log_tail_lines), engine.reason_of(log)
+    return last if reason is None or reason in last.rpartition(" | ")[2] else f"{reason} — its last lines: {last}"
+
+
+def last_lines(log: str, lines: int) -> str:
+    """Return the last lines in one."""
+    return " | ".join(line.strip() for line in log.splitlines()[-lines:] if line.strip())

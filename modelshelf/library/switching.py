@@ -7,72 +7,91 @@ from dataclasses import dataclass, replace
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import instances, templates, versions
-from modelshelf.catalog.templates import Serving
-from modelshelf.engines.table import engine_called
+from modelshelf.catalog.instances import Instance
 from modelshelf.errors import NothingToSwitch
 from modelshelf.library.comparing import bytes_to_fetch
-from modelshelf.library.launching.request import LaunchRequest, Serves
-from modelshelf.library.launching.rules import require_fitting
+from modelshelf.library.launching.choose import left_out
+from modelshelf.library.launching.plan import require_startable
+from modelshelf.library.launching.request import LaunchSettings, LaunchSpec, Serves, served_versions
+from modelshelf.library.launching.rules import engine_for
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ModelRef, ProjectName
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchPlan:
-    """What a switch changes: served versions before and after, and the bytes that the node lacks."""
+    """What a switch changes: what is served before and after, and the bytes that the node lacks."""
 
-    instance: InstanceName
-    before: Serves
-    after: Serves
-    request_before: LaunchRequest
-    request: LaunchRequest
+    before: LaunchSpec
+    after: LaunchSpec
     to_copy: int
+    left_out: tuple[str, ...] = ()
+    """What of the versions the engine does not apply, in sentences."""
 
     @property
     def same(self) -> bool:
-        return {(one.id, name) for one, name in self.before} == {(one.id, name) for one, name in self.after}
+        return _ids(self.before.serves) == _ids(self.after.serves)
 
     def to_json(self) -> dict[str, object]:
-        said = {"before": self.before, "after": self.after}
-        named = {key: [{"version": str(one.ref), "name": str(name)} for one, name in value] for key, value in said.items()}
-        return {"instance": str(self.instance), **named, "to_copy": self.to_copy, "same": self.same}
+        served = {"before": self.before.serves, "after": self.after.serves}
+        named = {key: [{"version": str(one.ref), "name": str(name)} for one, name in value] for key, value in served.items()}
+        facts = {"to_copy": self.to_copy, "same": self.same, "left_out": list(self.left_out)}
+        return {"instance": str(self.after.instance), **named, **facts}
 
 
 def plan_switch(
     library: Library, asking: ProjectName, name: InstanceName, model: ModelRef | None, *, back: bool, forget: bool = False
 ) -> SwitchPlan:
-    """What would change. Raises what a launch of it would raise, NothingToSwitch if there is nothing to go back to."""
+    """Return what would change. Raises what a launch of it would raise, NothingToSwitch if there is nothing to go back to."""
     with library.catalog.reading() as connection:
         there = instances.find(connection, asking, name)
-
-        def resolved(serves: tuple[Serving, ...]) -> Serves:
-            return tuple((versions.get(connection, asking, one.version_id), one.served_name) for one in serves)
-
-        before = resolved(there.serves)
-        request = request_before = LaunchRequest.from_json(there.settings)
+        before = LaunchSpec(name, served_versions(connection, asking, there.serves), LaunchSettings.of(there), there)
         if back:
             past = _before_last(connection, asking, there)
-            after, request = resolved(past.serves), replace(LaunchRequest.from_json(past.settings), port=0)
+            settings = replace(LaunchSettings.of(past), port=before.settings.port, bind=before.settings.bind)
+            after = replace(before, serves=served_versions(connection, asking, past.serves), settings=settings)
         else:
             if model is None and not forget:
                 raise NothingToSwitch(instance=name, reason="no model was named, and not `--back`")
             after = before
             if model is not None:
                 target = versions.require_selectable(versions.find(connection, asking, model), instances.using(there))
-                after = _replaced(before, target, name)
-        to_copy = sum(bytes_to_fetch(library, connection, asking, target) for target, _ in after)
-    require_fitting(engine_called(request.engine, library.settings), after)
-    return SwitchPlan(name, before, after, replace(request_before, port=0), replace(request, port=0), to_copy)
+                after = replace(before, serves=_replaced(before.serves, target, name))
+        to_copy = sum(bytes_to_fetch(library, connection, asking, target) for target, _ in after.serves if target.image)
+    plan = SwitchPlan(before, after, to_copy)
+    if plan.same:
+        return plan
+    engine = engine_for(library, after)
+    require_startable(library, asking, after)
+    return replace(plan, left_out=tuple(note for target, _ in after.serves for note in left_out(library, engine.name, target)))
 
 
 def forget_past(library: Library, asking: ProjectName, name: InstanceName) -> int:
-    """What the instance served before is held no more; how many revisions went."""
+    """Forget what the instance served before; return how many revisions went."""
     with library.catalog.writing() as connection:
         return templates.forget_past(connection, asking, templates.own_name(name))
 
 
-def _before_last(connection: Connection, asking: ProjectName, there: instances.Instance) -> templates.Template:
-    """The newest earlier revision of the instance's own template that serves something else."""
+def hold_both(library: Library, plan: SwitchPlan) -> None:
+    """Let the instance hold the versions after the switch too, so that nobody evicts what is laid out for it."""
+    assert plan.before.before is not None
+    with library.catalog.writing() as connection:
+        instances.hold(connection, plan.before.before, {target.id for target, _ in plan.after.serves})
+
+
+def hold_before(library: Library, plan: SwitchPlan) -> None:
+    """Let the instance hold only what it serves: nothing was switched."""
+    assert plan.before.before is not None
+    with library.catalog.writing() as connection:
+        instances.hold_only_served(connection, plan.before.before)
+
+
+def _ids(serves: Serves) -> set[tuple[int, str]]:
+    return {(target.id, str(name)) for target, name in serves}
+
+
+def _before_last(connection: Connection, asking: ProjectName, there: Instance) -> templates.Template:
+    """Return the newest earlier revision of the instance's own template that serves something else."""
     now = {(one.version_id, one.served_name) for one in there.serves}
     for number in range(there.revision - 1, 0, -1):
         past = templates.get(connection, asking, templates.own_name(there.name), number)

@@ -8,8 +8,9 @@ from modelshelf.catalog import templates, versions
 from modelshelf.catalog.templates import Template
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import BadSetting
-from modelshelf.library.launching.request import LaunchRequest
-from modelshelf.library.launching.rules import require_environment, require_fitting
+from modelshelf.library.launching.choose import choose_engine, require_fitting
+from modelshelf.library.launching.request import LaunchRequest, LaunchSettings
+from modelshelf.library.launching.rules import require_environment
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, ProjectName, ServedName, TemplateName
 
@@ -18,24 +19,31 @@ def define(
     library: Library, asking: ProjectName, name: TemplateName, models: Sequence[tuple[ModelRef, ServedName | None]],
     request: LaunchRequest, *, who: str,
 ) -> Template:  # fmt: skip
-    """A revision that says this; an alias is resolved now, and stays what it was.
+    """Write a new revision, or return the newest one if it is identical.
 
-    Raises TypeMismatch, TooManyModels, Disabled or NotReady, and then there is no new revision.
+    An alias is resolved now; moving it later does not change the revision. Where no engine is named, one is chosen by format and
+    by what is installed. Raises TypeMismatch, CategoryMismatch, TooManyModels, BadName, Disabled or NotReady, and then there is
+    no new revision.
     """
     if not models:
         raise BadSetting(where=f"template {name}", reason="it names no model")
-    require_environment(request.environment)
     with library.catalog.writing() as connection:
         serving = []
         for ref, served in models:
             target = versions.require_selectable(versions.find(connection, asking, ref))
             serving.append((target, served or ServedName(target.model.text)))
         names = [str(served) for _, served in serving]
-        if len(set(names)) < len(names) or len({one.id for one, _ in serving}) < len(serving):
-            raise BadSetting(where=f"template {name}", reason="a version or a served name is there twice")
-        require_fitting(engine_called(request.engine, library.settings), tuple(serving))
-        settings = {key: value for key, value in request.to_json().items() if key not in ("engine", "template")}
-        return templates.write(connection, asking, name, engine=request.engine, settings=settings, serving=serving, who=who)
+        if len(set(names)) < len(names):
+            raise BadSetting(where=f"template {name}", reason="a served name is there twice")
+        if len({one.id for one, _ in serving}) < len(serving):
+            raise BadSetting(where=f"template {name}", reason="a version is there twice")
+        chosen = request.engine or choose_engine(library, serving, arguments=bool(request.arguments))
+        engine, settings = engine_called(chosen, library.settings), LaunchSettings(chosen).changed_by(request)
+        require_fitting(engine, serving)
+        require_environment(settings.environment)
+        engine.require_environment(dict(pair.split("=", 1) for pair in settings.environment))
+        kept = {key: value for key, value in settings.to_json().items() if key not in ("engine", "template")}
+        return templates.write(connection, asking, name, engine=chosen, settings=kept, serving=serving, who=who)
 
 
 def remove(library: Library, asking: ProjectName, name: TemplateName) -> None:

@@ -8,19 +8,13 @@ import sys
 from pathlib import Path
 
 from modelshelf import crash_points
-from modelshelf.catalog.leases import Lease
-from modelshelf.library import caching, deleting, importing, running
-from modelshelf.library.launching import plan as planning
-from modelshelf.library.launching import prove
-from modelshelf.library.launching import start as starting
-from modelshelf.library.launching.request import LaunchRequest
+from modelshelf.library import deleting, running
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from modelshelf.settings import Settings
 from modelshelf.sources.ollama import OllamaSource
 from modelshelf.sources.uri import OllamaName, OllamaUri
-from modelshelf.stop import StopToken
-from tests.making import SMALL, P, bring_in
+from tests.making import SMALL, P, bring_in, launch_all
 
 
 def main(home: Path, host: str, point: str, nth: int) -> None:
@@ -37,15 +31,8 @@ def main(home: Path, host: str, point: str, nth: int) -> None:
     crash_points.on_reach = reached
     source = OllamaSource(OllamaUri(OllamaName.parse(f"{host}/library/tiny:1b")), plain_http=True, limits=SMALL)
     version, _ = bring_in(library, source)
-    name, served, request = InstanceName("chat-1"), ServedName("tiny"), LaunchRequest()
-    with importing.alone(library, Lease("instance default/chat-1", "child"), StopToken()):
-        serves = ((version, served),)
-        if not planning.plan_launch(library, P, name, serves, request).running:
-            caching.fill(library, P, version, StopToken())
-            recorded = starting.record_start(library, P, name, serves, request, "child")
-            started = starting.start(library, P, recorded, "")
-            prove.wait_until_ready(library, P, started, "", StopToken())
-            prove.mark_ready(library, P, started, {}, "child")
+    name = InstanceName("chat-1")
+    launch_all(library, name, ((version, ServedName("tiny")),))
     if point.startswith("delete."):
         running.delete_instance(library, P, name, "child")
         deleting.delete_version(library, P, version.ref, who="child")

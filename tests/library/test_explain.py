@@ -16,8 +16,8 @@ from modelshelf.library.explaining import Cause
 from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
-from tests.library.test_launch import launch_all, with_engine
-from tests.making import P, bring_in, gguf, ollama_source
+from tests.library.test_launch import with_engine
+from tests.making import P, bring_in, gguf, launch_all, ollama_source
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 CHAT = InstanceName("chat")
@@ -122,6 +122,9 @@ def test_the_engine_is_still_starting(tiny: tuple[Library, Version]) -> None:
     made = launch_all(library, CHAT, ((version, ServedName("tiny")),))
     with library.catalog.writing() as connection:
         instances.change(connection, made.id, state="starting")
+    only(visible(library, version), "its launch was interrupted", "modelshelf restart chat")
+    with library.catalog.writing() as connection:
+        Lease(made.lease, says="run launch chat").acquire(connection)
     only(visible(library, version), "still starting", "modelshelf logs chat")
 
 

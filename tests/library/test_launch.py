@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import threading
@@ -19,28 +20,23 @@ from modelshelf.engines.contract import Listen, Mounted
 from modelshelf.engines.llamacpp import LlamaCpp
 from modelshelf.errors import (
     EngineDied,
-    EngineListsOther,
     EngineMissing,
+    EngineNotReady,
     InstanceRuns,
     NoSuchInstance,
     PortTaken,
     TypeMismatch,
-    UnexpectedAnswer,
     Unprotected,
 )
 from modelshelf.formats.kinds import Format
-from modelshelf.library import caching, running
-from modelshelf.library.launching import plan as planning
-from modelshelf.library.launching import prove
-from modelshelf.library.launching import request as requesting
+from modelshelf.library import running
 from modelshelf.library.launching import start as starting
-from modelshelf.library.launching.request import LaunchRequest, Serves
+from modelshelf.library.launching.request import LaunchRequest, LaunchSettings, again, resolve
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
-from modelshelf.stop import StopToken
-from tests.making import P, bring_in, gguf, hub_source, ollama_source, safetensors
+from tests.making import NOTHING_ASKED, P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -69,28 +65,8 @@ def ready(registry: OllamaRegistry, library: Library, tmp_path: Path) -> Iterato
             running.stop_engine(equipped, one)
 
 
-def launch(library: Library, version: Version, request: LaunchRequest = LaunchRequest(), key: str = "") -> Instance:  # noqa: B008
+def launch(library: Library, version: Version, request: LaunchRequest = NOTHING_ASKED, key: str = "") -> Instance:
     return launch_all(library, NAME, ((version, SERVED),), request, key)
-
-
-def launch_all(
-    library: Library,
-    name: InstanceName,
-    serves: Serves,
-    request: LaunchRequest = LaunchRequest(),  # noqa: B008
-    key: str = "",
-) -> Instance:
-    """The steps of the flow, one after the other."""
-    plan = planning.plan_launch(library, P, name, serves, request)
-    if not plan.running:
-        for version, _ in serves:
-            caching.bring(library, P, version, StopToken())
-        recorded = starting.record_start(library, P, name, serves, request, "test")
-        started = starting.start(library, P, recorded, key)
-        prove.wait_until_ready(library, P, started, key, StopToken())
-        prove.mark_ready(library, P, started, {"replica": 0.1}, "test")
-    with library.catalog.reading() as connection:
-        return instances.find(connection, P, name)
 
 
 def process_of(instance: Instance) -> Process:
@@ -133,18 +109,19 @@ def test_a_stopped_instance_keeps_its_port_and_does_not_run(ready: tuple[Library
 
 def test_what_an_instance_was_started_with_is_kept_through_restarts(ready: tuple[Library, Version]) -> None:
     library, version = ready
-    asked = LaunchRequest(port=0, arguments=("--say", "no-token"))
-    with pytest.raises(UnexpectedAnswer):
-        launch(library, version, asked)
-    with_nothing_asked = requesting.asked_for(
-        library, P, model=version.ref, template=None, served=None, name=NAME, request=LaunchRequest()
-    )
-    assert with_nothing_asked == (NAME, ((version, SERVED),), asked)
-    other = LaunchRequest(arguments=("--threads", "1"))
-    named = requesting.asked_for(library, P, model=version.ref, template=None, served=None, name=NAME, request=other)
-    assert named == (NAME, ((version, SERVED),), other), "what is asked for counts"
-    restarted = requesting.asked_for(library, P, model=None, template=None, served=None, name=NAME, request=LaunchRequest())
-    assert restarted == (NAME, ((version, SERVED),), asked)
+    launch(library, version, LaunchRequest(arguments=("--say", "slow"), cpus=1))
+
+    def resolved(request: LaunchRequest) -> LaunchSettings:
+        spec = resolve(library, P, model=version.ref, template=None, served=None, name=NAME, request=request)
+        assert (spec.instance, [name for _, name in spec.serves]) == (NAME, [SERVED])
+        return spec.settings
+
+    kept = LaunchSettings("llamacpp", arguments=("--say", "slow"), cpus=1)
+    assert resolved(NOTHING_ASKED) == kept
+    assert again(library, P, NAME).settings == kept
+    assert resolved(LaunchRequest(arguments=("--threads", "1"))) == replace(kept, arguments=("--threads", "1"))
+    assert resolved(LaunchRequest(cpus=0)) == replace(kept, cpus=0), "asking for the default lifts a limit"
+    assert resolved(LaunchRequest(engine="ollama")).engine == "ollama"
 
 
 def test_a_deleted_instance_is_gone_with_its_log(ready: tuple[Library, Version]) -> None:
@@ -198,16 +175,25 @@ def test_an_engine_that_dies_is_told_with_its_last_words(ready: tuple[Library, V
     assert launch(library, version).state == "ready", "it can be launched again"
 
 
-@pytest.mark.parametrize(("say", "error"), [("other-name", EngineListsOther), ("no-token", UnexpectedAnswer)])
-def test_an_engine_that_does_not_serve_the_model_is_stopped(
-    ready: tuple[Library, Version], say: str, error: type[Exception]
+@pytest.mark.parametrize(
+    ("say", "reason"),
+    [
+        ("other-name", "lists another and not tiny"),
+        ("no-token", "none came back"),
+        ("broken", "status 500.*the kernel for this head size is missing"),
+    ],
+)
+def test_an_engine_that_does_not_serve_the_model_is_stopped_and_what_it_answered_is_the_reason(
+    ready: tuple[Library, Version], say: str, reason: str
 ) -> None:
     library, version = ready
-    with pytest.raises(error):
+    with pytest.raises(EngineNotReady, match=reason):
         launch(library, version, LaunchRequest(arguments=("--say", say)))
     with library.catalog.reading() as connection:
         failed = instances.find(connection, P, NAME)
     assert library.node.members(failed.label) == []
+    assert failed.state == "failed"
+    assert re.search(reason, str(failed.reason))
 
 
 def test_an_engine_that_is_missing_is_told(ready: tuple[Library, Version]) -> None:

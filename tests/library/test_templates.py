@@ -20,13 +20,12 @@ from modelshelf.errors import (
     TypeMismatch,
 )
 from modelshelf.library import comparing, deleting, naming, running, switching
-from modelshelf.library.launching import request as requesting
-from modelshelf.library.launching.request import LaunchRequest
+from modelshelf.library.launching.request import LaunchRequest, resolve
 from modelshelf.library.opening import Library
 from modelshelf.library.templates import define, remove
 from modelshelf.names import InstanceName, ModelName, ModelRef, ServedName, Tag, TemplateName
-from tests.library.test_launch import launch_all, with_engine
-from tests.making import P, bring_in, gguf, hub_source, ollama_source, safetensors
+from tests.library.test_launch import with_engine
+from tests.making import P, bring_in, gguf, hub_source, launch_all, launch_spec, ollama_source, safetensors
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -51,11 +50,10 @@ def test_an_instance_inherits_its_template_and_what_is_asked_for_wins(two: tuple
     library, first, _ = two
     asked = LaunchRequest(environment=("A=1",), cpus=1, memory=1 << 32)
     define(library, P, CHAT, [(first.ref, ServedName("bot"))], asked, who="test")
-    name, serves, request = requesting.asked_for(
-        library, P, model=None, template=CHAT, served=None, name=None, request=LaunchRequest(cpus=2)
-    )
-    assert (str(name), request.cpus, request.environment, request.template) == ("chat", 2, ("A=1",), "chat@1")
-    made = launch_all(library, name, serves, request)
+    spec = resolve(library, P, model=None, template=CHAT, served=None, name=None, request=LaunchRequest(cpus=2))
+    settings = spec.settings
+    assert (str(spec.instance), settings.cpus, settings.environment, settings.template) == ("chat", 2, ("A=1",), "chat@1")
+    made = launch_spec(library, spec)
     assert [(one.ref, str(one.served_name)) for one in made.serves] == [(first.ref, "bot")]
     assert made.process is not None
     pid = made.process["pid"]
@@ -87,7 +85,7 @@ def test_each_version_that_the_engine_does_not_take_is_refused_with_both_named(
     with pytest.raises(TypeMismatch, match=rf"ollama serves ollama: {tensors.ref} is safetensors"):
         define(library, P, CHAT, [(first.ref, None), (tensors.ref, None)], LaunchRequest(engine="ollama"), who="test")
     with pytest.raises(TooManyModels, match="at most 1"):
-        define(library, P, CHAT, [(first.ref, None), (second.ref, ServedName("b"))], LaunchRequest(), who="test")
+        define(library, P, CHAT, [(first.ref, None), (second.ref, ServedName("b"))], LaunchRequest(engine="llamacpp"), who="test")
     with pytest.raises(BadSetting, match="twice"):
         define(library, P, CHAT, [(first.ref, None), (second.ref, None)], LaunchRequest(engine="ollama"), who="test")
     with pytest.raises(BadSetting, match="LD_PRELOAD"):
@@ -127,12 +125,12 @@ def test_an_instance_is_switched_and_back_under_the_same_name_and_port(two: tupl
     name = InstanceName("chat-1")
     before = launch_all(library, name, ((first, ServedName("bot")),))
     plan = switching.plan_switch(library, P, name, second.ref, back=False)
-    assert [one.id for one, _ in plan.after] == [second.id]
+    assert [one.id for one, _ in plan.after.serves] == [second.id]
     running.stop_instance(library, P, name, "test")
-    after = launch_all(library, name, plan.after, plan.request)
+    after = launch_spec(library, plan.after)
     assert ([one.version_id for one in after.serves], after.port) == ([second.id], before.port)
     back = switching.plan_switch(library, P, name, None, back=True)
-    assert [(one.id, str(served)) for one, served in back.after] == [(first.id, "bot")]
+    assert [(one.id, str(served)) for one, served in back.after.serves] == [(first.id, "bot")]
     with pytest.raises(StillInUse, match="the past of instance chat-1"):
         deleting.delete_version(library, P, first.ref, who="test")
 

@@ -22,8 +22,8 @@ from modelshelf.names import InstanceName, ServedName, Tag
 from modelshelf.nodes import processes
 from modelshelf.stop import StopToken
 from modelshelf.transfer import Span
-from tests.library.test_launch import launch_all, with_engine
-from tests.making import P, bring_in, gguf, ollama_source, record_instance
+from tests.library.test_launch import with_engine
+from tests.making import P, bring_in, gguf, launch_all, ollama_source, record_instance
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 ALL = Policy(keep=1, days=0)

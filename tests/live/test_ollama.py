@@ -13,10 +13,11 @@ from modelshelf.catalog import instances, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
-from modelshelf.errors import EngineListsOther, NotFound
+from modelshelf.errors import EngineNotReady, NotFound
 from modelshelf.library import running, saving
 from modelshelf.library.launching import prove
 from modelshelf.library.launching.request import LaunchRequest
+from modelshelf.library.launching.start import Started, mounted_of
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import InstanceName, ServedName, Tag
@@ -24,8 +25,7 @@ from modelshelf.sources.uri import InstanceUri, OllamaName
 from modelshelf.stop import StopToken
 from modelshelf.wire import Url, Wire, json_body
 from tests.conftest import missing
-from tests.library.test_launch import launch_all
-from tests.making import P, bring_in, ollama_source
+from tests.making import P, bring_in, launch_all, ollama_source
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.live
@@ -102,8 +102,9 @@ def test_a_changed_manifest_is_caught(both: tuple[Library, Instance]) -> None:
     name = str(instance.serves[0].served_name)
     manifest = library.node.instance_folder(instance.label) / f"models/manifests/registry.ollama.ai/library/{name}/latest"
     manifest.write_text(manifest.read_text().replace('"schemaVersion":2', '"schemaVersion": 2'))
-    with pytest.raises(EngineListsOther, match="expected|digest"):
-        prove.wait_until_ready(library, P, instance, "", StopToken())
+    mounted = mounted_of(library, P, tuple(_serves(library, instance)))
+    with pytest.raises(EngineNotReady, match="and not digest"):
+        prove.wait_until_ready(library, Started(instance, mounted), StopToken())
 
 
 def test_a_model_made_inside_is_saved_while_it_serves_and_another_instance_serves_it(both: tuple[Library, Instance]) -> None:

@@ -1,4 +1,4 @@
-"""A started engine is ready when it lists each model and each has returned a token."""
+"""A started engine is ready when it lists each model, each has answered, and a request without the key was refused."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from modelshelf.catalog.instances import Instance
 from modelshelf.crash_points import reach
 from modelshelf.engines.contract import Engine, Mounted
 from modelshelf.engines.table import engine_called
-from modelshelf.errors import EngineDied, EngineListsOther, EngineTooSlow, ModelshelfError, Unavailable
-from modelshelf.library.launching.start import listen_of, mounted_of
+from modelshelf.errors import (
+    EngineDied,
+    EngineListsOther,
+    EngineNotReady,
+    EngineTooSlow,
+    KeyIgnored,
+    ModelshelfError,
+    Unavailable,
+)
+from modelshelf.library.launching.request import served_versions
+from modelshelf.library.launching.start import Started, mounted_of
 from modelshelf.library.opening import Library
-from modelshelf.library.running import log_file, recorded, stop_engine, tail
-from modelshelf.limits import DEFAULT, Limits
+from modelshelf.library.running import key_of, log_file, recorded, words_of_start
 from modelshelf.names import InstanceName, ProjectName
 from modelshelf.nodes import processes
 from modelshelf.stop import StopToken
-from modelshelf.wire import Authorization, Wire
+from modelshelf.wire import Authorization, Url, Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,82 +40,118 @@ class Probed:
 
 
 def wait_until_ready(
-    library: Library, asking: ProjectName, which: Instance, key: str, stop: StopToken, limits: Limits = DEFAULT
+    library: Library, started: Started, stop: StopToken, waiting: Callable[[float], None] = lambda _seconds: None
 ) -> Probed:
-    """The engine answers, lists each model under its name and recorded digest, and each returned one token.
+    """Wait until the engine answers, lists each model under its name and recorded digest, and each has answered a question.
 
-    If it does not, it is stopped and the instance says why, with the engine's last log lines.
+    `waiting` is called with the seconds of silence each time the engine has logged nothing for a minute. Raises EngineDied,
+    EngineTooSlow or EngineNotReady with what the engine answered and logged, Stopped. The caller ends the engine then.
     """
+    which = started.instance
     engine = engine_called(which.engine, library.settings)
-    mounted = mounted_of(library, asking, which)
-    url = listen_of(library, which, key).url
-    wire, authorization = Wire(), Authorization.bearer(key) if key else None
+    wire, url, key = Wire(), Url(which.url), _authorization(library, which)
     began = time.monotonic()
+    _until_up(library, which, engine, stop, waiting, lambda: engine.is_up(wire, url))
+    up = time.monotonic()
     try:
-        _until(library, which, stop, "answer", limits, lambda: engine.is_up(wire, url))
-        up = time.monotonic()
-        require_listed(engine, engine.listed(wire, url, authorization), mounted, which.name)
+        require_listed(engine, engine.listed(wire, url, key), started.mounted)
         listed = time.monotonic()
-        for one in mounted:
+        for one in started.mounted:
             stop.check()
-            engine.first_answer(wire, url, authorization, one)
+            engine.first_answer(wire, url, key, one)
         token = time.monotonic()
+        if key is not None:
+            require_key_asked(engine, wire, url, started.mounted, which.name)
     except ModelshelfError as error:
-        stop_engine(library, which, limits)
-        with library.catalog.writing() as connection:
-            instances.change(connection, which.id, state="failed", reason=str(error), process=None)
-        raise
+        # also one that might pass: what the engine answered is the reason, and a second try would ask a stopped engine
+        words = words_of_start(library, which, engine)
+        log = f". Its log: {words}" if words else ""
+        raise EngineNotReady(engine=engine.name, reason=_answered(error), log=log, instance=which.name) from error
     return Probed(up - began, listed - began, token - began)
 
 
-def require_listed(engine: Engine, listed: Mapping[str, str | None], mounted: Sequence[Mounted], name: InstanceName) -> None:
+def require_listed(engine: Engine, listed: Mapping[str, str | None], mounted: Sequence[Mounted]) -> None:
     """Raise EngineListsOther unless each model is listed under its name, and with the digest that is recorded."""
     for one in mounted:
         shown, wanted = engine.listed_name(one.served_name), engine.identity(one)
         if shown not in listed:
             found = ", ".join(sorted(listed)) or "nothing"
-            raise EngineListsOther(engine=engine.name, found=found, expected=shown, instance=name)
+            raise EngineListsOther(engine=engine.name, found=found, expected=shown)
         if wanted is not None and listed[shown] != wanted:
             found = f"{shown} with digest {str(listed[shown])[:12]}"
-            raise EngineListsOther(engine=engine.name, found=found, expected=f"digest {wanted[:12]}", instance=name)
+            raise EngineListsOther(engine=engine.name, found=found, expected=f"digest {wanted[:12]}")
+
+
+def require_key_asked(engine: Engine, wire: Wire, url: Url, mounted: Sequence[Mounted], name: InstanceName) -> None:
+    """Raise KeyIgnored if the engine answers a request that carries no key."""
+    for one in mounted:
+        if not engine.refuses_without_key(wire, url, one):
+            raise KeyIgnored(engine=engine.name, model=one.served_name, instance=name)
 
 
 def listing_differs(library: Library, asking: ProjectName, which: Instance) -> str | None:
-    """What a running engine lists otherwise than recorded; None if it lists all as it should, or asks for a key."""
-    if which.settings.get("key_block"):
-        return None
+    """Return in what a running engine differs from what is recorded: the models it lists, or whether it asks for its key."""
     engine = engine_called(which.engine, library.settings)
-    url = listen_of(library, which, "").url
+    wire, url, key = Wire(), Url(which.url), _authorization(library, which)
     try:
-        require_listed(engine, engine.listed(Wire(), url, None), mounted_of(library, asking, which), which.name)
+        with library.catalog.reading() as connection:
+            serves = served_versions(connection, asking, which.serves)
+        mounted = mounted_of(library, asking, serves, laid_out=False)
+        require_listed(engine, engine.listed(wire, url, key), mounted)
+        if key is not None:
+            require_key_asked(engine, wire, url, mounted, which.name)
     except ModelshelfError as error:
         return str(error)
     return None
 
 
-def mark_ready(library: Library, asking: ProjectName, which: Instance, stages: dict[str, float], who: str) -> Instance:
+def mark_ready(library: Library, asking: ProjectName, started: Started, stages: dict[str, float], who: str) -> Instance:
+    """Record that the instance serves, and in how many seconds each stage of its start was passed."""
     with library.catalog.writing() as connection:
-        instances.mark_ready(connection, asking, which, stages, who)
-        ready = instances.find(connection, asking, which.name)
+        instances.mark_ready(connection, asking, started.instance, stages, who)
+        ready = instances.find(connection, asking, started.instance.name)
     reach("instance.ready")
     return ready
 
 
-def _until(library: Library, which: Instance, stop: StopToken, stage: str, limits: Limits, holds: Callable[[], bool]) -> None:
-    """Ask again until it holds; a process that ended, or one that takes too long, is an error with its last lines."""
+def _authorization(library: Library, which: Instance) -> Authorization | None:
+    key = key_of(library, which)
+    return Authorization.bearer(key) if key else None
+
+
+def _answered(error: ModelshelfError) -> str:
+    """What the engine answered, without what the error's class says of downloads."""
+    if "status" in error.facts:
+        return f"its answer to the question for {error.facts.get('what', 'a model')} has status {error.facts['status']}" + (
+            error.facts.get("detail", "")
+        )
+    return error.sentence.rstrip(".")
+
+
+def _until_up(
+    library: Library, which: Instance, engine: Engine, stop: StopToken, waiting: Callable[[float], None], up: Callable[[], bool]
+) -> None:
+    """Ask again until the engine is up; a process that ended, or one that takes too long, is an error with its reason."""
+    limits, process = library.limits, recorded(which)
     until = time.monotonic() + limits.engine_start_seconds
-    process = recorded(which)
+    log, size, quiet_since, reported = log_file(library, which), -1, time.monotonic(), 0
     while True:
         try:
-            if holds():
+            if up():
                 return
         except Unavailable:  # nothing listens yet
             pass
-        last = tail(log_file(library, which), limits.log_tail_lines)
+        clock = time.monotonic()
         if process is None or not library.node.alive(process):
             status = processes.exit_status(process.pid) if process else "unknown"
-            raise EngineDied(engine=which.engine, status=status, tail=last, instance=which.name)
-        if time.monotonic() > until:
-            seconds = limits.engine_start_seconds
-            raise EngineTooSlow(engine=which.engine, stage=stage, seconds=seconds, tail=last, instance=which.name)
+            words = words_of_start(library, which, engine)
+            raise EngineDied(engine=which.engine, status=status, tail=words, instance=which.name)
+        if clock > until:
+            seconds, words = limits.engine_start_seconds, words_of_start(library, which, engine)
+            raise EngineTooSlow(engine=which.engine, stage="answer", seconds=seconds, tail=words, instance=which.name)
+        if (found := log.stat().st_size if log.exists() else 0) != size:
+            size, quiet_since, reported = found, clock, 0
+        elif clock - quiet_since >= (reported + 1) * limits.engine_quiet_seconds:
+            reported += 1
+            waiting(clock - quiet_since)
         stop.wait(0.05)

@@ -3,99 +3,175 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import instances, places, replicas, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.crash_points import reach
 from modelshelf.durable import write_whole
-from modelshelf.engines.contract import Listen, Mounted
+from modelshelf.engines.contract import Command, Engine, Listen, Mounted
 from modelshelf.engines.keys import require_usable
 from modelshelf.engines.table import engine_called
+from modelshelf.errors import InstanceRuns, ReplicaGone
 from modelshelf.formats.image import ModelFile
 from modelshelf.library import registering
-from modelshelf.library.launching.request import LaunchRequest, Serves
+from modelshelf.library.launching.request import LaunchSettings, LaunchSpec, Serves
 from modelshelf.library.launching.rules import engine_for, port_for, require_as_asked, require_free
 from modelshelf.library.opening import Library
-from modelshelf.library.running import is_running, log_file
-from modelshelf.names import InstanceName, ProjectName
+from modelshelf.library.running import is_running, key_file, log_file, stop_engine
+from modelshelf.names import ProjectName
 
 
-def record_start(
-    library: Library, asking: ProjectName, name: InstanceName, serves: Serves, request: LaunchRequest, who: str
-) -> Instance:
-    """The instance and the template revision that it runs are recorded, before anything is started."""
-    engine = engine_for(library, serves, request)
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An instance whose engine runs, and what that engine was given."""
+
+    instance: Instance
+    mounted: tuple[Mounted, ...]
+
+
+def record(library: Library, asking: ProjectName, spec: LaunchSpec, who: str, *, also: Collection[int] = ()) -> Instance:
+    """Record the instance and the template revision that it runs, before anything is laid out or started.
+
+    From now on it holds what it serves, and the versions in `also`. An engine that a killed launch left is returned as it is,
+    to be proven next, or ended if it is not what is asked for. The caller holds the instance's lease.
+    """
+    engine = engine_for(library, spec)
     with library.catalog.writing() as connection:
-        there = instances.lookup(connection, asking, name)
-        if there is not None and (is_running(library, there) or library.node.find(there.label) is not None):
-            require_as_asked(there, serves, request)
-            return there  # also the one that a killed launch left: it is found by its label and proven next
-        port = port_for(there, request)
-        for target, _ in serves:  # what was retired or disabled meanwhile is refused here, in this transaction
-            versions.require_selectable(versions.get(connection, asking, target.id), instances.using(there))
-        own = templates.write(
-            connection, asking, templates.own_name(name), engine=engine.name, settings=request.to_json(), serving=serves, who=who
-        )
-        made = instances.record(
-            connection, asking, name, revision_id=own.revision_id, node_id=library.node_id,
-            label=there.label if there is not None else uuid.uuid4().hex, bind=request.bind, port=port,
-        )  # fmt: skip
+        there = instances.lookup(connection, asking, spec.instance)
+        left = _left_running(library, there, spec)
+        if left == "none":
+            made = _record(connection, library, asking, spec, engine, there, who, also)
+    if there is not None and left == "as asked":
+        return there
+    if there is not None and left == "otherwise":
+        stop_engine(library, there)
+        return record(library, asking, spec, who, also=also)
     reach("instance.recorded")
     return made
 
 
-def start(library: Library, asking: ProjectName, which: Instance, key: str) -> Instance:
-    """Its engine runs, as a process of its own that outlives us; which process that is, is recorded.
+def start(library: Library, asking: ProjectName, which: Instance, serves: Serves, settings: LaunchSettings, key: str) -> Started:
+    """Start the recorded instance's engine as a process that outlives this one, and record which process it is.
 
-    The replicas of what it serves are on the node.
+    Precondition: the replica of each version is on this node. Raises ReplicaGone if one is not.
     """
     engine = engine_called(which.engine, library.settings)
-    request = LaunchRequest.from_json(which.settings)
     process = library.node.find(which.label)
-    mounted = mounted_of(library, asking, which)
-    listen = listen_of(library, which, key)
-    command = engine.command(mounted, listen, request.arguments, request.cpus)
+    mounted = mounted_of(library, asking, serves)
+    command = command_of(library, engine, which, mounted, settings, key)
     if process is None:
         require_free(which.bind, which.port)
-        engine.lay_out(mounted, listen.own)
-        asked = dict(pair.split("=", 1) for pair in request.environment)
-        environment = {**asked, **command.environment}  # what the engine needs wins
-        command = replace(command, environment=environment, cpus=request.cpus, memory=request.memory)
+        with _replicas_in_place(which):
+            engine.lay_out(mounted, library.node.instance_folder(which.label))
         process = library.node.start(which.label, command, log_file(library, which))
         reach("instance.spawned")
     with library.catalog.writing() as connection:
         instances.change(
             connection, which.id, process=asdict(process), command=list(command.arguments), notes=list(command.left_out)
         )
-        started = instances.find(connection, asking, which.name)
-        for serving in started.serves:
-            replicas.used(connection, library.node_id, serving.version_id)
+        for target, _ in serves:
+            replicas.used(connection, library.node_id, target.id)
     reach("instance.pid_recorded")
-    return started
+    return Started(replace(which, process=asdict(process), command=command.arguments, notes=command.left_out), mounted)
 
 
-def mounted_of(library: Library, asking: ProjectName, which: Instance) -> list[Mounted]:
+def require_command(library: Library, asking: ProjectName, spec: LaunchSpec) -> None:
+    """Raise NothingToServe or ReplicaGone if the instance's engine could not be given these versions."""
+    engine = engine_called(spec.settings.engine, library.settings)
+    assert spec.before is not None
+    command_of(library, engine, spec.before, mounted_of(library, asking, spec.serves), spec.settings, "")
+
+
+def command_of(
+    library: Library, engine: Engine, which: Instance, mounted: tuple[Mounted, ...], settings: LaunchSettings, key: str
+) -> Command:
+    """Return the command that starts the instance. Raises NothingToServe, or ReplicaGone."""
+    with _replicas_in_place(which):
+        command = engine.command(mounted, listen_of(library, which, key), settings.arguments, settings.cpus)
+    asked = dict(pair.split("=", 1) for pair in settings.environment)
+    environment = {**asked, **command.environment}  # what the engine needs wins
+    return replace(command, environment=environment, cpus=settings.cpus, memory=settings.memory)
+
+
+def mounted_of(library: Library, asking: ProjectName, serves: Serves, *, laid_out: bool = True) -> tuple[Mounted, ...]:
+    """Return each version as an engine finds it. Raises NotReady for a version whose content is gone.
+
+    If its files have to be `laid_out`, raises ReplicaGone, or what `require_here` raises, where they are not.
+    """
     mounted = []
     with library.catalog.reading() as connection:
-        for serving in which.serves:
-            target = versions.get(connection, asking, serving.version_id)
-            assert target.format is not None
+        for target, served in serves:
+            versions.require_ready(target)
             files: tuple[ModelFile, ...]
             if target.in_place:
                 at = places.of(connection, target)
                 files, folder = at.files, registering.require_here(library, target, at)
             else:
-                assert target.image is not None
-                files, folder = versions.files(connection, asking, target.id), library.node.files_of(target.image)
-            mounted.append(Mounted(serving.served_name, target.category, target.format, folder, files, target.parts))
-    return mounted
+                packed = versions.files(connection, asking, target.id)
+                if target.image is None or (laid_out and not library.node.holds(target.image, packed)):
+                    raise ReplicaGone(what=target.ref)
+                files, folder = packed, library.node.files_of(target.image)
+            if target.format is not None:
+                mounted.append(Mounted(served, target.category, target.format, folder, files, target.parts))
+    return tuple(mounted)
 
 
 def listen_of(library: Library, which: Instance, key: str) -> Listen:
+    """Return where the instance's engine listens. A key is written into its folder, where only the owner can read it."""
     own = library.node.instance_folder(which.label)
     if not key:
         return Listen(which.bind, which.port, own)
-    file = own / "key"
+    file = key_file(library, which)
     write_whole(file, f"{require_usable(key)}\n")  # an engine that just starts reads it whole
     return Listen(which.bind, which.port, own, file)
+
+
+@contextmanager
+def _replicas_in_place(which: Instance) -> Iterator[None]:
+    """Raise ReplicaGone in place of a file that is not there."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ReplicaGone(what=f"what {which.name} serves") from error
+
+
+def _left_running(library: Library, there: Instance | None, spec: LaunchSpec) -> Literal["none", "as asked", "otherwise"]:
+    """Return whether an engine runs for the instance, and how it was started.
+
+    Raises InstanceRuns for a ready one that is not what is asked for. One that is not ready was left by a killed launch.
+    """
+    if there is None:
+        return "none"
+    if is_running(library, there):
+        require_as_asked(there, spec)
+        return "as asked"
+    if library.node.find(there.label) is None:
+        return "none"
+    try:
+        require_as_asked(there, spec)
+    except InstanceRuns:
+        return "otherwise"
+    return "as asked"
+
+
+def _record(
+    connection: Connection, library: Library, asking: ProjectName, spec: LaunchSpec, engine: Engine, there: Instance | None,
+    who: str, also: Collection[int],
+) -> Instance:  # fmt: skip
+    port = port_for(there, spec.settings)
+    for target, _ in spec.serves:  # what was deleted, damaged or disabled meanwhile is refused here, in this transaction
+        versions.require_selectable(versions.get(connection, asking, target.id), instances.using(there))
+    own = templates.write(
+        connection, asking, templates.own_name(spec.instance), engine=engine.name, settings=spec.settings.to_json(),
+        serving=spec.serves, who=who,
+    )  # fmt: skip
+    return instances.record(
+        connection, asking, spec.instance, revision_id=own.revision_id, node_id=library.node_id,
+        label=there.label if there is not None else uuid.uuid4().hex, bind=spec.settings.bind, port=port, also=also,
+    )  # fmt: skip

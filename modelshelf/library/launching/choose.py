@@ -1,0 +1,90 @@
+"""Which engine serves where nobody names one, and what of a version it leaves out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from modelshelf.catalog.versions import Version
+from modelshelf.digest import Digest
+from modelshelf.engines.contract import Engine
+from modelshelf.engines.llamacpp import left_out_of
+from modelshelf.engines.table import engine_called, require_served
+from modelshelf.errors import BadDigest, BlobMissing, EngineMissing, Refused, TooManyModels
+from modelshelf.formats.kinds import Format
+from modelshelf.library.opening import Library
+from modelshelf.limits import DEFAULT
+from modelshelf.names import ENGINES, ServedName
+
+_PREFERRED = {Format.GGUF: ("llamacpp", "ollama"), Format.SAFETENSORS: ("vllm",), Format.OLLAMA: ("llamacpp", "ollama")}
+"""The engines of a format, the first that is installed before the others."""
+_WITHOUT_ARGUMENTS = {"ollama"}
+"""`ollama serve` takes no arguments."""
+
+
+def choose_engine(
+    library: Library, serves: Sequence[tuple[Version, ServedName]], *, key: bool = False, arguments: bool = False
+) -> str:
+    """Return the name of the engine that serves all of these in one instance.
+
+    GGUF is served by llama.cpp, else by Ollama; safetensors by vLLM. An Ollama version of which llama.cpp would leave out
+    something is served by Ollama. An engine that takes the `key` or the `arguments` that are asked for is chosen before one
+    that does not, and an installed engine before a missing one. If none fits, the one that comes closest is returned: its
+    own rules raise what is wrong.
+    """
+    names = preferred(library, serves)
+    engines = [engine_called(name, library.settings) for name in names]
+    fitting = [engine for engine in engines if fits(engine, serves)] or engines
+    asked = [one for one in fitting if (one.takes_key or not key) and not (arguments and one.name in _WITHOUT_ARGUMENTS)]
+    candidates = asked or fitting
+    return next((engine for engine in candidates if is_installed(engine)), candidates[0]).name
+
+
+def preferred(library: Library, serves: Sequence[tuple[Version, ServedName]]) -> tuple[str, ...]:
+    """Return the engines of the first version's format, the best one first."""
+    target = serves[0][0]
+    names = _PREFERRED[target.format] if target.format is not None else ENGINES
+    if any(left_out(library, "llamacpp", version) for version, _ in serves):
+        return tuple(sorted(names, key=lambda name: name != "ollama"))
+    return names
+
+
+def fits(engine: Engine, serves: Sequence[tuple[Version, ServedName]]) -> bool:
+    """Return whether the engine serves all of these in one instance, installed or not."""
+    try:
+        require_fitting(engine, serves)
+    except Refused:
+        return False
+    return True
+
+
+def require_fitting(engine: Engine, serves: Sequence[tuple[Version, ServedName]]) -> None:
+    """Raise TypeMismatch, CategoryMismatch, BadName or TooManyModels unless the engine serves all of these in one instance."""
+    require_served(engine, [(target.ref, target.format, target.category) for target, _ in serves if target.format is not None])
+    engine.require_names([served for _, served in serves])
+    if len(serves) > engine.models_at_once:
+        raise TooManyModels(engine=engine.name, most=engine.models_at_once, found=len(serves))
+
+
+def is_installed(engine: Engine) -> bool:
+    try:
+        engine.require_installed()
+    except EngineMissing:
+        return False
+    return True
+
+
+def left_out(library: Library, engine: str, target: Version) -> tuple[str, ...]:
+    """Return in sentences what of the version the engine does not apply. Reads the version's manifest in the store."""
+    if engine != "llamacpp" or target.format is not Format.OLLAMA:
+        return ()
+    try:
+        digest = Digest.parse(target.resolved)  # the pin of an Ollama version is the digest of its manifest
+        size = library.store.size_of(digest)
+        if size is None or size > DEFAULT.manifest_bytes:
+            return ()
+        with library.store.open(digest) as file:
+            manifest = json.loads(file.read())
+        return left_out_of({layer["mediaType"] for layer in manifest["layers"]})
+    except (BadDigest, BlobMissing, ValueError, KeyError, TypeError):  # the launch itself refuses a damaged version
+        return ()
