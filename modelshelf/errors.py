@@ -82,6 +82,10 @@ class Stalled(OfAnyLayer, Unavailable):
     """{host} stopped sending: less than {rate} bytes a second for {seconds} s."""
 
 
+class NoAnswer(OfAnyLayer, Unavailable):
+    """{host} did not answer {what} within {seconds} s."""
+
+
 class ServerTrouble(OfAnyLayer, Unavailable):
     """{host} answered {status} for {what}{detail}."""
 

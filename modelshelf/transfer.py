@@ -38,7 +38,7 @@ from modelshelf.limits import DEFAULT, Limits
 from modelshelf.stop import StopToken
 
 if TYPE_CHECKING:  # a store needs the contract alone, and no HTTP client
-    from modelshelf.wire import Authorization, Url, Wire
+    from modelshelf.wire import Login, Url, Wire
 
 _LOOK_SECONDS = 0.25
 _COPY_BYTES = 1 << 20
@@ -139,11 +139,11 @@ class Downloads:
         *,
         stop: StopToken,
         on_bytes: Callable[[int], None],
-        authorization: Authorization | None = None,
+        login: Login | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
         self._wire, self._stop, self._on_bytes, self._limits = wire, stop, on_bytes, limits
-        self._authorization = authorization
+        self._login = login
         self._slots = _Slots(limits)
 
     def fetch(self, remote: Remote | LocalFile, into: Destination) -> None:
@@ -156,7 +156,7 @@ class Downloads:
             return
         for last_chance in (False, True):
             download = _Download(
-                self._slots, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._authorization
+                self._slots, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._login
             )
             try:
                 download.run()
@@ -264,11 +264,11 @@ class _Download:
         stop: StopToken,
         on_bytes: Callable[[int], None],
         limits: Limits,
-        authorization: Authorization | None,
+        login: Login | None,
     ) -> None:
         self._slots = slots
         self._wire, self._remote, self._into, self._stop = wire, remote, into, stop
-        self._report, self._limits, self._authorization = on_bytes, limits, authorization
+        self._report, self._limits, self._login = on_bytes, limits, login
         self._known_validator = into.validator() if into.resumed else None
         self._others: list[Span] = []
         self._futures: list[Future[None]] = []
@@ -323,9 +323,10 @@ class _Download:
             self._receive_in_turn(span)
 
     def _receive_in_turn(self, span: Span) -> None:
-        at, end, failures = span.start, span.end, 0
+        at, end, failures, renewed_at = span.start, span.end, 0, -1
         while at < end:
             sink = _PartSink(self, self._remote, self._into, at, end)
+            shown = self._login.current if self._login is not None else None
             headers = {"Accept": self._remote.accept}
             if (at, end) != (0, self._remote.size):
                 headers["Range"] = f"bytes={at}-{end - 1}"
@@ -336,7 +337,7 @@ class _Download:
                         sink,
                         at_most=self._remote.size,
                         headers=headers,
-                        authorization=self._authorization,
+                        authorization=shown,
                         stop=self._stop,
                     )
                 finally:
@@ -344,6 +345,10 @@ class _Download:
                 if answer.status == 416:
                     reason = "it has no such range of the file (status 416)"
                     raise _StartAgain(UnexpectedAnswer(host=answer.url.place, what=self._remote.what, reason=reason))
+                if answer.status == 401 and self._login is not None and renewed_at != at:
+                    renewed_at = at  # a second 401 without a byte between them is the answer
+                    if self._login.renew(answer, shown, self._stop):
+                        continue
                 if self._wire.wait_if_busy(answer, self._stop):
                     failures += 1
                     if failures < self._limits.attempts:

@@ -191,8 +191,7 @@ def fetch_missing(
     rest = [file for file in wanted if not _comes_first(file)]
 
     halt = stop.child()
-    authorization = source.authorization(stop)
-    downloads = Downloads(source.wire, stop=halt, on_bytes=meter.add, authorization=authorization, limits=limits)
+    downloads = Downloads(source.wire, stop=halt, on_bytes=meter.add, login=source.login, limits=limits)
     with ThreadPoolExecutor(limits.files_at_once, thread_name_prefix="file") as pool:
 
         def bring(file: SourceFile) -> Arrived:

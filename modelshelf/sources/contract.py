@@ -10,7 +10,7 @@ from modelshelf.formats.kinds import Format, Role
 from modelshelf.names import FilePath, ModelName, Tag
 from modelshelf.sources.fetch import Wanted
 from modelshelf.stop import StopToken
-from modelshelf.wire import Authorization, Wire
+from modelshelf.wire import Login, Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ class Source(Protocol):
     def wire(self) -> Wire:
         """The client that its files are fetched with."""
 
-    def authorization(self, stop: StopToken) -> Authorization | None:
-        """What its own host is shown when files are fetched; None if it asks for nothing."""
+    @property
+    def login(self) -> Login | None:
+        """What its own origin is shown when files are fetched; None if there is nothing to show."""
 
     def pin(self, stop: StopToken) -> Pin:
         """What the source holds now under the name that was asked for."""

@@ -18,7 +18,7 @@ from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.uri import FilesystemUri, FolderUri
 from modelshelf.stop import StopToken
 from modelshelf.transfer import LocalFile
-from modelshelf.wire import Authorization, Wire
+from modelshelf.wire import Login, Wire
 
 
 class FolderSource:
@@ -39,12 +39,10 @@ class FolderSource:
         self.model: ModelName = uri.model
         self.uri = str(uri)
         self.wire = Wire(limits=limits)
+        self.login: Login | None = None
         self._mount = mount
         self._path = uri.path if isinstance(uri, FolderUri) else _below(mount or Path("/"), uri)
         self._include, self._exclude, self._limits = tuple(include), tuple(exclude), limits
-
-    def authorization(self, stop: StopToken) -> Authorization | None:
-        return None
 
     def pin(self, stop: StopToken) -> Pin:
         """The pin of a folder is what can be seen without reading it: paths, sizes and times of change."""

@@ -32,6 +32,7 @@ from modelshelf.errors import (
 from modelshelf.formats.allowed import role_of
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import CommitId, FilePath, ModelName, Tag, refuse_colliding
+from modelshelf.sources.bearer import StaticLogin
 from modelshelf.sources.choosing import choose
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
@@ -60,7 +61,7 @@ class HuggingFaceSource:
         self.uri = str(uri)
         self.wire = Wire(trusted_hosts=trusted_hosts, limits=limits)
         self._endpoint = Url(endpoint.rstrip("/"))
-        self._authorization = Authorization.bearer(token) if token else None
+        self.login = StaticLogin(Authorization.bearer(token) if token else None)
         self._api = HfApi(endpoint=self._endpoint.text, token=token or False, library_name="modelshelf")
         self._include, self._exclude, self._limits = tuple(include), tuple(exclude), limits
 
@@ -93,9 +94,6 @@ class HuggingFaceSource:
             license=license_ if isinstance(license_, str) else None,
             left_out=chosen.left_out,
         )
-
-    def authorization(self, stop: StopToken) -> Authorization | None:
-        return self._authorization
 
     def _file(self, path: FilePath, sibling: Any, commit: str) -> SourceFile:
         role = role_of(path)

@@ -16,7 +16,7 @@ from modelshelf.sources.ollama import MANIFEST_PATH, blob_path, named_for_inspec
 from modelshelf.sources.uri import InstanceUri
 from modelshelf.stop import StopToken
 from modelshelf.transfer import LocalFile
-from modelshelf.wire import Authorization, Wire
+from modelshelf.wire import Login, Wire
 
 
 class InstanceSource:
@@ -30,11 +30,9 @@ class InstanceSource:
         self.model: ModelName = uri.model
         self.uri = str(uri)
         self.wire = Wire(limits=limits)
+        self.login: Login | None = None
         self._asked, self._models, self._limits = uri, models, limits
         self._version = version
-
-    def authorization(self, stop: StopToken) -> Authorization | None:
-        return None
 
     def pin(self, stop: StopToken) -> Pin:
         return Pin(self._version or self._asked.name.tag, Digest.of(self._manifest()).hex)

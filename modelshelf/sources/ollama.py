@@ -20,7 +20,7 @@ from modelshelf.sources.uri import OllamaName, OllamaUri
 from modelshelf.stop import StopToken
 from modelshelf.strict_json import load_json
 from modelshelf.transfer import Remote
-from modelshelf.wire import Answer, Authorization, Url, Wire
+from modelshelf.wire import Answer, Url, Wire
 
 MANIFEST_PATH = FilePath("manifest.json")
 """Where the registry's manifest lies in the model's files."""
@@ -54,7 +54,7 @@ class OllamaSource:
         self.wire = Wire(trusted_hosts=trusted_hosts, limits=limits)
         self._limits = limits
         self._base = Url(f"{'http' if plain_http else 'https'}://{self.name.host}/v2/{self.name.repository}")
-        self._login = RegistryLogin(self.wire, self._base, user=user, secret=secret, trusted_hosts=trusted_hosts)
+        self.login = RegistryLogin(self.wire, self._base, user=user, secret=secret, trusted_hosts=trusted_hosts, limits=limits)
 
     def pin(self, stop: StopToken) -> Pin:
         return Pin(self.name.tag, Digest.of(self._manifest(str(self.name.tag), stop)).hex)
@@ -71,11 +71,6 @@ class OllamaSource:
         files = tuple(self._file(layer) for layer in parse_manifest(content, what=str(self.name), limits=self._limits))
         return Listing(Format.OLLAMA, files, inline=((MANIFEST_PATH, Role.CONFIG, content),))
 
-    def authorization(self, stop: StopToken) -> Authorization | None:
-        if self._login.current is None:
-            self._manifest(str(self.name.tag), stop)
-        return self._login.current
-
     def _manifest(self, reference: str, stop: StopToken) -> bytes:
         url = Url(f"{self._base.text}/manifests/{reference}")
         what = f"{self.name}"
@@ -86,18 +81,7 @@ class OllamaSource:
 
     def _get(self, url: Url, stop: StopToken) -> Answer:
         accept = {"Accept": f"{_DOCKER_MANIFEST}, {_OCI_MANIFEST}"}
-        for _ in range(self._limits.attempts):
-            answer = self.wire.request(
-                "GET",
-                url,
-                headers=accept,
-                authorization=self._login.current,
-                at_most=self._limits.manifest_bytes,
-                stop=stop,
-            )
-            if not (self.wire.wait_if_busy(answer, stop) or self._login.answer_challenge(answer, stop)):
-                break
-        return answer
+        return self.wire.ask("GET", url, login=self.login, headers=accept, at_most=self._limits.manifest_bytes, stop=stop)
 
     def _file(self, layer: Layer) -> SourceFile:
         # `urls` of foreign layers are ignored: bytes come from the registry that was named

@@ -10,7 +10,8 @@ import pytest
 
 from modelshelf.errors import LimitExceeded, RedirectRefused, UnexpectedAnswer, Unreachable
 from modelshelf.stop import StopToken
-from modelshelf.wire import Authorization, Url, Wire, _Guard, _plain
+from modelshelf.wire import Authorization, Url, Wire
+from modelshelf.wire.guard import Guard, plain
 from tests.making import SMALL, ollama_source
 from tests.stand_ins.http import StandIn
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -60,15 +61,15 @@ def test_a_redirect_to_a_private_address_is_refused(server: Redirecting, address
 @pytest.mark.parametrize("address", [*PRIVATE, "127.0.0.1", "[::1]"])
 def test_from_a_public_source_loopback_is_refused_too(address: str) -> None:
     first, target = Url("https://example.com/"), Url(f"https://{address}/")
-    guard = _Guard(first, target, frozenset(), first_at_loopback=False)
+    guard = Guard(first, target, frozenset(), source_at_loopback=False)
     with pytest.raises(RedirectRefused):
         guard.check_literal()
-    named = _Guard(first, target, frozenset({target.host}), first_at_loopback=False)
+    named = Guard(first, target, frozenset({target.host}), source_at_loopback=False)
     named.check_literal()
 
 
 def test_a_name_that_resolves_to_a_private_address_is_refused_before_it_is_connected_to() -> None:
-    guard = _Guard(Url("https://example.com/"), Url("https://cdn.example.com/"), frozenset(), first_at_loopback=False)
+    guard = Guard(Url("https://example.com/"), Url("https://cdn.example.com/"), frozenset(), source_at_loopback=False)
     inside = (socket.AF_INET, socket.SOCK_STREAM, 6, ("10.1.2.3", 443))
     assert guard.open_socket(0, inside) == pycurl.SOCKET_BAD
     assert guard.refused is not None
@@ -82,13 +83,13 @@ def test_the_address_that_is_checked_is_the_one_that_is_connected_to(
 ) -> None:
     """libcurl asks with the very address it is about to connect to: no second look-up can differ."""
     asked: list[str] = []
-    original = _Guard.open_socket
+    original = Guard.open_socket
 
-    def spy(self: _Guard, purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
+    def spy(self: Guard, purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
         asked.append(address[3][0])
         return original(self, purpose, address)
 
-    monkeypatch.setattr(_Guard, "open_socket", spy)
+    monkeypatch.setattr(Guard, "open_socket", spy)
     server.target = f"http://localhost:{server.port}/x"
     assert get(server) == b"here"
     assert asked == ["127.0.0.1", *asked[1:]]
@@ -162,23 +163,25 @@ def test_a_second_challenge_from_the_redirected_host_never_gets_the_first_hosts_
         source = ollama_source(registry, user="me", secret="pw")
         listing = source.list_files(source.pin(StopToken()), StopToken())
         url = listing.files[0].wanted.remote.url
-        answer = source.wire.request("GET", url, authorization=source.authorization(StopToken()))
+        shown = source.login.current
+        assert shown is not None
+        answer = source.wire.request("GET", url, authorization=shown)
         assert answer.status == 401
-        assert not source._login.answer_challenge(answer, StopToken())
+        assert not source.login.renew(answer, shown, StopToken())
         assert all("first" not in str(headers) and "Basic" not in str(headers) for _, _, headers in other.requests)
 
 
 def test_a_realm_on_a_host_that_is_not_the_registrys_gets_no_credentials(registry: OllamaRegistry) -> None:
     registry.add_model("library/tiny", "1b", b"GGUF")
     with OllamaRegistry() as other:
-        other.token = registry.token = "handed out to anyone"
+        other.token = registry.token = "handed-out-to-anyone"
         realm = f"http://localhost:{other.port}/token"
         source = ollama_source(registry, user="me", secret="pw")
         from modelshelf.wire import Answer
 
         url = Url(f"{registry.url}/v2/library/tiny/manifests/1b")
         challenge = {"www-authenticate": f'Bearer realm="{realm}",service="s"'}
-        source._login.answer_challenge(Answer(401, challenge, b"", url), StopToken())
+        source.login.renew(Answer(401, challenge, b"", url, at_loopback=True), None, StopToken())
         assert other.asked("/token") == 1
         assert other.requests[0][2].get("Authorization") is None
 
@@ -247,7 +250,7 @@ def test_a_host_that_is_not_there_is_unreachable() -> None:
 def test_an_address_in_ipv6_clothes_is_known() -> None:
     import ipaddress
 
-    assert str(_plain(ipaddress.ip_address("::ffff:10.0.0.1"))) == "10.0.0.1"
+    assert str(plain(ipaddress.ip_address("::ffff:10.0.0.1"))) == "10.0.0.1"
 
 
 def test_a_secret_is_not_in_the_words_of_what_holds_it() -> None:
