@@ -47,6 +47,8 @@ _NOTE_BYTES = 768 * 1024
 """Progress within a part is noted that often: with what is not written yet, a kill loses less than 1 MiB a connection."""
 _WRITE_PIECES = 64
 """TLS brings at most 16 KiB at a time: they are written together."""
+_RENEWALS = 2
+"""New tokens for a part without a byte between them: another one would not be taken either."""
 _SPARE = 0.6
 """Processors' worth of our own work, below which another connection is worth trying."""
 
@@ -146,8 +148,12 @@ class Downloads:
         self._login = login
         self._slots = _Slots(limits)
 
-    def fetch(self, remote: Remote | LocalFile, into: Destination) -> None:
-        """All bytes of `remote` have arrived in `into`, to be hashed and committed by who gave it."""
+    def fetch(self, remote: Remote | LocalFile, into: Destination, *, proven: bool = False) -> None:
+        """All bytes of `remote` have arrived in `into`, to be hashed and committed by who gave it.
+
+        `proven` means that a digest decides in the end: then mirrors behind one name may disagree on the ETag. Without, a file
+        whose ETag changes begins again.
+        """
         if remote.size > self._limits.file_bytes:
             raise LimitExceeded(what=remote.what, found=f"{remote.size} bytes", limit=f"{self._limits.file_bytes} bytes")
         self._on_bytes(into.arrived())
@@ -156,7 +162,7 @@ class Downloads:
             return
         for last_chance in (False, True):
             download = _Download(
-                self._slots, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._login
+                self._slots, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._login, proven
             )
             try:
                 download.run()
@@ -265,10 +271,12 @@ class _Download:
         on_bytes: Callable[[int], None],
         limits: Limits,
         login: Login | None,
+        proven: bool,
     ) -> None:
         self._slots = slots
         self._wire, self._remote, self._into, self._stop = wire, remote, into, stop
         self._report, self._limits, self._login = on_bytes, limits, login
+        self._proven = proven
         self._known_validator = into.validator() if into.resumed else None
         self._others: list[Span] = []
         self._futures: list[Future[None]] = []
@@ -294,7 +302,7 @@ class _Download:
 
     def answered(self, validator: str | None, *, ranged: bool) -> None:
         """The first answer is here: note what is being served, and let the other parts begin."""
-        if self._known_validator is not None and validator != self._known_validator:
+        if not self._proven and self._known_validator is not None and validator != self._known_validator:
             changed = ContentChanged(
                 what=self._remote.what, host=self._remote.url.place, before=self._known_validator, after=validator
             )
@@ -323,7 +331,7 @@ class _Download:
             self._receive_in_turn(span)
 
     def _receive_in_turn(self, span: Span) -> None:
-        at, end, failures, renewed_at = span.start, span.end, 0, -1
+        at, end, failures, renewals = span.start, span.end, 0, 0
         while at < end:
             sink = _PartSink(self, self._remote, self._into, at, end)
             shown = self._login.current if self._login is not None else None
@@ -345,8 +353,8 @@ class _Download:
                 if answer.status == 416:
                     reason = "it has no such range of the file (status 416)"
                     raise _StartAgain(UnexpectedAnswer(host=answer.url.place, what=self._remote.what, reason=reason))
-                if answer.status == 401 and self._login is not None and renewed_at != at:
-                    renewed_at = at  # a second 401 without a byte between them is the answer
+                if answer.status == 401 and self._login is not None and renewals < _RENEWALS:
+                    renewals += 1
                     if self._login.renew(answer, shown, self._stop):
                         continue
                 if self._wire.wait_if_busy(answer, self._stop):
@@ -362,6 +370,7 @@ class _Download:
                 if failures >= self._limits.attempts or isinstance(error, ContentChanged | TooBusy):
                     raise
                 self._stop.wait(self._limits.backoff_seconds * 2**failures)
+            renewals = 0 if sink.at > at else renewals
             at, end = sink.at, sink.end
 
 

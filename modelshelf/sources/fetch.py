@@ -48,7 +48,7 @@ def fetch_blob(store: Store, downloads: Downloads, wanted: Wanted, limits: Limit
 
 
 def _arrive(ingest: Ingest, downloads: Downloads, wanted: Wanted, limits: Limits) -> tuple[Blob, Facts | None]:
-    downloads.fetch(wanted.remote, ingest)
+    downloads.fetch(wanted.remote, ingest, proven=wanted.digest is not None or wanted.git_oid is not None)
     whose = wanted.remote.whose
     try:
         digest = ingest.digest()

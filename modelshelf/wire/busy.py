@@ -1,4 +1,7 @@
-"""How long a busy server asks us to wait. Sources: RFC 9110, 10.2.3 (Retry-After); IETF drafts of `RateLimit`, as the Hub sends."""
+"""How long a busy server asks us to wait.
+
+Sources: RFC 9110, 10.2.3 (`Retry-After`); the IETF drafts of `RateLimit`, which the Hub sends.
+"""
 
 from __future__ import annotations
 

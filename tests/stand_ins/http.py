@@ -49,7 +49,8 @@ class Faults:
     shrink_by: int = 0
     busy: int = 0
     """Answer 429 this many times, with `retry_after`."""
-    retry_after: str = "0"
+    retry_after: str | None = "0"
+    busy_headers: dict[str, str] = field(default_factory=dict)
     stall_after: int | None = None
     """Send this many bytes and then nothing until `released` is set."""
     released: threading.Event = field(default_factory=threading.Event)
@@ -62,7 +63,7 @@ class Faults:
 class StandIn:
     """A server on a free loopback port while it is entered."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.faults = Faults()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         """Method, path and headers of everything that was asked."""
@@ -70,9 +71,9 @@ class StandIn:
         """Bytes of blob and file bodies that were sent."""
         self._lock = threading.Lock()
         self._etags = 0
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server((address, 0), _handler(self))
         self.port = self._server.server_address[1]
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{address}:{self.port}"
         self.url = f"http://{self.host}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -92,10 +93,11 @@ class StandIn:
         """How many requests of that method had the fragment in their path."""
         return sum(1 for asked, path, _ in self.requests if asked == method and fragment in path)
 
-    def send(self, request: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:
+    def send(self, request: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str | list[str]) -> None:
         request.send_response(status)
         for name, value in headers.items():
-            request.send_header(name.replace("_", "-"), value)
+            for line in [value] if isinstance(value, str) else value:
+                request.send_header(name.replace("_", "-"), line)
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         if request.command != "HEAD":
@@ -106,7 +108,8 @@ class StandIn:
         faults = self.faults
         if faults.busy > 0:
             faults.busy -= 1
-            return self.send(request, 429, b"slow down", Retry_After=faults.retry_after)
+            told = {"Retry-After": faults.retry_after} if faults.retry_after is not None else {}
+            return self.send(request, 429, b"slow down", **told, **faults.busy_headers)
         size = content.size
         start, end, status = 0, size, 200
         match = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", request.headers.get("Range", ""))
@@ -180,7 +183,7 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
                 stand_in.requests.append((self.command, self.path, dict(self.headers.items())))
             stand_in.answer(self)
 
-        do_GET = do_HEAD = do_POST = _answer
+        do_GET = do_HEAD = do_POST = do_CONNECT = _answer
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: tests read `requests`."""

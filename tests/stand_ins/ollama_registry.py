@@ -16,8 +16,8 @@ _TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 class OllamaRegistry(StandIn):
     """Fill it with `add_model`; then change any field."""
 
-    def __init__(self, *, redirect_blobs: bool = True) -> None:
-        super().__init__()
+    def __init__(self, address: str = "127.0.0.1", *, redirect_blobs: bool = True) -> None:
+        super().__init__(address)
         self.manifests: dict[tuple[str, str], bytes] = {}
         """Bytes by repository and tag."""
         self.blobs: dict[str, Content] = {}
@@ -27,6 +27,13 @@ class OllamaRegistry(StandIn):
         self.token: str | None = None
         """Asked of everyone, and handed out at `/token` to who knows `password`."""
         self.password: str | None = None
+        self.challenges: list[str] | None = None
+        """Lines of WWW-Authenticate instead of the one that names `/token`."""
+        self.token_answer: bytes | None = None
+        self.token_uses: int | None = None
+        """After so many requests with it, a token has expired: `/token` gives the next."""
+        self._used = 0
+        self._tokens = 0
 
     def add_blob(self, source: bytes | Path) -> tuple[str, int]:
         content = Content(source)
@@ -61,9 +68,9 @@ class OllamaRegistry(StandIn):
             return self._send_token(request)
         if match := re.fullmatch(r"/elsewhere/(sha256:[0-9a-f]{64})", path):
             return self._send_blob(request, match[1])
-        if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
+        if self.token is not None and not self._takes(request.headers.get("Authorization")):
             challenge = f'Bearer realm="{self.url}/token",service="stand-in",scope="pull"'
-            return self.send(request, 401, b'{"errors":[]}', WWW_Authenticate=challenge)
+            return self.send(request, 401, b'{"errors":[]}', WWW_Authenticate=self.challenges or challenge)
         if match := re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", path):
             manifest = self.manifests.get((match[1], match[2]))
             if manifest is None:
@@ -76,12 +83,25 @@ class OllamaRegistry(StandIn):
             return self.send(request, 307, b"", Location=target)
         return self.send(request, 404, b"{}")
 
+    def _takes(self, shown: str | None) -> bool:
+        with self._lock:
+            if shown != f"Bearer {self.token}":
+                return False
+            self._used += 1
+            return self.token_uses is None or self._used <= self.token_uses
+
     def _send_token(self, request: BaseHTTPRequestHandler) -> None:
         import base64
 
+        if self.token_answer is not None:
+            return self.send(request, 200, self.token_answer)
         asked = request.headers.get("Authorization", "")
         if self.password is not None and asked != f"Basic {base64.b64encode(self.password.encode()).decode()}":
             return self.send(request, 401, b"{}")
+        with self._lock:
+            if self.token_uses is not None and self._used >= self.token_uses:
+                self._tokens, self._used = self._tokens + 1, 0
+                self.token = f"token-{self._tokens}"
         return self.send(request, 200, json.dumps({"token": self.token}).encode())
 
     def _send_blob(self, request: BaseHTTPRequestHandler, digest: str) -> None:
