@@ -450,6 +450,24 @@ class BadStateFile(Refused):
     still runs for this home (`ps -ef | grep prefect`), then run `modelshelf up`."""
 
 
+class FileUnusable(Refused):
+    """{path} cannot be used: {reason}. What was finished before is kept. {advice}"""
+
+
+class OutputFailed(Refused):
+    """The output could not be written: {reason}. What the command did is done; only its words are lost."""
+
+    def __init__(self, *, reason: object, closed: bool) -> None:
+        super().__init__(reason=reason)
+        self.closed = closed
+        """Whoever read it has gone: nobody is left to be told."""
+
+
+class FaultInModelshelf(Refused):
+    """This is a fault in modelshelf ({kind}), not in what was asked for. What was finished before is kept; `modelshelf status`
+    shows what is up. Please report it, with the trace in {trace}."""
+
+
 class NoSuchRun(Refused):
     """There is no run {run}. See `modelshelf runs`."""
 

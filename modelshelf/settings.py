@@ -70,7 +70,7 @@ class Settings:
 
 def load_settings() -> Settings:
     """`MODELSHELF_HOME` (default `~/.modelshelf`), its `config.toml`, and `MODELSHELF_CATALOG_URL` before that."""
-    home = Path(os.environ.get("MODELSHELF_HOME") or Path.home() / ".modelshelf").expanduser().absolute()
+    home = _home()
     config = _read(home / "config.toml")
     return Settings(
         home=home,
@@ -81,6 +81,19 @@ def load_settings() -> Settings:
         licenses=tuple(config.get("licenses", ())),
         filesystems=_filesystems(config.get("filesystems", {}), config.get("region", "local"), home / "config.toml"),
     )
+
+
+def _home() -> Path:
+    named = os.environ.get("MODELSHELF_HOME")
+    try:
+        home = Path(named or Path.home() / ".modelshelf").expanduser().absolute()
+    except RuntimeError as error:  # no such user, or a user without a home
+        raise BadSetting(where=f"MODELSHELF_HOME ({named or 'not set'})", reason=str(error)) from error
+    if "?" in str(home):
+        raise BadSetting(
+            where=home, reason="a `?` ends the path in the catalog's address; name another folder with MODELSHELF_HOME"
+        )
+    return home
 
 
 def default_catalog(home: Path) -> str:
@@ -97,11 +110,15 @@ def private_folder(path: Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
     try:
         config = tomllib.loads(file.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError as error:
+        raise BadSetting(where=file.parent, reason="it is a file, and MODELSHELF_HOME is a folder") from error
+    except OSError as error:
+        raise BadSetting(where=file, reason=f"it cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSetting(where=file, reason=str(error)) from error
     for key, value in config.items():
         if key not in _KEYS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -10,10 +9,6 @@ from typing import NoReturn
 import click
 
 from modelshelf import __version__
-from modelshelf.errors import ModelshelfError, Unavailable
-
-EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_INTERRUPTED = 1, 3, 130
-
 
 _MODULES = {
     "server": ("up", "down", "status", "deploy"),
@@ -74,7 +69,8 @@ def cli() -> None:
     modelshelf stop qwen3                     end that
 
     The first command that changes something starts a Prefect server and a runner in the background and says so;
-    `modelshelf down` stops them. Exit status: 0 done, 1 refused, 2 wrong usage, 3 not available now, 130 interrupted.
+    `modelshelf down` stops them. Exit status: 0 done, 1 refused, 2 wrong usage, 3 not available now,
+    70 a fault in modelshelf, 130 interrupted.
     """
 
 
@@ -92,32 +88,7 @@ def completion(shell: str) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command; an error of ours is its message, not a traceback."""
-    try:
-        cli.main(prog_name="modelshelf", standalone_mode=False)
-    except ModelshelfError as error:
-        fail(type(error).__name__, str(error), EXIT_UNAVAILABLE if isinstance(error, Unavailable) else EXIT_REFUSED)
-    except click.ClickException as error:
-        if not _wants_json():
-            error.show()
-            sys.exit(error.exit_code)
-        fail(type(error).__name__, error.format_message(), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        fail("Interrupted", "Interrupted.", EXIT_INTERRUPTED)
-    sys.exit(0)
+    """Run the command that was typed, and end with its exit status."""
+    from modelshelf.cli import ending
 
-
-def fail(kind: str, message: str, status: int) -> NoReturn:
-    """End with that exit status; with `--json` the error is an object on standard output, for whoever reads it there."""
-    if _wants_json():
-        click.echo(json.dumps({"error": kind, "message": message, "exit_status": status}, indent=2))
-    else:
-        from modelshelf.cli.tables import styled
-
-        click.echo(f"{styled('Not done:', fg='red', bold=True)} {message}", err=True)
-    sys.exit(status)
-
-
-def _wants_json() -> bool:
-    arguments = sys.argv[1:]
-    return "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
+    sys.exit(ending.run(cli, sys.argv[1:]))
