@@ -457,11 +457,6 @@ class FileUnusable(Refused):
 class OutputFailed(Refused):
     """The output could not be written: {reason}. What the command did is done; only its words are lost."""
 
-    def __init__(self, *, reason: object, closed: bool) -> None:
-        super().__init__(reason=reason)
-        self.closed = closed
-        """Whoever read it has gone: nobody is left to be told."""
-
 
 class FaultInModelshelf(Refused):
     """This is a fault in modelshelf ({kind}), not in what was asked for. What was finished before is kept; `modelshelf status`

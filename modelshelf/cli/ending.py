@@ -40,10 +40,11 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         with _watched_output():
             result = command.main(args=list(arguments), prog_name="modelshelf", standalone_mode=False)
         return result if isinstance(result, int) else 0
+    except _OutputClosedError:
+        _discard(sys.stdout)
+        return EXIT_PIPE_CLOSED
     except OutputFailed as error:
         _discard(sys.stdout)
-        if error.closed:
-            return EXIT_PIPE_CLOSED
         _print_error(str(error))
         return EXIT_REFUSED
     except ModelshelfError as error:
@@ -62,6 +63,10 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         return _fail(_file_unusable(error) or _fault(error), arguments)
     except Exception as error:  # noqa: BLE001 - the one place for what nobody foresaw
         return _fail(_fault(error), arguments)
+
+
+class _OutputClosedError(Exception):
+    """Whoever read the output has gone: nobody is left to be told."""
 
 
 class _Output(io.TextIOWrapper):
@@ -90,7 +95,7 @@ def _watched_output() -> Iterator[None]:
         ours.flush()
     finally:
         sys.stdout = before
-        with contextlib.suppress(OutputFailed):
+        with contextlib.suppress(OutputFailed, _OutputClosedError):
             ours.detach()  # else closing ours would close the other one's
 
 
@@ -99,7 +104,9 @@ def _output_failing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputFailed(reason=error.strerror, closed=error.errno in (errno.EPIPE, errno.ESHUTDOWN)) from error
+        if error.errno in (errno.EPIPE, errno.ESHUTDOWN):
+            raise _OutputClosedError from error
+        raise OutputFailed(reason=error.strerror) from error
 
 
 def _discard(stream: TextIO | None) -> None:
