@@ -24,7 +24,7 @@ class HuggingFaceHub(Block):
     token: SecretStr = Field(default=SecretStr(""), description="An access token, for gated and private repositories.")
     redirect_hosts: list[str] = Field(default=[], description="Hosts in our own network that the Hub may redirect to.")
 
-    def open(self, uri: HuggingFaceUri, include: Sequence[str], exclude: Sequence[str]) -> HuggingFaceSource:
+    def open(self, uri: HuggingFaceUri, include: Sequence[str], exclude: Sequence[str], *, allow_code: bool) -> HuggingFaceSource:
         from modelshelf.sources.huggingface import HuggingFaceSource  # slow to load; other flows do without
 
         return HuggingFaceSource(
@@ -33,5 +33,6 @@ class HuggingFaceHub(Block):
             token=self.token.get_secret_value(),
             include=include,
             exclude=exclude,
+            allow_code=allow_code,
             trusted_hosts=frozenset(self.redirect_hosts),
         )

@@ -25,15 +25,15 @@ async def import_folder(
     """Copies a folder, or one GGUF, into the library. The folder itself is not changed and not needed afterwards.
 
     Args:
-        path: An absolute path on the machine where this runs.
+        path: An absolute path on the machine where this runs; with `:Q4_K_M` behind it, that GGUF of several.
         name: What the library calls it; by default the folder's name.
         include: Take only files that match one of these patterns.
         exclude: Leave out files that match one of these patterns.
         project: The project that owns it.
         category: What it is used for.
-        allow_code: Take it although its configuration names code of the publisher.
+        allow_code: Take the publisher's code along, and the model although its configuration names code.
         dry_run: Only say what would be copied.
     """
-    origin = FolderOrigin(FolderUri.parse(path), tuple(include), tuple(exclude))
+    origin = FolderOrigin(FolderUri.parse(path), tuple(include), tuple(exclude), allow_code)
     plan = await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)
     return str(plan.ref)

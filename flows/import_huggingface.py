@@ -33,17 +33,17 @@ async def import_huggingface(
     Args:
         repo: `org/repo`.
         revision: A branch, a tag or a commit.
-        quantization: Which GGUF, where the repository has several: `Q4_K_M`.
+        quantization: Which weights, where the repository has several: `Q4_K_M`, or a file's name.
         include: Shell patterns; only files that match one are taken.
         exclude: Shell patterns; files that match one are left out.
         name: What the library calls it; by default the repository's own name.
         project: The project that owns it.
         category: What it is used for.
         hub: The block with the Hub's address and token (`modelshelf login huggingface`).
-        allow_code: Take it although its configuration names code of the publisher (`auto_map`).
+        allow_code: Take the publisher's code along, and the model although its configuration names code (`auto_map`).
         dry_run: Only say what would be fetched.
     """
     uri = HuggingFaceUri(RepoId(repo), Revision(revision), quantization or None)
-    origin = HuggingFaceOrigin(uri, hub, tuple(include), tuple(exclude))
+    origin = HuggingFaceOrigin(uri, hub, tuple(include), tuple(exclude), allow_code)
     plan = await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)
     return str(plan.ref)

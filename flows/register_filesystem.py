@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.parameters import Patterns, ShortText
 from modelshelf.errors import outcome
-from modelshelf.names import Category, FilePath, FilesystemName, ModelName, ProjectName
+from modelshelf.names import Category, FilesystemName, ModelName, ProjectName
 from modelshelf.sources.uri import FilesystemUri
 from tasks import imports, leases, places, sources
 from tasks.sources import FilesystemOrigin
@@ -31,19 +31,19 @@ async def register_filesystem(
 
     Args:
         filesystem: A filesystem's name in `config.toml`.
-        folder: The folder below its mount point.
+        folder: The folder below its mount point; with `:Q4_K_M` behind it, that GGUF of several.
         name: What the library calls it; by default the folder's name.
         include: Take only files that match one of these patterns.
         exclude: Leave out files that match one of these patterns.
         project: The project that owns it.
         category: What it is used for.
         hash: Read every byte and record digests, so that an audit can compare them.
-        allow_code: Take it although its configuration names code of the publisher.
+        allow_code: Take the publisher's code along, and the model although its configuration names code.
         dry_run: Only say what would be registered.
     """
-    asking, uri = ProjectName(project), FilesystemUri(FilesystemName(filesystem), FilePath(folder))
+    asking, uri = ProjectName(project), FilesystemUri.parse(f"{FilesystemName(filesystem)}/{folder}")
     called = ModelName(name) if name else uri.model
-    origin = FilesystemOrigin(uri, tuple(include), tuple(exclude))
+    origin = FilesystemOrigin(uri, tuple(include), tuple(exclude), allow_code)
     with outcome("Nothing was registered.", again="Register it again."):
         pin = await sources.pin(origin)
         listing = await sources.list_files(origin, pin)

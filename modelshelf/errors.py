@@ -31,7 +31,7 @@ class BadReference(Refused):
 
 
 class TagAndDigestDisagree(Refused):
-    """{reference} names a tag and a digest that disagree: the tag is {found}. Leave one of the two away, or look with
+    """{reference} names a tag and a digest that disagree: the tag is {found}. Omit one of the two, or look with
     `modelshelf show`."""
 
 
@@ -45,8 +45,12 @@ class HostileFileName(OfAnyLayer, Refused):
 
 
 class CollidingFileNames(OfAnyLayer, Refused):
-    """{first} and {second} would be one file on some systems: their names differ only by case or Unicode form. Leave one
-    of them out (`--exclude`)."""
+    """{first} and {second} would be one file on some systems: their names differ only by case or Unicode form. Omit
+    one of them, for example with `--exclude {pattern}`."""
+
+
+class HostileFileNames(OfAnyLayer, Refused):
+    """{what} has files whose names cannot be laid out on every system: {names}. Omit them: `{example}`."""
 
 
 class LimitExceeded(OfAnyLayer, Refused):
@@ -156,11 +160,21 @@ class NotWhatItSays(OfAnyLayer, Refused):
 
 
 class FormatRefused(OfAnyLayer, Refused):
-    """{file} is refused: {reason}. Leave it out with `--exclude`, or ask the publisher for safetensors or GGUF."""
+    """{what} needs files of kinds that are not taken: {files}. Ask the publisher for safetensors or GGUF{advice}."""
+
+
+class LargeFilePointer(OfAnyLayer, Refused):
+    """{file} is a Git LFS pointer, not the file that it stands for. Run `git lfs pull` where it was cloned; a publisher who
+    committed the pointer itself has to upload the file."""
+
+
+class NotWhole(OfAnyLayer, Refused):
+    """{what} lacks files that {whose} names: {missing}. Fetch or ask the publisher for the missing files{advice}."""
 
 
 class NamesCode(OfAnyLayer, Refused):
-    """{file} names code of the publisher that an engine may run ({named}). If you trust it, import with `--allow-code`."""
+    """{file} names code of the publisher that an engine may run ({named}){files}. If you trust it, repeat the command with
+    `--allow-code`: the code comes along, and no import runs it."""
 
 
 class LicenseRefused(Refused):
@@ -185,11 +199,15 @@ class NothingToImport(OfAnyLayer, Refused):
 
 
 class ChooseQuantization(OfAnyLayer, Refused):
-    """{what} holds several quantisations: {choices}. Name one: `{example}`."""
+    """{what} holds several quantisations: {choices}. Choose one, for example with `{example}`."""
 
 
 class UnknownQuantization(OfAnyLayer, Refused):
-    """{what} has no quantisation {wanted}: it has {choices}. Name one of these."""
+    """{what} has nothing called {wanted}: it has {choices}. Choose one of these, for example with `{example}`."""
+
+
+class ChooseModel(OfAnyLayer, Refused):
+    """{what} holds several models: {choices}. Choose one: {commands}."""
 
 
 # --- store ------------------------------------------------------------------------------------------------------
@@ -409,8 +427,8 @@ class ProcessesRemain(Unavailable):
 
 
 class PortTaken(Refused):
-    """Port {port} on {bind} is taken{by}. Nothing was started. Choose another with `--port`, or leave it away: a free
-    one is taken."""
+    """Port {port} on {bind} is taken{by}. Nothing was started. Choose another with `--port`, or omit it: a free one
+    is taken."""
 
 
 class Unprotected(Refused):

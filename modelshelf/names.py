@@ -6,6 +6,7 @@ No name here can become a path outside its folder, a second shell word, or a sec
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -87,12 +88,33 @@ class FilesystemName(Name):
     pattern = _SLUG
 
 
+_TAG_LETTERS = 119
+"""A version's name is its tag and nine letters of its pin: 128 together."""
+
+
 class Tag(Name):
     """A version's name or an alias. Source: OCI distribution specification, "tag"."""
 
     kind = "tag"
     expected = "1 to 128 letters, digits, `_`, `.` or `-`, not beginning with `.` or `-`"
     pattern = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+
+
+def tag_for(*parts: str) -> Tag:
+    """Return the tag that stands for names of a source which are no tags: a revision, a quantisation, a file.
+
+    `/` becomes `-`; any other letter that a tag cannot have becomes `_x2B_`, its code in hex, so that two names never share a
+    tag by it (after ISO 9075-14, "Mapping SQL identifiers to XML names"). A tag that would be too long ends with a digest.
+    """
+    spelled = "-".join(parts).replace("/", "-")
+    escaped = re.sub(r"_(?=x[0-9A-F]{2})", "_x5F_", spelled)
+    tag = re.sub(
+        r"[^A-Za-z0-9._-]", lambda found: "".join(f"_x{byte:02X}_" for byte in found[0].encode()), escaped, flags=re.ASCII
+    )
+    tag = re.sub(r"^[.-]", lambda found: f"_x{ord(found[0]):02X}_", tag).replace("..", "._x2E_")
+    if len(tag) > _TAG_LETTERS:
+        tag = f"{tag[: _TAG_LETTERS - 9]}-{Digest.of(spelled.encode()).short[:8]}"
+    return Tag(tag)
 
 
 class ServedName(Name):
@@ -107,8 +129,16 @@ class Revision(Name):
     """A branch, tag or commit of a Hub repository, as someone asked for it."""
 
     kind = "revision"
-    expected = "a branch, tag or commit: up to 200 letters, digits, `.`, `_`, `-` or `/`"
-    pattern = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,198}[A-Za-z0-9_-])?", re.ASCII)
+    expected = "a branch, tag or commit: up to 200 letters, digits, `.`, `_`, `-`, `+`, `=`, `@` or `/`"
+    pattern = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/+=@-]{0,198}[A-Za-z0-9_+=-])?", re.ASCII)
+
+
+class RegistryTag(Name):
+    """A tag as a registry of models spells it. Some write build metadata (`1.0+cu12`), which a version's name cannot have."""
+
+    kind = "tag of a registry"
+    expected = "1 to 128 letters, digits, `_`, `.`, `+` or `-`, not beginning with `.`, `+` or `-`"
+    pattern = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}", re.ASCII)
 
 
 class CommitId(Name):
@@ -119,12 +149,15 @@ class CommitId(Name):
     pattern = re.compile(r"[0-9a-f]{40}", re.ASCII)
 
 
+_REPO_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+
+
 class RepoId(Name):
-    """`org/repo` on the Hub."""
+    """`org/repo` on the Hub, or `repo` alone for its oldest models (`gpt2`). Source: `validate_repo_id` of huggingface_hub."""
 
     kind = "repository"
-    expected = "`org/repo`, each 1 to 96 letters, digits, `.`, `_` or `-`, with no `--`"
-    pattern = re.compile(r"(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?<!\.git)", re.ASCII)
+    expected = "`org/repo` or `repo`, each 1 to 96 letters, digits, `.`, `_` or `-`, with no `--`"
+    pattern = re.compile(rf"(?!.*--)(?:{_REPO_PART}/)?{_REPO_PART}(?<!\.git)", re.ASCII)
 
 
 class HostName(Name):
@@ -197,19 +230,25 @@ class FilePath:
         return self.text
 
 
+def pattern_of(name: str) -> str:
+    """Return the shell pattern that matches this name alone, quoted for a shell; `?` stands for what cannot be typed."""
+    escaped = "".join(f"[{letter}]" if letter in "*?[" else letter if letter.isprintable() else "?" for letter in name)
+    return shlex.quote(escaped)
+
+
 def refuse_colliding(paths: Iterable[FilePath]) -> None:
     """Raise CollidingFileNames if two paths are one file, or one is a folder of the other, on some system."""
     seen: dict[str, FilePath] = {}
     folders: dict[str, FilePath] = {}
     for path in paths:
         if (other := seen.get(path.folded) or folders.get(path.folded)) is not None:
-            raise CollidingFileNames(first=other, second=path)
+            raise CollidingFileNames(first=other, second=path, pattern=pattern_of(path.text))
         seen[path.folded] = path
         parts = path.folded.split("/")
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
             if (other := seen.get(folder)) is not None:
-                raise CollidingFileNames(first=other, second=path)
+                raise CollidingFileNames(first=other, second=path, pattern=pattern_of(path.text))
             folders.setdefault(folder, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 
@@ -25,6 +26,12 @@ def read_bytes(text: str) -> int:
     number, unit, binary = found.groups()
     scale: int = (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " ")
     return round(float(number) * scale)
+
+
+def enumerated(texts: Sequence[str], most: int = 100) -> str:
+    """Return `a, b, c`; beyond `most` of them, how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def said_seconds(seconds: float) -> str:

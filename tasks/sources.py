@@ -56,9 +56,11 @@ class HuggingFaceOrigin(_Named):
     hub: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    allow_code: bool = False
 
     async def open(self) -> Source:
-        return (await _load(HuggingFaceHub, self.hub) or HuggingFaceHub()).open(self.uri, self.include, self.exclude)
+        hub = await _load(HuggingFaceHub, self.hub) or HuggingFaceHub()
+        return hub.open(self.uri, self.include, self.exclude, allow_code=self.allow_code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,10 @@ class FolderOrigin(_Named):
     uri: FolderUri
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    allow_code: bool = False
 
     async def open(self) -> Source:
-        return FolderSource(self.uri, include=self.include, exclude=self.exclude)
+        return FolderSource(self.uri, include=self.include, exclude=self.exclude, allow_code=self.allow_code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,10 @@ class FilesystemOrigin(_Named):
     uri: FilesystemUri
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    allow_code: bool = False
 
     async def open(self) -> Source:
-        return registering.source_of(library(), self.uri, self.include, self.exclude)
+        return registering.source_of(library(), self.uri, self.include, self.exclude, allow_code=self.allow_code)
 
 
 @dataclass(frozen=True, slots=True)

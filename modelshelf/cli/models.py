@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 @click.option("--category", type=click.Choice(CATEGORIES), default="chat", show_default=True, help="What it is used for.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match (hf://, folders).")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match (hf://, folders).")
-@click.option("--allow-code", is_flag=True, help="Take it although its configuration names code (auto_map).")
+@click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Take the publisher's code along, and the model although its configuration names code (auto_map).",
+)
 @click.option("--hub", default="default", show_default=True, help="The stored Hub login to use (hf://).")
 @options.project
 @options.dry_run
@@ -41,7 +46,9 @@ def import_(
       modelshelf import ollama://qwen3:0.6b
       modelshelf import hf://Qwen/Qwen3-0.6B-GGUF:Q8_0 --name qwen3
       modelshelf import hf://org/repo@v1.2 --exclude 'onnx/*' --dry-run
+      modelshelf import https://huggingface.co/org/repo/tree/v1.2
       modelshelf import ./my-finetune.gguf --name mine
+      modelshelf import ./quantised:Q4_K_M
     """
     from modelshelf.cli import follow
 
@@ -53,7 +60,12 @@ def import_(
         parameters["model"] = str(source.name)
     elif isinstance(source, FolderUri):
         deployment = "import-folder/on-demand"
-        parameters |= {"path": str(source.path), "include": list(include), "exclude": list(exclude), "allow_code": allow_code}
+        parameters |= {
+            "path": str(source).removeprefix("file://"),
+            "include": list(include),
+            "exclude": list(exclude),
+            "allow_code": allow_code,
+        }
     elif isinstance(source, InstanceUri):
         raise click.UsageError(f"modelshelf save {source.instance} {source.name} does this.")
     elif isinstance(source, FilesystemUri):
@@ -75,7 +87,11 @@ def import_(
 @click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match.")
 @click.option("--hash", is_flag=True, help="Read every byte and record digests, for audits.")
-@click.option("--allow-code", is_flag=True, help="Take it although its configuration names code (auto_map).")
+@click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Take the publisher's code along, and the model although its configuration names code (auto_map).",
+)
 @options.project
 @options.dry_run
 @options.no_wait
@@ -98,7 +114,8 @@ def register(
     from modelshelf.words import said_bytes
 
     parameters: dict[str, Any] = {
-        "filesystem": str(source.filesystem), "folder": str(source.folder), "name": str(name or ""), "category": category,
+        "filesystem": str(source.filesystem), "folder": str(source).removeprefix(f"fs://{source.filesystem}/"),
+        "name": str(name or ""), "category": category,
         "include": list(include), "exclude": list(exclude), "hash": hash, "allow_code": allow_code, "project": str(project),
         "dry_run": dry_run,
     }  # fmt: skip
@@ -108,8 +125,7 @@ def register(
     if dry_run:
         tables.show(("FILE", "SIZE"), [(path, said_bytes(size)) for path, size in plan["files"]], empty="")
         click.echo()
-    for line in plan["left_out"]:
-        click.echo(f"Left out: {line}")
+    _say_left_out(plan["left_out"])
     what = f"{plan['source']}, {len(plan['files'])} files, {said_bytes(plan['total'])}, region {plan['region']}"
     is_now = "was registered already" if plan["ready"] else "would be registered" if dry_run else "is ready"
     click.echo(f"{plan['ref']} {is_now}: {what}. Nothing is copied.")
@@ -320,8 +336,7 @@ def say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
         rows = [(file["path"], said_bytes(file["size"]), "fetch" if file["fetch"] else "have it") for file in plan["files"]]
         tables.show(("FILE", "SIZE", "TO DO"), rows, empty="")
         click.echo()
-    for line in plan["left_out"]:
-        click.echo(f"Left out: {line}")
+    _say_left_out(plan["left_out"])
     named = f"{plan['model']}:{plan['version']}"
     moved = f"{said_bytes(plan['to_fetch'])} of {said_bytes(plan['total'])}"
     free = f"{said_bytes(plan['free_after'])} free on disk after it"
@@ -337,6 +352,13 @@ def say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
 def _state(one: Version) -> str:
     """Return the state as a person means it: a version that cannot be launched anew is not just ready."""
     return "disabled" if one.state == "ready" and one.disabled else one.state
+
+
+def _say_left_out(lines: Sequence[str], most: int = 12) -> None:
+    for line in lines[:most]:
+        click.echo(f"Left out: {line}")
+    if len(lines) > most:
+        click.echo(f"Left out: {len(lines) - most} more files; `--json` lists all of them with the reason.")
 
 
 def _version_json(one: Any, *, interrupted: bool) -> dict[str, Any]:

@@ -57,13 +57,22 @@ def parsed(kind: Callable[[str], Any], name: str) -> click.ParamType[Any]:
 
 
 def source(text: str) -> Any:
-    """A source's URI, or a path on this machine."""
+    """A source's URI, the address of a model's page, or a path on this machine, which may end with `:Q4_K_M`."""
     from pathlib import Path
 
+    from modelshelf.sources.addresses import is_address
     from modelshelf.sources.uri import FolderUri, parse_source
 
-    if "://" not in text and ("/" in text or Path(text).exists()):
-        return FolderUri(Path(text).expanduser().resolve())
+    if "://" in text:
+        return parse_source(text)
+    path = Path(text).expanduser()
+    if path.exists():
+        return FolderUri(path.resolve())
+    if is_address(text):
+        return parse_source(text)
+    if "/" in text or Path(text.rpartition(":")[0] or text).exists():
+        front, colon, part = str(path).rpartition(":")
+        return FolderUri.parse(f"{Path(front).resolve()}:{part}" if colon else str(path.resolve()))
     return parse_source(text)
 
 

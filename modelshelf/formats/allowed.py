@@ -5,38 +5,45 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
-from modelshelf.errors import FormatRefused, NotWhatItSays
+from modelshelf.errors import LargeFilePointer, NotWhatItSays
 from modelshelf.formats.gguf import MAGIC as GGUF_MAGIC
 from modelshelf.formats.gguf import read_gguf
 from modelshelf.formats.kinds import Facts, Role
 from modelshelf.formats.lenient_json import decode
 from modelshelf.formats.safetensors import read_safetensors
+from modelshelf.formats.weights import suffix_of
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
 
 PICKLED_WEIGHTS = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 """Loading one of these can run code of whoever wrote it. Beside safetensors they are another form of the same weights."""
 
-_REFUSED = {
-    **dict.fromkeys(
-        (*PICKLED_WEIGHTS, ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill"),
-        "loading it can run the publisher's code (pickle)",
-    ),
+_PICKLE = "loading it can run the publisher's code (pickle)"
+_OTHER_WEIGHTS = {
+    **dict.fromkeys((*PICKLED_WEIGHTS, ".npz", ".joblib", ".pkl", ".pickle", ".dill"), _PICKLE),
     **dict.fromkeys((".h5", ".hdf5", ".keras", ".pb", ".mar", ".nemo"), "it can carry code (Keras, TensorFlow, archives)"),
-    **dict.fromkeys((".py", ".pyc", ".so", ".dll", ".dylib", ".exe", ".sh", ".ps1", ".bat", ".js", ".wasm"), "it is code"),
-    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"), "archives are not opened here"),
+    **dict.fromkeys(
+        (".msgpack", ".ot", ".onnx", ".onnx_data", ".tflite", ".mlmodel", ".pte", ".engine", ".llamafile", ".ggml"),
+        "no engine here reads this form of weights",
+    ),
 }  # fmt: skip
+_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+_CODE = frozenset(
+    {".py", ".pyc", ".so", ".dll", ".dylib", ".exe", ".sh", ".ps1", ".bat", ".js", ".wasm", ".ipynb", ".c", ".cpp", ".cu", ".h"}
+)
 
 _ROLES = {
     ".safetensors": Role.WEIGHT,
     ".gguf": Role.WEIGHT,
-    **dict.fromkeys((".json", ".jsonl", ".txt", ".model", ".jinja", ".yaml", ".yml", ".tiktoken", ".spm", ".vocab"), Role.CONFIG),
+    ".py": Role.CODE,
+    **dict.fromkeys(
+        (".json", ".jsonl", ".txt", ".model", ".jinja", ".yaml", ".yml", ".tiktoken", ".spm", ".vocab", ".bpe"), Role.CONFIG
+    ),
     **dict.fromkeys((".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bib", ".rst", ".html"), Role.DOC),
 }  # fmt: skip
 
-_DOC_NAMES = {"license", "licence", "notice", "copying", "readme", "use_policy", "authors", "changelog"}
-_UNPACKED = {".gitattributes", ".gitignore"}
-"""Files of the repository, not of the model."""
+_DOCUMENT = re.compile(r"(?:licen[cs]e|notice|copying|readme|use_policy|authors|changelog)(?![a-z])", re.IGNORECASE)
+_HOUSEKEEPING = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 _PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 _ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
@@ -44,30 +51,54 @@ _TAR_AT, _TAR = 257, b"ustar"  # POSIX.1-1988, "ustar Interchange Format": the m
 _NPY_START, _ELF_START = b"\x93NUMPY", b"\x7fELF"
 _JSON_START = re.compile(r'\s*(?:[{\["0-9-]|true|false|null|NaN|Infinity|$)')
 _START_BYTES = 512
+_POINTER_START = b"version https://git-lfs.github.com/spec/v"
+POINTER_BYTES = 1024
+"""A pointer of Git LFS is shorter (Git LFS specification)."""
 
 
-def belongs_to_model(path: FilePath) -> bool:
-    """False for what only the repository needs."""
-    return path.name not in _UNPACKED
-
-
-def role_of(path: FilePath) -> Role:
-    """What the file is in the image; a file that may not be there raises FormatRefused."""
-    if (role := _ROLES.get(path.suffix)) is not None:
+def role_of(name: str) -> Role | None:
+    """Return what a file of this name is in an image; None if files of its kind are not taken."""
+    last = name.rpartition("/")[2]
+    suffix = suffix_of(name)
+    if last.startswith(".") or last.lower() in _HOUSEKEEPING:
+        return None
+    if (role := _ROLES.get(suffix)) is not None:
         return role
-    if path.name.lower().split(".")[0] in _DOC_NAMES:
-        return Role.DOC
-    reason = _REFUSED.get(path.suffix, f"files of the kind {path.suffix or 'without an extension'} are not on the list")
-    raise FormatRefused(file=path, reason=reason)
+    return Role.DOC if _DOCUMENT.match(last) and suffix not in _CODE | _ARCHIVES | _OTHER_WEIGHTS.keys() else None
+
+
+def why_not(name: str) -> str:
+    """Return why files of this name's kind are not taken, in words that follow the name and a colon."""
+    last, suffix = name.rpartition("/")[2], suffix_of(name)
+    if last.startswith(".") or last.lower() in _HOUSEKEEPING:
+        return "a file of the repository or its file system, not of the model"
+    if (reason := _OTHER_WEIGHTS.get(suffix)) is not None:
+        return reason
+    if suffix in _ARCHIVES:
+        return "archives are not opened here"
+    if suffix in _CODE:
+        return "it is code"
+    return f"files of the kind {suffix or 'without an extension'} are not on the list"
+
+
+def are_other_weights(name: str) -> bool:
+    """Return whether the file holds, or may hold, weights in a form that is not taken."""
+    return suffix_of(name) in _OTHER_WEIGHTS
+
+
+def is_archive(name: str) -> bool:
+    return suffix_of(name) in _ARCHIVES
 
 
 def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DEFAULT) -> Facts | None:
     """What weights of `size` bytes say of themselves; None for other files.
 
-    A file whose bytes are not what `named` says raises NotWhatItSays, a broken header BadHeader.
+    A file whose bytes are not what `named` says raises NotWhatItSays, a broken header BadHeader, and the pointer that
+    Git LFS leaves in place of a file LargeFilePointer.
     """
     start = file.read(_START_BYTES)
     file.seek(0)
+    refuse_pointer(start, str(named))
     _refuse_disguised(start, named)
     match named.suffix:
         case ".gguf":
@@ -75,6 +106,12 @@ def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DE
         case ".safetensors":
             return read_safetensors(file, size, name=str(named), limits=limits)
     return None
+
+
+def refuse_pointer(start: bytes, name: str) -> None:
+    """Raise LargeFilePointer if a file that begins so is a pointer of Git LFS. Source: Git LFS specification, version 1."""
+    if start.startswith(_POINTER_START):
+        raise LargeFilePointer(file=name)
 
 
 def _refuse_disguised(start: bytes, named: FilePath) -> None:

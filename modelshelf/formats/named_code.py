@@ -6,11 +6,13 @@ Source: `auto_map` and `custom_pipelines` of transformers, `modules.json` of sen
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from modelshelf.errors import NamesCode
 from modelshelf.formats.lenient_json import Document, decode, read_leniently
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
+from modelshelf.words import enumerated
 
 _KEYS = ("auto_map", "custom_pipelines", "custom_pipeline", "trust_remote_code")
 _OTHER_FILES = frozenset({"modules.json", "model_index.json"})
@@ -25,14 +27,19 @@ def may_name_code(path: FilePath) -> bool:
     return name.endswith(".json") and ("config" in name or name in _OTHER_FILES)
 
 
-def refuse_named_code(content: bytes, path: FilePath, limits: Limits = DEFAULT) -> None:
-    """Raise NamesCode if the configuration names code, or may: what cannot be read and has the letters of such a key."""
+def refuse_named_code(content: bytes, path: FilePath, limits: Limits = DEFAULT, *, code: Sequence[str] = ()) -> None:
+    """Raise NamesCode if the configuration names code, or may: what cannot be read and has the letters of such a key.
+
+    `code` lists the source's files of code, for the message.
+    """
+    files = f"; code is in {enumerated(code)}" if code else ""
     if len(content) >= limits.api_body_bytes:
-        raise NamesCode(file=path, named=f"unknown: only files below {limits.api_body_bytes:,} bytes are searched")
+        unsearched = f"unknown: only files below {limits.api_body_bytes:,} bytes are searched"
+        raise NamesCode(file=path, named=unsearched, files=files)
     document = read_leniently(content, limits)
     named = _in_letters(content) if document is None else _in_pairs(document) or _in_modules(document)
     if named is not None:
-        raise NamesCode(file=path, named=named[:_LETTERS])
+        raise NamesCode(file=path, named=named[:_LETTERS], files=files)
 
 
 def _in_pairs(document: Document) -> str | None:

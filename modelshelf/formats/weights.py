@@ -44,6 +44,11 @@ def suffix_of(name: str) -> str:
     return f".{extension.lower()}" if dot and stem else ""
 
 
+def without_suffix(name: str) -> str:
+    """Return the name without the extension of weights, if it has one: a quantisation (`Q4_K.M`) stays as it is."""
+    return name.rpartition(".")[0] if suffix_of(name) in WEIGHT_SUFFIXES else name
+
+
 def shard_of(name: str) -> Shard | None:
     """Return the file's place in its set; None for a whole file."""
     found = _SHARD.search(name.rpartition("/")[2])

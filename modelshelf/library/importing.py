@@ -16,7 +16,7 @@ from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobMissing, DiskFull, LeaseLost, LimitExceeded, NameTaken
-from modelshelf.formats.allowed import inspect_file
+from modelshelf.formats.allowed import POINTER_BYTES, inspect_file
 from modelshelf.formats.configuration import complete
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
@@ -287,7 +287,7 @@ def _fetch_alone(
 
 
 def _comes_first(file: SourceFile) -> bool:
-    return may_name_code(file.path) or is_license_file(file.path, file.role)
+    return may_name_code(file.path) or is_license_file(file.path, file.role) or file.size < POINTER_BYTES
 
 
 def _refuse_by_policy(

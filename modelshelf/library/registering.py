@@ -61,11 +61,12 @@ class RegisterPlan:
 
 
 def source_of(
-    library: Library, uri: FilesystemUri, include: Sequence[str] = (), exclude: Sequence[str] = (), limits: Limits = DEFAULT
-) -> FolderSource:
+    library: Library, uri: FilesystemUri, include: Sequence[str] = (), exclude: Sequence[str] = (), *, allow_code: bool = False,
+    limits: Limits = DEFAULT,
+) -> FolderSource:  # fmt: skip
     """The folder on the mounted filesystem. Raises NoSuchFilesystem, SourceUnreadable if it is not there or leaves."""
     mount = _filesystem(library, uri.filesystem).path
-    return FolderSource(uri, mount=mount, include=include, exclude=exclude, limits=limits)
+    return FolderSource(uri, mount=mount, include=include, exclude=exclude, allow_code=allow_code, limits=limits)
 
 
 def plan_dry(

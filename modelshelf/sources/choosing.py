@@ -1,72 +1,211 @@
-"""Which files of a repository or folder make the model: the patterns, one quantisation, and no pickle beside safetensors."""
+"""Which files of a repository or folder make the model: one form of the weights, and what an engine needs beside it.
+
+Names are looked at first, then the small files that say what belongs together (indexes, and configuration where code lies beside
+it). What the chosen weights do not need is left out and listed; only what they need and is not taken refuses.
+"""
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from modelshelf.errors import ChooseQuantization, NothingToImport, UnknownQuantization
-from modelshelf.formats.allowed import PICKLED_WEIGHTS, belongs_to_model
-from modelshelf.formats.kinds import Format
-from modelshelf.names import FilePath
+from modelshelf.errors import ChooseModel, FormatRefused, HostileFileName, HostileFileNames, NothingToImport
+from modelshelf.formats.allowed import are_other_weights, is_archive, role_of, why_not
+from modelshelf.formats.kinds import Format, Role
+from modelshelf.formats.named_code import may_name_code, refuse_named_code
+from modelshelf.formats.weights import is_importance_matrix, quantization_of, spelled, suffix_of
+from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import FilePath, pattern_of, refuse_colliding
+from modelshelf.sources.asking import Asked
+from modelshelf.sources.forms import choose_safetensors
+from modelshelf.sources.quantizations import choose_gguf
+from modelshelf.words import enumerated
 
-_QUANTIZATION = re.compile(
-    r"(?:^|[-._/])((?:UD-)?(?:I?Q[0-9](?:_[0-9A-Z]+)*|TQ[0-9](?:_[0-9]+)?|MXFP4(?:_MOE)?|BF16|FP?16|FP?32))(?=[-._/]|$)",
-    re.IGNORECASE,
+_OTHER_FORMS = {
+    "onnx", "openvino", "original", "coreml", "tflite", "gguf", "ggml", "mlx", "metal", "tf", "tensorflow", "saved_model",
+    "flax", "jax", "pytorch", "rust", "ort", "executorch", "tensorrt", "trt", "qnn", "rknn", "ncnn", "webgpu", "paddle",
+}  # fmt: skip
+"""Folders in which publishers keep the same model for other programs."""
+_HISTORY = re.compile(r"runs|logs|wandb|mlruns|tensorboard|lightning_logs|checkpoint[-_]\d+|global_step\d+|__pycache__")
+_CHECKPOINT = re.compile(r"checkpoint[-_]\d+|global_step\d+")
+_COMMANDS = 8
+_TRAINING = re.compile(
+    r"events\.out\.tfevents.*|training_args\.bin|(?:optimizer|scheduler|scaler|rng_state|random_states|trainer_state)[^/]*"
+    r"\.(?:pt|pth|bin|pkl|safetensors)",
 )
-_SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}(?=\.)")
+_PIECE = re.compile(r"\.(?:gguf|safetensors)[-._](?:part|split|[0-9]+$|a[a-z]$)", re.IGNORECASE)
+_LOADED_PICKLE = re.compile(r"(?:diffusion_)?pytorch_model[-.][^/]*bin")
+_OTHER_INDEX = re.compile(r".+\.(?:bin|h5|msgpack|pt|pth)\.index(?:\.[^./]+)?\.json")
+_ANOTHER = "another form of the weights"
+_HISTORY_SAYS = "left over from training"
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The files that are taken, in the order of their paths, and what is left out, in words."""
 
-    paths: tuple[FilePath, ...]
+    roles: Mapping[FilePath, Role]
     format: Format
     left_out: tuple[str, ...]
 
 
-def choose(
-    sizes: Mapping[FilePath, int], include: Sequence[str], exclude: Sequence[str], quantization: str | None, *,
-    what: object, example: str,
-) -> Chosen:  # fmt: skip
-    """Choose among files of these sizes in bytes. Raises ChooseQuantization, UnknownQuantization or NothingToImport."""
-    paths = [path for path in sizes if belongs_to_model(path) and _matches(path, include, exclude)]
-    others: list[FilePath] = []
-    weights = {path: sizes[path] for path in paths if path.suffix == ".gguf"}
-    if weights:
-        taken = _one_quantization(weights, quantization, what, example)
-        others = [path for path in paths if path.suffix in PICKLED_WEIGHTS | {".gguf", ".safetensors"} and path not in taken]
-    elif any(path.suffix == ".safetensors" for path in paths):
-        others = [path for path in paths if path.suffix in PICKLED_WEIGHTS or path.name.endswith(".bin.index.json")]
-    chosen = sorted(path for path in paths if path not in others)
-    if not chosen:
-        raise NothingToImport(what=what, detail=" that matches the patterns" if include or exclude else "")
-    suffixes = {path.suffix for path in chosen}
-    if not suffixes & ({".gguf", ".safetensors"} | PICKLED_WEIGHTS):
-        raise NothingToImport(what=what, detail=": neither GGUF nor safetensors weights are among its files")
-    left_out = tuple(f"{path}: another form of the weights" for path in others)
-    return Chosen(tuple(chosen), Format.GGUF if ".gguf" in suffixes else Format.SAFETENSORS, left_out)
+def choose(sizes: Mapping[str, int], asked: Asked, read: Callable[[str], bytes], limits: Limits = DEFAULT) -> Chosen:
+    """Choose among files of these names and sizes in bytes; `read` returns the content of one of them.
+
+    Names are as the source spells them. They are judged only if they are taken. Raises ChooseQuantization, ChooseModel,
+    UnknownQuantization, NotWhole, NamesCode, FormatRefused, HostileFileNames, CollidingFileNames or NothingToImport.
+    """
+    names = sorted(name for name in sizes if asked.takes(name))
+    if not names:
+        raise NothingToImport(what=asked.what, detail=" that matches the patterns" if asked.include or asked.exclude else "")
+    weights = [name for name in names if role_of(name) is Role.WEIGHT and _TRAINING.fullmatch(_last(name)) is None]
+    format, weights = _one_format(weights, asked)
+    left = _aside(names, weights)
+    _require_one_checkpoint([name for name in weights if name not in left], asked)
+    if format is Format.GGUF:
+        taken, others = choose_gguf({name: sizes[name] for name in weights if name not in left}, asked)
+    elif format is Format.SAFETENSORS:
+        others_here = [name for name in names if name not in left and name not in weights]
+        taken, others = choose_safetensors([name for name in weights if name not in left], others_here, asked, read)
+    else:
+        raise _nothing(names, asked)
+    left |= others
+    rest = [name for name in names if name not in taken and name not in left]
+    if format is Format.SAFETENSORS:
+        _refuse_needed_pickles(rest, names, taken, asked)
+    for name in rest:
+        if (reason := _why_left_out(name, asked)) is not None:
+            left[name] = reason
+        else:
+            taken.add(name)
+    roles = _judged(sorted(taken), asked)
+    if not asked.allow_code:
+        _refuse_named_code(roles, [name for name in rest if role_of(name) is Role.CODE], read, limits)
+    return Chosen(roles, format, tuple(f"{name}: {left[name]}" for name in sorted(left)))
 
 
-def _one_quantization(weights: Mapping[FilePath, int], wanted: str | None, what: object, example: str) -> set[FilePath]:
-    companions = {path for path in weights if "mmproj" in path.name.lower()}
-    groups: dict[str, set[FilePath]] = {}
-    for path in weights.keys() - companions:
-        found = _QUANTIZATION.findall(_SHARD.sub("", str(path)))
-        groups.setdefault(found[-1].upper() if found else path.name, set()).add(path)
-    choices = ", ".join(f"{name} ({sum(weights[path] for path in group):,} bytes)" for name, group in sorted(groups.items()))
-    if wanted is not None:
-        if wanted.upper() not in groups:
-            raise UnknownQuantization(what=what, wanted=wanted, choices=choices or "none")
-        return groups[wanted.upper()] | companions
-    if len(groups) > 1:
-        raise ChooseQuantization(what=what, choices=choices, example=f"{example}:{min(groups)}")
-    return set(weights)
+def _one_format(weights: Sequence[str], asked: Asked) -> tuple[Format | None, list[str]]:
+    """Return the format that is taken, and the weights to choose from: all of that format, where a folder is not aside."""
+    ggufs = [name for name in weights if suffix_of(name) == ".gguf" and not is_importance_matrix(name)]
+    tensors = [name for name in weights if suffix_of(name) == ".safetensors"]
+    if asked.wanted is not None:
+        suffix = suffix_of(asked.wanted)
+        variants = {quantization_of(_last(name)) for name in tensors}
+        by_variant = spelled(asked.wanted) in variants and spelled(asked.wanted) not in {quantization_of(name) for name in ggufs}
+        if tensors and (suffix == ".safetensors" or not ggufs or (suffix != ".gguf" and by_variant)):
+            return Format.SAFETENSORS, tensors
+    main = [name for name in ggufs if _aside_reason(name) is None]
+    if main or (ggufs and asked.wanted is not None):
+        return Format.GGUF, [name for name in weights if suffix_of(name) == ".gguf"]
+    if any(_aside_reason(name) is None for name in tensors) or (tensors and not ggufs):
+        return Format.SAFETENSORS, tensors
+    return (Format.GGUF, [name for name in weights if suffix_of(name) == ".gguf"]) if ggufs else (None, [])
 
 
-def _matches(path: FilePath, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    included = not include or any(fnmatch.fnmatchcase(str(path), pattern) for pattern in include)
-    return included and not any(fnmatch.fnmatchcase(str(path), pattern) for pattern in exclude)
+def _aside(names: Sequence[str], weights: Sequence[str]) -> dict[str, str]:
+    """Return why the files of some folders are left out: the model's own weights lie elsewhere."""
+    gguf = any(suffix_of(name) == ".gguf" for name in weights)
+    all_aside = all(_aside_reason(name) is not None for name in weights)
+    kept = {_folder(name) for name in weights} if gguf or all_aside else set()
+    reasons = {name: _aside_reason(name) for name in names if _folder(name) not in kept}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _require_one_checkpoint(weights: Iterable[str], asked: Asked) -> None:
+    """Raise ChooseModel if the weights are several states of one training."""
+    checkpoints = sorted({top for name in weights if (top := name.partition("/")[0]) != name and _CHECKPOINT.fullmatch(top)})
+    if len(checkpoints) > 1:
+        commands = [f"`{asked.command(asked.wanted, include=[shlex.quote(f'{top}/*')])}`" for top in checkpoints]
+        raise ChooseModel(what=asked.what, choices=enumerated(checkpoints), commands=enumerated(commands, _COMMANDS))
+
+
+def _aside_reason(name: str) -> str | None:
+    for folder in name.casefold().split("/")[:-1]:
+        if folder in _OTHER_FORMS:
+            return _ANOTHER
+        if _HISTORY.fullmatch(folder):
+            return _HISTORY_SAYS
+        if folder.startswith(".") and folder.strip("."):
+            return why_not(folder)
+    return None
+
+
+def _why_left_out(name: str, asked: Asked) -> str | None:
+    """Return why a file that is none of the chosen weights is left out; None if it is taken."""
+    last = _last(name)
+    if _TRAINING.fullmatch(last):
+        return _HISTORY_SAYS
+    if _PIECE.search(last):
+        return "a piece of a file that was cut in parts"
+    if is_importance_matrix(name):
+        return "what quantising was weighed with (importance matrix)"
+    role = role_of(name)
+    if role is Role.CODE and not asked.allow_code:
+        return "code of the publisher (`--allow-code` takes it along)"
+    if role is Role.WEIGHT or _OTHER_INDEX.fullmatch(last) or (role is None and are_other_weights(name)):
+        return _ANOTHER
+    return None if role is not None else why_not(name)
+
+
+def _nothing(names: Sequence[str], asked: Asked) -> FormatRefused | NothingToImport:
+    """Return the refusal of a source without weights that are taken: every file that may hold them, with the reason."""
+    pieces = [name for name in names if _PIECE.search(_last(name))]
+    others = [
+        name for name in names if (are_other_weights(name) or is_archive(name)) and _TRAINING.fullmatch(_last(name)) is None
+    ]
+    if not pieces and not others:
+        return NothingToImport(what=asked.what, detail=": neither GGUF nor safetensors weights are among its files")
+    files = [f"{name} (a piece of a file that was cut in parts: join them first)" for name in pieces]
+    files += [f"{name} ({why_not(name)})" for name in others]
+    return FormatRefused(what=asked.what, files=enumerated(files), advice="")
+
+
+def _refuse_needed_pickles(rest: Iterable[str], names: Sequence[str], taken: set[str], asked: Asked) -> None:
+    """Raise FormatRefused if a component, a folder with a configuration of its own, has its weights in pickle alone."""
+    with_weights = {_folder(name) for name in taken}
+    present = set(names)
+    needed = [
+        name
+        for name in rest
+        if _LOADED_PICKLE.fullmatch(_last(name))
+        and _folder(name) not in with_weights
+        and "/".join(filter(None, (_folder(name), "config.json"))) in present
+    ]
+    if needed:
+        files = enumerated([f"{name} ({why_not(name)})" for name in needed])
+        without = asked.command(asked.wanted, exclude=map(pattern_of, needed))
+        raise FormatRefused(what=asked.what, files=files, advice=f", or import the rest alone: `{without}`")
+
+
+def _refuse_named_code(roles: Mapping[FilePath, Role], code: Sequence[str], read: Callable[[str], bytes], limits: Limits) -> None:
+    """Raise NamesCode, with all files of code, if a configuration beside them names code. Without code nothing is read."""
+    for path, role in roles.items() if code else ():
+        if role is Role.CONFIG and may_name_code(path):
+            refuse_named_code(read(path.text), path, limits, code=code)
+
+
+def _judged(names: Sequence[str], asked: Asked) -> dict[FilePath, Role]:
+    """Return the paths of what is taken. Raises HostileFileNames, CollidingFileNames."""
+    roles: dict[FilePath, Role] = {}
+    refused: dict[str, str] = {}
+    for name in names:
+        try:
+            roles[FilePath(name)] = role_of(name) or Role.CONFIG
+        except HostileFileName as error:
+            refused[name] = error.facts["reason"]
+    if refused:
+        shown = enumerated([f"{name!r} ({reason})" for name, reason in refused.items()])
+        example = asked.command(asked.wanted, exclude=map(pattern_of, refused))
+        raise HostileFileNames(what=asked.what, names=shown, example=example)
+    refuse_colliding(roles)
+    return roles
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -9,15 +9,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modelshelf.errors import LimitExceeded, SourceUnreadable
-from modelshelf.formats.allowed import role_of
+from modelshelf.formats.allowed import POINTER_BYTES, refuse_pointer
+from modelshelf.formats.weights import shard_of, unsharded, without_suffix
 from modelshelf.limits import DEFAULT, Limits
-from modelshelf.names import FilePath, ModelName, Tag, refuse_colliding
+from modelshelf.names import ModelName, Tag, pattern_of, tag_for
+from modelshelf.sources.asking import Asked
 from modelshelf.sources.choosing import choose
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.uri import FilesystemUri, FolderUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer import LocalFile
+from modelshelf.transfer import LocalFile, opened
 from modelshelf.wire import Login, Wire
 
 
@@ -34,6 +36,7 @@ class FolderSource:
         mount: Path | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        allow_code: bool = False,
         limits: Limits = DEFAULT,
     ) -> None:
         self.model: ModelName = uri.model
@@ -41,54 +44,88 @@ class FolderSource:
         self.wire = Wire(limits=limits)
         self.login: Login | None = None
         self._mount = mount
+        if isinstance(uri, FolderUri) and uri.quantization and (whole := Path(f"{uri.path}:{uri.quantization}")).exists():
+            uri = FolderUri(whole)
         self._path = uri.path if isinstance(uri, FolderUri) else _below(mount or Path("/"), uri)
-        self._include, self._exclude, self._limits = tuple(include), tuple(exclude), limits
+        self._folder = self._path if self._path.is_dir() else self._path.parent
+        self._asked, self._limits = Asked(uri, tuple(include), tuple(exclude), allow_code), limits
 
     def pin(self, stop: StopToken) -> Pin:
         """The pin of a folder is what can be seen without reading it: paths, sizes and times of change."""
         seen = hashlib.sha256()
-        for path, local in sorted(self._found(stop).items()):
-            seen.update(f"{path}\n{local.size}\n{local.changed}\n".encode())
+        for name, (size, changed) in sorted(self._found(stop).items()):
+            seen.update(f"{name}\n{size}\n{changed}\n".encode("utf-8", "surrogateescape"))
+        if self._asked.wanted is not None:
+            return Pin(tag_for(without_suffix(unsharded(self._asked.wanted))), seen.hexdigest())
         return Pin(Tag("folder" if self._path.is_dir() else "file"), seen.hexdigest())
 
     def list_files(self, pin: Pin, stop: StopToken) -> Listing:
-        found = self._found(stop)
-        refuse_colliding(found)
-        sizes = {path: local.size for path, local in found.items()}
-        chosen = choose(sizes, self._include, self._exclude, None, what=self._path, example=self.uri)
-        files = tuple(SourceFile(path, role_of(path), Wanted(path, found[path])) for path in chosen.paths)
+        """The files of the pin. Raises LargeFilePointer if one of them is not there yet."""
+        sizes = {name: size for name, (size, _) in self._found(stop).items()}
+        chosen = choose(sizes, self._asked, self._read, self._limits)
+        files = tuple(SourceFile(path, role, Wanted(path, self._local(path.text))) for path, role in chosen.roles.items())
+        for file in files:
+            if file.size < POINTER_BYTES:
+                refuse_pointer(self._read(file.path.text), file.path.text)
         return Listing(chosen.format, files, left_out=chosen.left_out)
 
-    def _found(self, stop: StopToken) -> dict[FilePath, LocalFile]:
-        if self._path.is_file():
-            return {FilePath(self._path.name): self._local(self._path, self._path.name)}
-        if not self._path.is_dir():
+    def _found(self, stop: StopToken) -> dict[str, tuple[int, int]]:
+        """Size in bytes and time of change of every file that the patterns let pass, a link's as of what it points to."""
+        if not self._path.exists():
             raise SourceUnreadable(path=self._path, reason="there is no such file or folder on this machine")
-        found: dict[FilePath, LocalFile] = {}
-        for file in self._walk(stop):
+        found: dict[str, tuple[int, int]] = {}
+        for name in self._walk(stop) if self._path.is_dir() else self._siblings():
             if len(found) >= self._limits.files:
                 raise LimitExceeded(what=self._path, found=f"more than {len(found)} files", limit=f"{self._limits.files} files")
-            name = str(file.relative_to(self._path))
-            found[FilePath(name)] = self._local(file, name)
+            if self._asked.takes(name):
+                found[name] = _seen(self._folder / name)
         return found
 
-    def _walk(self, stop: StopToken) -> Iterator[Path]:
-        """Every file below, a repository's own folders left out; a folder that is a link is not entered."""
+    def _siblings(self) -> list[str]:
+        """Return the named file; of a file that is one of a set, the whole set and its index."""
+        named = self._path.name
+        shard = shard_of(named)
+        if shard is None:
+            return [named]
+        whole = unsharded(named)
+
+        def belongs(name: str) -> bool:
+            other = shard_of(name)
+            return name.startswith(f"{whole}.index.") or (
+                unsharded(name) == whole and other is not None and other.count == shard.count
+            )
+
+        return sorted(path.name for path in self._folder.iterdir() if belongs(path.name))
+
+    def _walk(self, stop: StopToken) -> Iterator[str]:
+        """The names of every file below, a repository's own folders left out; a folder that is a link is not entered."""
         for folder, names, files in os.walk(self._path, onerror=_unreadable):
             stop.check()
+            inside = os.path.relpath(folder, self._path)
+            prefix = "" if inside == "." else f"{inside}/"
             names[:] = sorted(name for name in names if name not in (".git", ".cache"))
             for name in names:
-                if (Path(folder) / name).is_symlink():
-                    raise SourceUnreadable(path=Path(folder) / name, reason="it is a link to a folder")
-            yield from (Path(folder) / name for name in sorted(files))
+                path = f"{prefix}{name}"
+                if (Path(folder) / name).is_symlink() and self._asked.takes(path) and self._asked.takes(f"{path}/x"):
+                    reason = f"it is a link to a folder; `--exclude {pattern_of(path)}` omits it"
+                    raise SourceUnreadable(path=Path(folder) / name, reason=reason)
+            yield from (f"{prefix}{name}" for name in sorted(files))
 
-    def _local(self, file: Path, name: str) -> LocalFile:
+    def _read(self, name: str) -> bytes:
+        local, limit = self._local(name), self._limits.api_body_bytes
+        if local.size > limit:
+            raise LimitExceeded(what=name, found=f"{local.size:,} bytes", limit=f"{limit:,} bytes")
+        with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb") as content:
+            return content.read(limit)
+
+    def _local(self, name: str) -> LocalFile:
+        file = self._folder / name
         try:
             real = file.resolve(strict=True)
             told = real.stat()
         except OSError as error:
             raise SourceUnreadable(path=file, reason=error.strerror or error) from error
-        if file.is_symlink() and not real.is_relative_to(self._root()):
+        if file.is_symlink() and file != self._path and not real.is_relative_to(self._root()):
             raise SourceUnreadable(path=file, reason=f"it is a link that leaves {self._root()}")
         if not stat.S_ISREG(told.st_mode):
             raise SourceUnreadable(path=file, reason="it is no regular file")
@@ -96,11 +133,20 @@ class FolderSource:
 
     def _root(self) -> Path:
         """Links may stay in the folder; a snapshot of the Hub's cache is made of links into its sibling `blobs`."""
-        real = self._path.resolve()
+        real = self._folder.resolve()
         repository = real.parent.parent
         if self._mount is not None and not repository.is_relative_to(self._mount.resolve()):
             return real
         return repository if real.parent.name == "snapshots" and (repository / "blobs").is_dir() else real
+
+
+def _seen(file: Path) -> tuple[int, int]:
+    """Return size and time of change; zeros for a link that leads nowhere, which is refused only if it is taken."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _below(mount: Path, uri: FilesystemUri) -> Path:

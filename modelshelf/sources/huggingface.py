@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 
 from modelshelf.digest import Digest
 from modelshelf.errors import (
+    DigestMismatch,
     LimitExceeded,
     LoginNeeded,
     NotFound,
@@ -29,16 +30,18 @@ from modelshelf.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from modelshelf.formats.allowed import role_of
+from modelshelf.formats.kinds import Role
+from modelshelf.formats.weights import unsharded, without_suffix
 from modelshelf.limits import DEFAULT, Limits
-from modelshelf.names import CommitId, FilePath, ModelName, Tag, refuse_colliding
+from modelshelf.names import CommitId, FilePath, ModelName, tag_for
+from modelshelf.sources.asking import Asked
 from modelshelf.sources.bearer import StaticLogin
 from modelshelf.sources.choosing import choose
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.uri import HuggingFaceUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer import Remote
+from modelshelf.transfer import Remote, prove_git_object
 from modelshelf.wire import Authorization, Url, Wire
 
 
@@ -53,40 +56,44 @@ class HuggingFaceSource:
         token: str = "",
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        allow_code: bool = False,
         trusted_hosts: frozenset[str] = frozenset(),
         limits: Limits = DEFAULT,
     ) -> None:
-        self._asked = uri
+        self._asked = Asked(uri, tuple(include), tuple(exclude), allow_code)
+        self._repo, self._revision = uri.repo, uri.revision
         self.model: ModelName = uri.model
         self.uri = str(uri)
         self.wire = Wire(trusted_hosts=trusted_hosts, limits=limits)
         self._endpoint = Url(endpoint.rstrip("/"))
         self.login = StaticLogin(Authorization.bearer(token) if token else None)
         self._api = HfApi(endpoint=self._endpoint.text, token=token or False, library_name="modelshelf")
-        self._include, self._exclude, self._limits = tuple(include), tuple(exclude), limits
+        self._limits = limits
 
     def pin(self, stop: StopToken) -> Pin:
-        revision = str(self._asked.revision)
+        revision = str(self._revision)
         commit = CommitId(str(self._info(revision, stop, files=False).sha))
-        named = revision.replace("/", "-") if revision != commit.text else "commit"
-        if self._asked.quantization is not None:
-            named = self._asked.quantization if named == "main" else f"{named}-{self._asked.quantization}"
-        return Pin(Tag(named), commit.text)
+        named = [] if revision == "main" else [revision if revision != commit.text else "commit"]
+        if self._asked.wanted is not None:
+            named.append(without_suffix(unsharded(self._asked.wanted)))
+        return Pin(tag_for(*(named or ["main"])), commit.text)
 
     def list_files(self, pin: Pin, stop: StopToken) -> Listing:
         info = self._info(pin.resolved, stop, files=True)
         if info.sha != pin.resolved:
             reason = f"asked for commit {pin.resolved[:12]}, it describes {str(info.sha)[:12]}"
-            raise UnexpectedAnswer(host=self._endpoint.place, what=self._asked.repo, reason=reason)
+            raise UnexpectedAnswer(host=self._endpoint.place, what=self._repo, reason=reason)
         siblings = info.siblings or []
         if len(siblings) > self._limits.files:
-            raise LimitExceeded(what=self._asked.repo, found=f"{len(siblings)} files", limit=self._limits.files)
-        listed = {FilePath(sibling.rfilename): sibling for sibling in siblings}
-        refuse_colliding(listed)
-        sizes = {path: int(sibling.size or 0) for path, sibling in listed.items()}
-        wanted = self._asked.quantization
-        chosen = choose(sizes, self._include, self._exclude, wanted, what=self._asked.repo, example=f"hf://{self._asked.repo}")
-        files = tuple(self._file(path, listed[path], pin.resolved) for path in chosen.paths)
+            raise LimitExceeded(what=self._repo, found=f"{len(siblings)} files", limit=self._limits.files)
+        listed = {str(sibling.rfilename): sibling for sibling in siblings}
+        sizes = {name: int(sibling.size or 0) for name, sibling in listed.items()}
+
+        def read(name: str) -> bytes:
+            return self._read(self._file(FilePath(name), Role.CONFIG, listed[name], pin.resolved), stop)
+
+        chosen = choose(sizes, self._asked, read, self._limits)
+        files = tuple(self._file(path, role, listed[path.text], pin.resolved) for path, role in chosen.roles.items())
         license_ = (info.card_data or {}).get("license")
         return Listing(
             chosen.format,
@@ -95,8 +102,21 @@ class HuggingFaceSource:
             left_out=chosen.left_out,
         )
 
-    def _file(self, path: FilePath, sibling: Any, commit: str) -> SourceFile:
-        role = role_of(path)
+    def _read(self, file: SourceFile, stop: StopToken) -> bytes:
+        """Return the content of a small file, proven as every file is."""
+        remote, limit = file.wanted.remote, self._limits.api_body_bytes
+        assert isinstance(remote, Remote)
+        if remote.size > limit:
+            raise LimitExceeded(what=remote.what, found=f"{remote.size:,} bytes", limit=f"{limit:,} bytes")
+        answer = self.wire.request("GET", remote.url, authorization=self.login.current, at_most=limit, stop=stop)
+        content = answer.expect(200, what=remote.what, login=remote.login).body
+        if file.wanted.git_oid is not None:
+            prove_git_object(content, oid=file.wanted.git_oid, what=remote.what, whose=remote.whose)
+        elif (found := Digest.of(content)) != file.digest:
+            raise DigestMismatch(what=remote.what, whose=remote.whose, expected=file.digest, found=found, size=len(content))
+        return content
+
+    def _file(self, path: FilePath, role: Role, sibling: Any, commit: str) -> SourceFile:
         size = sibling.size
         if not isinstance(size, int) or not 0 <= size <= self._limits.file_bytes:
             raise UnexpectedAnswer(host=self._endpoint.place, what=path, reason=f"it lists a size of {size!r}")
@@ -108,7 +128,7 @@ class HuggingFaceSource:
         remote = Remote(
             what=str(path),
             whose="the Hub",
-            url=Url(f"{self._endpoint.text}/{self._asked.repo}/resolve/{commit}/{escaped}"),
+            url=Url(f"{self._endpoint.text}/{self._repo}/resolve/{commit}/{escaped}"),
             size=size,
             login="huggingface",
         )
@@ -116,11 +136,11 @@ class HuggingFaceSource:
 
     def _info(self, revision: str, stop: StopToken, *, files: bool) -> Any:
         """The Hub's description of the repository, its troubles in our words."""
-        host, what = self._endpoint.place, f"{self._asked.repo} at {revision}"
+        host, what = self._endpoint.place, f"{self._repo} at {revision}"
         stop.check()
         try:
             return self._api.model_info(
-                str(self._asked.repo), revision=revision, files_metadata=files, timeout=self._limits.api_seconds
+                str(self._repo), revision=revision, files_metadata=files, timeout=self._limits.api_seconds
             )
         except GatedRepoError as error:
             detail = ": it is gated"

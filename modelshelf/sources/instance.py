@@ -9,7 +9,7 @@ from modelshelf.digest import Digest
 from modelshelf.errors import BadManifest, NotFound
 from modelshelf.formats.kinds import Format, Role
 from modelshelf.limits import DEFAULT, Limits
-from modelshelf.names import FilePath, ModelName, Tag
+from modelshelf.names import FilePath, ModelName, Tag, tag_for
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.ollama import MANIFEST_PATH, blob_path, named_for_inspection, parse_manifest, role_of_layer
@@ -35,7 +35,7 @@ class InstanceSource:
         self._version = version
 
     def pin(self, stop: StopToken) -> Pin:
-        return Pin(self._version or self._asked.name.tag, Digest.of(self._manifest()).hex)
+        return Pin(self._version or tag_for(str(self._asked.name.tag)), Digest.of(self._manifest()).hex)
 
     def list_files(self, pin: Pin, stop: StopToken) -> Listing:
         content = self._manifest()

@@ -12,7 +12,7 @@ from modelshelf.digest import Digest
 from modelshelf.errors import BadManifest, LimitExceeded, NotFound, NothingToImport
 from modelshelf.formats.kinds import Format, Role
 from modelshelf.limits import DEFAULT, Limits
-from modelshelf.names import FilePath, ModelName
+from modelshelf.names import FilePath, ModelName, tag_for
 from modelshelf.sources.bearer import RegistryLogin
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
@@ -57,7 +57,7 @@ class OllamaSource:
         self.login = RegistryLogin(self.wire, self._base, user=user, secret=secret, trusted_hosts=trusted_hosts, limits=limits)
 
     def pin(self, stop: StopToken) -> Pin:
-        return Pin(self.name.tag, Digest.of(self._manifest(str(self.name.tag), stop)).hex)
+        return Pin(tag_for(str(self.name.tag)), Digest.of(self._manifest(str(self.name.tag), stop)).hex)
 
     def list_files(self, pin: Pin, stop: StopToken) -> Listing:
         """Asked by digest where the registry can, by tag where it cannot (Ollama's own cannot), and compared."""

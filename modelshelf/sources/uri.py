@@ -8,10 +8,23 @@ from pathlib import Path
 from typing import Self
 
 from modelshelf.errors import BadName, BadSource, HostileFileName
-from modelshelf.names import FilePath, FilesystemName, HostName, InstanceName, ModelName, RepoId, Revision, Tag
+from modelshelf.formats.weights import WEIGHT_SUFFIXES, suffix_of, unsharded, without_suffix
+from modelshelf.names import FilePath, FilesystemName, HostName, InstanceName, ModelName, RegistryTag, RepoId, Revision
+from modelshelf.sources.addresses import is_address, spelled_as_uri
 
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 _QUANTIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
+
+
+def _is_part(text: str) -> bool:
+    """Return whether the text can name a part of a source: a quantisation, or a file of weights."""
+    if suffix_of(text) not in WEIGHT_SUFFIXES:
+        return _QUANTIZATION.fullmatch(text) is not None
+    try:
+        FilePath(text)
+    except HostileFileName:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +36,7 @@ class OllamaName:
     """
 
     name: str
-    tag: Tag = Tag("latest")  # noqa: RUF009 - a frozen value
+    tag: RegistryTag = RegistryTag("latest")  # noqa: RUF009 - a frozen value
     namespace: str = "library"
     host: HostName = HostName("registry.ollama.ai")  # noqa: RUF009 - a frozen value
 
@@ -40,7 +53,7 @@ class OllamaName:
         try:
             return cls(
                 name,
-                Tag(tag or "latest"),
+                RegistryTag(tag or "latest"),
                 "/".join(front) or "library",
                 HostName(host) if host is not None else HostName("registry.ollama.ai"),
             )
@@ -76,7 +89,10 @@ class OllamaUri:
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceUri:
-    """`hf://org/repo[@revision][:quantisation]`; without a revision, the branch `main`."""
+    """`hf://org/repo[@revision][:quantisation]`; without a revision, the branch `main`.
+
+    After the colon a file of weights may be named too: `hf://org/repo:model-Q4_K_M.gguf`.
+    """
 
     repo: RepoId
     revision: Revision = Revision("main")  # noqa: RUF009 - a frozen value
@@ -90,7 +106,7 @@ class HuggingFaceUri:
     def parse(cls, text: str) -> Self:
         rest, colon, quantization = text.partition(":")
         repo, at, revision = rest.partition("@")
-        if (colon and _QUANTIZATION.fullmatch(quantization) is None) or (at and not revision):
+        if (colon and not _is_part(quantization)) or (at and not revision):
             raise BadSource(text=repr(f"hf://{text}")[:100], reason="it is not `hf://org/repo[@revision][:quantisation]`")
         try:
             return cls(RepoId(repo), Revision(revision) if at else Revision("main"), quantization or None)
@@ -104,31 +120,38 @@ class HuggingFaceUri:
 
 @dataclass(frozen=True, slots=True)
 class FolderUri:
-    """`file:///path`: a folder, or one file, on the machine where the flow runs."""
+    """`file:///path[:quantisation]`: a folder, or one file, on the machine where the flow runs.
+
+    A folder whose own name ends so is found by that name: only who can look decides (`FolderSource`).
+    """
 
     path: Path
+    quantization: str | None = None
 
     @property
     def model(self) -> ModelName:
-        return ModelName(_slug(self.path.stem if self.path.suffix == ".gguf" else self.path.name))
+        return ModelName(_slug(without_suffix(unsharded(self.path.name))))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        path = Path(text)
+        front, colon, part = text.rpartition(":")
+        whole = not (colon and front and _is_part(part))
+        path = Path(text if whole else front)
         if not path.is_absolute() or ".." in path.parts or "\0" in text:
             raise BadSource(text=repr(f"file://{text}")[:100], reason="it is not `file:///absolute/path`")
-        return cls(path)
+        return cls(path, None if whole else part)
 
     def __str__(self) -> str:
-        return f"file://{self.path}"
+        return f"file://{self.path}" + (f":{self.quantization}" if self.quantization else "")
 
 
 @dataclass(frozen=True, slots=True)
 class FilesystemUri:
-    """`fs://filesystem/sub/folder`: a folder of a shared filesystem that the configuration names."""
+    """`fs://filesystem/sub/folder[:quantisation]`: a folder of a shared filesystem that the configuration names."""
 
     filesystem: FilesystemName
     folder: FilePath
+    quantization: str | None = None
 
     @property
     def model(self) -> ModelName:
@@ -136,14 +159,17 @@ class FilesystemUri:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        filesystem, _, folder = text.partition("/")
+        filesystem, _, rest = text.partition("/")
+        folder, colon, part = rest.partition(":")
+        if colon and not _is_part(part):
+            raise BadSource(text=repr(f"fs://{text}")[:100], reason="it is not `fs://filesystem/sub/folder[:quantisation]`")
         try:
-            return cls(FilesystemName(filesystem), FilePath(folder.rstrip("/")))
+            return cls(FilesystemName(filesystem), FilePath(folder.rstrip("/")), part or None)
         except (BadName, HostileFileName) as error:
             raise BadSource(text=repr(f"fs://{text}")[:100], reason=f"it is not `fs://filesystem/sub/folder`: {error}") from error
 
     def __str__(self) -> str:
-        return f"fs://{self.filesystem}/{self.folder}"
+        return f"fs://{self.filesystem}/{self.folder}" + (f":{self.quantization}" if self.quantization else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +198,9 @@ SourceUri = OllamaUri | HuggingFaceUri | FolderUri | FilesystemUri | InstanceUri
 
 
 def parse_source(text: str) -> SourceUri:
-    """The source that a URI names; anything else raises BadSource and says what is expected."""
+    """Return the source that a URI, or the address of a model's page, names. Raises BadSource."""
+    if is_address(text):
+        text = spelled_as_uri(text)
     scheme, found, rest = text.partition("://")
     if not found:
         raise BadSource(text=repr(text)[:100], reason="it has no `scheme://`")

@@ -13,7 +13,7 @@ from modelshelf.catalog import versions
 from modelshelf.digest import Digest
 from modelshelf.errors import (
     BadSource,
-    FormatRefused,
+    LargeFilePointer,
     NamesCode,
     NothingToImport,
     NotWhatItSays,
@@ -29,6 +29,8 @@ from modelshelf.store.ingest import DirectoryIngest
 from modelshelf.transfer import LocalFile
 from tests.making import P, bring_in, gguf, hub_source, safetensors, write
 from tests.stand_ins.hub import Hub
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 2147483648\n"
 
 
 @pytest.fixture
@@ -110,8 +112,9 @@ def test_a_snapshot_of_the_hubs_cache_is_packed_as_regular_files(tmp_path: Path,
     ("name", "content", "error"),
     [
         ("model.safetensors", b"\x80\x04 a pickle", NotWhatItSays),
-        ("run.py", b"import os", FormatRefused),
-        ("weights.zip", b"PK\x03\x04", FormatRefused),
+        ("tokenizer.model", b"PK\x03\x04", NotWhatItSays),
+        ("tokenizer.model", POINTER, LargeFilePointer),
+        ("model.safetensors", POINTER, LargeFilePointer),
     ],
 )
 def test_what_may_not_be_in_a_model_is_refused(

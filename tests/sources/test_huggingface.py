@@ -1,25 +1,30 @@
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
 
+from modelshelf.catalog import versions
 from modelshelf.errors import (
     AccessDenied,
     ChooseQuantization,
     CollidingFileNames,
     DigestMismatch,
     FormatRefused,
-    HostileFileName,
+    HostileFileNames,
+    LargeFilePointer,
+    NamesCode,
     NotFound,
     NothingToImport,
     NotWhatItSays,
+    NotWhole,
     UnknownQuantization,
     Unreachable,
 )
 from modelshelf.library.opening import Library
 from modelshelf.stop import StopToken
-from tests.making import bring_in, gguf, hub_source, safetensors
+from tests.making import P, bring_in, gguf, hub_source, safetensors
 from tests.stand_ins.hub import Hub
 
 STOP = StopToken()
@@ -37,9 +42,6 @@ def test_a_repository_at_a_commit_gives_exactly_its_files(hub: Hub, library: Lib
     commit = repo.commit(FILES)
     version, _ = bring_in(library, hub_source(hub, "org/model"))
     assert (version.resolved, str(version.name), version.license) == (commit, f"main-{commit[:8]}", "mit")
-    from modelshelf.catalog import versions
-    from tests.making import P
-
     with library.catalog.reading() as connection:
         packed = versions.files(connection, P, version.id)
     found = {}
@@ -64,9 +66,6 @@ def test_deleting_the_repository_changes_nothing_about_the_version(hub: Hub, lib
     hub.repo("org/model").commit(FILES)
     version, _ = bring_in(library, hub_source(hub, "org/model"))
     del hub.repos["org/model"]
-    from modelshelf.catalog import versions
-    from tests.making import P
-
     with library.catalog.reading() as connection:
         again = versions.get(connection, P, version.id)
     assert (again.state, again.resolved) == ("ready", version.resolved)
@@ -116,15 +115,71 @@ def test_where_safetensors_and_pickle_are_both_there_the_pickle_is_not_fetched(h
     assert hub.asked(pickled) == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["pytorch_model.bin", "model.py", "code/x.so", "weights.npy", "m.keras", "a.zip", "model.h5", "noextension"]
-)
-def test_files_outside_the_list_refuse_the_import_before_the_first_byte(hub: Hub, library: Library, name: str) -> None:
-    files = {"config.json": b"{}", name: b"x"} | ({"model.safetensors": safetensors()} if name != "pytorch_model.bin" else {})
-    hub.repo("org/model").commit(files)
-    with pytest.raises(FormatRefused, match=name.rpartition("/")[2]):
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "m.keras", "a.zip", "model.h5", "Q8_0.gguf.part1of2"])
+def test_weights_in_forms_that_are_not_taken_refuse_the_import_before_the_first_byte(
+    hub: Hub, library: Library, name: str
+) -> None:
+    hub.repo("org/model").commit({"config.json": b"{}", name: b"x", "pytorch_model-2.bin": b"x"})
+    with pytest.raises(FormatRefused, match=rf"{name}.*pytorch_model-2\.bin|pytorch_model-2\.bin.*{name}|{name} \(load"):
         bring_in(library, hub_source(hub, "org/model"))
     assert hub.asked("/resolve/") == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "m.py", "code/x.so", "weights.npy", "m.keras", "a.zip", "model.h5", "nothing", "a:b.so"]
+)
+def test_files_that_the_weights_do_not_need_are_left_out_and_listed(hub: Hub, library: Library, name: str) -> None:
+    hub.repo("org/model").commit({"config.json": b"{}", "model.safetensors": safetensors(), name: b"x"})
+    version, plan = bring_in(library, hub_source(hub, "org/model"))
+    assert version.state == "ready"
+    assert [line.split(": ")[0] for line in plan.left_out] == [name.split(": ", maxsplit=1)[0]]
+    assert hub.asked(name) == 0
+
+
+def test_code_is_refused_before_the_weights_and_with_the_flag_it_is_packed_as_code(hub: Hub, library: Library) -> None:
+    config = b'{"auto_map": {"AutoModel": "modeling_x.X"}}'
+    files = {"config.json": config, "modeling_x.py": b"import os", "model.safetensors": safetensors()}
+    hub.repo("org/m").commit(files)
+    with pytest.raises(NamesCode, match=r"modeling_x\.py.*--allow-code"):
+        bring_in(library, hub_source(hub, "org/m"))
+    assert hub.asked("model.safetensors") == hub.asked("modeling_x.py") == 0
+    version, _ = bring_in(library, hub_source(hub, "org/m", allow_code=True), allow_code=True)
+    with library.catalog.reading() as connection:
+        packed = {str(file.path): file for file in versions.files(connection, P, version.id)}
+    assert packed["modeling_x.py"].media_type == "application/vnd.cncf.model.code.v1.raw"
+
+
+def test_a_set_that_its_index_says_is_not_whole_costs_no_weights(hub: Hub, library: Library) -> None:
+    weight_map = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    index = json.dumps({"weight_map": weight_map}).encode()
+    files = {"model-1.safetensors": safetensors(), "model.safetensors.index.json": index, "config.json": b"{}"}
+    hub.repo("org/m").commit(files)
+    with pytest.raises(NotWhole, match=r"model-2\.safetensors"):
+        bring_in(library, hub_source(hub, "org/m"))
+    assert hub.asked("model-1.safetensors") == 0
+    hub.repos["org/m"].commit({**files, "model-2.safetensors": safetensors(seed=2)})
+    assert bring_in(library, hub_source(hub, "org/m"), run="run-2")[0].state == "ready"
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "model.safetensors", "model.safetensors.index.json"])
+def test_a_pointer_of_git_lfs_is_refused_before_the_weights(hub: Hub, library: Library, name: str) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 2147483648\n"
+    hub.repo("org/m").commit({"config.json": b"{}", "model-x.safetensors": safetensors(), name: pointer}, lfs=())
+    with pytest.raises(LargeFilePointer, match=f"{name}.*git lfs pull"):
+        bring_in(library, hub_source(hub, "org/m"))
+    assert hub.asked("model-x.safetensors") == 0
+
+
+def test_a_repository_without_an_organisation(hub: Hub, library: Library) -> None:
+    hub.repo("gpt2").commit(FILES)
+    version, _ = bring_in(library, hub_source(hub, "gpt2"))
+    assert (version.state, str(version.model)) == ("ready", "gpt2")
+
+
+def test_a_tag_of_the_hub_that_no_version_could_be_called(hub: Hub, library: Library) -> None:
+    hub.repo("org/m").commit(FILES, branch="1.0+cu12")
+    version, _ = bring_in(library, hub_source(hub, "org/m@1.0+cu12"))
+    assert version.name.text.startswith("1.0_x2B_cu12-")
 
 
 def test_a_pickle_named_safetensors_is_refused_by_its_bytes(hub: Hub, library: Library) -> None:
@@ -176,7 +231,7 @@ def test_files_in_git_are_proven_by_their_object_id(hub: Hub, library: Library) 
 @pytest.mark.parametrize("name", ["../evil.json", "a\\b.json", "con.json"])
 def test_a_hostile_name_refuses_the_import(hub: Hub, name: str) -> None:
     hub.repo("org/model").commit({**FILES, name: b"{}"})
-    with pytest.raises(HostileFileName):
+    with pytest.raises(HostileFileNames):
         listed(hub, "org/model")
 
 

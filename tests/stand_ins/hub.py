@@ -50,11 +50,11 @@ class Hub(StandIn):
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(request.path.partition("?")[0])
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+        if match := re.fullmatch(r"/api/models/([^/]+(?:/[^/]+)?)(?:/revision/(.+))?", path):
             return self._send_info(request, match[1], match[2] or "main")
-        if match := re.fullmatch(r"/cdn/([^/]+/[^/]+)/([0-9a-f]{40})/(.+)", path):
+        if match := re.fullmatch(r"/cdn/([^/]+(?:/[^/]+)?)/([0-9a-f]{40})/(.+)", path):
             return self._send_file(request, *match.groups())
-        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        if match := re.fullmatch(r"/([^/]+(?:/[^/]+)?)/resolve/([^/]+)/(.+)", path):
             return self._resolve(request, *match.groups())
         return self.send(request, 404, b"{}")
 
