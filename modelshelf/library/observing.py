@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelshelf.catalog import instances, replicas, versions
 from modelshelf.library.opening import NODE, Library
-from modelshelf.library.running import seen_state
+from modelshelf.library.running import conclude_interrupted, seen_state
 from modelshelf.names import InstanceName, ProjectName
 
 
@@ -33,7 +33,9 @@ def _look_at(library: Library, project: ProjectName, name: InstanceName) -> dict
     with library.catalog.reading() as connection:
         which = instances.find(connection, project, name)
     state, reason = seen_state(library, which)
-    if state != which.state and which.state == "ready":
+    if state != which.state and which.state == "starting":
+        state = conclude_interrupted(library, which).state
+    elif state != which.state and which.state == "ready":
         with library.catalog.writing() as connection:
             instances.change(connection, which.id, state=state, reason=reason)
     return {"what": f"instance {name} of project {project}", "on": str(NODE), "recorded": which.state, "seen": state}

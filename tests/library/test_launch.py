@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from modelshelf.errors import (
     EngineDied,
     EngineMissing,
     EngineNotReady,
+    EngineTooSlow,
     InstanceRuns,
     NoSuchInstance,
     PortTaken,
@@ -29,13 +31,15 @@ from modelshelf.errors import (
     Unprotected,
 )
 from modelshelf.formats.kinds import Format
-from modelshelf.library import running
+from modelshelf.library import caching, running
+from modelshelf.library.launching import prove
 from modelshelf.library.launching import start as starting
-from modelshelf.library.launching.request import LaunchRequest, LaunchSettings, again, resolve
+from modelshelf.library.launching.request import LaunchRequest, LaunchSettings, LaunchSpec, again, resolve
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
+from modelshelf.stop import StopToken
 from tests.making import NOTHING_ASKED, P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -233,6 +237,42 @@ def test_an_engine_that_reads_its_key_while_we_write_it_reads_it_whole(ready: tu
     ended.set()
     reading.join()
     assert seen == {"the-key\n"}
+
+
+def test_a_key_that_the_engine_does_not_ask_for_is_no_key(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    with pytest.raises(EngineNotReady, match="carry no key"):
+        launch(library, version, LaunchRequest(bind="0.0.0.0", key_block="door", arguments=("--say", "open")), key="the-key")
+    with library.catalog.reading() as connection:
+        assert library.node.members(instances.find(connection, P, NAME).label) == []
+
+
+def test_a_look_at_an_instance_with_a_key_asks_with_it_and_without(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    made = launch(library, version, LaunchRequest(key_block="door"), key="the-key")
+    assert prove.listing_differs(library, P, made) is None
+    running.key_file(library, made).write_text("another-key")
+    assert "401" in str(prove.listing_differs(library, P, made))
+
+
+def test_a_start_without_a_line_of_log_is_reported_while_it_is_waited_for(ready: tuple[Library, Version]) -> None:
+    library, version = ready
+    library = replace(library, limits=replace(library.limits, engine_start_seconds=2, engine_quiet_seconds=1))
+    recorded = launch_only(library, version, LaunchRequest(arguments=("--say", "silent")))
+    silent: list[float] = []
+    began = time.monotonic()
+    with pytest.raises(EngineTooSlow, match="did not answer within 2 s"):
+        prove.wait_until_ready(library, recorded, StopToken(), silent.append)
+    assert len(silent) >= 1
+    assert all(1 <= seconds < time.monotonic() - began for seconds in silent)
+
+
+def launch_only(library: Library, version: Version, request: LaunchRequest) -> starting.Started:
+    """The engine runs, and is not proven yet."""
+    spec = LaunchSpec(NAME, ((version, SERVED),), LaunchSettings("llamacpp").changed_by(request))
+    instance = starting.record(library, P, spec, "test")
+    caching.fill(library, P, version, StopToken())
+    return starting.start(library, P, instance, spec.serves, spec.settings, "")
 
 
 def test_unprotected_is_possible_when_it_is_said(ready: tuple[Library, Version]) -> None:

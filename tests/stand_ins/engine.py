@@ -30,6 +30,8 @@ if options.say == "die":
     sys.exit("this engine cannot load the model: not enough memory")
 if not Path(options.model).read_bytes().startswith(b"GGUF"):
     sys.exit("not a GGUF")
+if b"cannot be loaded" in Path(options.model).read_bytes():
+    sys.exit("error: unknown model architecture: 'cannot be loaded'")
 
 
 began = time.monotonic()
@@ -91,7 +93,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        print(format % args, flush=True)
+        if options.say != "silent":
+            print(format % args, flush=True)
 
 
 ThreadingHTTPServer((options.host, options.port), Handler).serve_forever()

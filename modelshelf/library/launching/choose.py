@@ -79,7 +79,7 @@ def left_out(library: Library, engine: str, target: Version) -> tuple[str, ...]:
     if engine != "llamacpp" or target.format is not Format.OLLAMA:
         return ()
     try:
-        digest = Digest.parse(target.resolved)  # the pin of an Ollama version is the digest of its manifest
+        digest = Digest(target.resolved)  # the pin of an Ollama version is the digest of its manifest
         size = library.store.size_of(digest)
         if size is None or size > DEFAULT.manifest_bytes:
             return ()

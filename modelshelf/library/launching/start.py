@@ -165,8 +165,9 @@ def _record(
     who: str, also: Collection[int],
 ) -> Instance:  # fmt: skip
     port = port_for(there, spec.settings)
+    already = instances.using(there) | frozenset(also)
     for target, _ in spec.serves:  # what was deleted, damaged or disabled meanwhile is refused here, in this transaction
-        versions.require_selectable(versions.get(connection, asking, target.id), instances.using(there))
+        versions.require_selectable(versions.get(connection, asking, target.id), already)
     own = templates.write(
         connection, asking, templates.own_name(spec.instance), engine=engine.name, settings=spec.settings.to_json(),
         serving=spec.serves, who=who,
