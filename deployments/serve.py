@@ -15,6 +15,8 @@ from typing import Any
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
@@ -55,15 +57,14 @@ async def serve(*, once: bool) -> None:
 
 async def _deployment(stated: dict[str, Any]) -> RunnerDeployment:
     flow: Flow[..., Any] = load_flow_from_entrypoint(stated["entrypoint"], use_placeholder_flow=False)
-    switched_off = await _switched_off(f"{flow.name}/{stated['name']}")
-    schedules = [
-        DeploymentScheduleCreate(schedule=_schedule(one), active=one.get("active", True) and not switched_off)
-        for one in stated.get("schedules", [])
-    ]
+    known = await _known(f"{flow.name}/{stated['name']}")
+    as_stated = [_schedule(one) for one in stated.get("schedules", [])]
     return RunnerDeployment.from_entrypoint(
         stated["entrypoint"],
         name=stated["name"],
-        schedules=schedules,
+        schedules=as_stated if known is None else [_kept(one, as_stated) for one in known.schedules],
+        parameters={**stated.get("parameters", {}), **(known.parameters if known is not None else {})},
+        paused=known.paused if known is not None else False,
         description=stated["description"],
         tags=stated["tags"],
         triggers=[
@@ -73,20 +74,44 @@ async def _deployment(stated: dict[str, Any]) -> RunnerDeployment:
     )
 
 
-def _schedule(stated: dict[str, Any]) -> CronSchedule | IntervalSchedule:
-    if "cron" in stated:
-        return CronSchedule(cron=stated["cron"], timezone=stated.get("timezone"))
-    return IntervalSchedule(interval=timedelta(seconds=stated["interval"]))
+def _schedule(stated: dict[str, Any]) -> DeploymentScheduleCreate:
+    """Return the schedule as `prefect.yaml` states it."""
+    when = (
+        CronSchedule(cron=stated["cron"], timezone=stated.get("timezone"))
+        if "cron" in stated
+        else IntervalSchedule(interval=timedelta(seconds=stated["interval"]))
+    )
+    return DeploymentScheduleCreate(
+        schedule=when, active=stated.get("active", True), parameters=stated.get("parameters", {}), slug=stated.get("slug")
+    )
 
 
-async def _switched_off(name: str) -> bool:
-    """Someone switched the deployment's schedules off: a restart does not switch them on again."""
+def _kept(known: DeploymentSchedule, stated: list[DeploymentScheduleCreate]) -> DeploymentScheduleCreate:
+    """Return a schedule as it is on the server: once there, when it runs, whether, and with what is a person's to say.
+
+    One without parameters takes those of the stated schedule of the same times: it is from before these had any.
+    """
+    twins = [one.parameters for one in stated if _times(one.schedule) == _times(known.schedule)]
+    return DeploymentScheduleCreate(
+        schedule=known.schedule,
+        active=known.active,
+        parameters=known.parameters or next(iter(twins), {}),
+        slug=known.slug,
+        max_scheduled_runs=known.max_scheduled_runs,
+    )
+
+
+def _times(schedule: Any) -> object:
+    return getattr(schedule, "cron", None) or getattr(schedule, "interval", None)
+
+
+async def _known(name: str) -> DeploymentResponse | None:
+    """Return the deployment as the server has it; None if it has none of that name."""
     async with get_client() as client:
         try:
-            known = await client.read_deployment_by_name(name)
+            return await client.read_deployment_by_name(name)
         except ObjectNotFound:
-            return False
-    return bool(known.schedules) and not any(schedule.active for schedule in known.schedules)
+            return None
 
 
 if __name__ == "__main__":

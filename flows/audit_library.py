@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from tasks import leases, reports, upkeep
 
 
-@flow(name="audit-library", flow_run_name="audit")
+@lifecycle("audit-library", run_name=lambda given: "audit and repair" if given["repair"] else "audit")
 async def audit_library(rehash: bool = False, repair: bool = False) -> int:
     """Looks for every difference between what is recorded and what is there. Returns how many were found.
 

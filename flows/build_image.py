@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.names import ModelRef, ProjectName
 from tasks import versions
 
 
-@flow(name="build-image", flow_run_name="build {model}")
+@lifecycle("build-image", run_name="build {model}")
 async def build_image(model: ShortText, to: ShortText, project: ShortText = "default", dry_run: bool = False) -> str:
     """Builds a version's image again from the store and writes it where it is asked for; its digest is the recorded one.
 

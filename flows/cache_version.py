@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.errors import outcome
 from modelshelf.names import ModelRef, NodeName, ProjectName
 from tasks import versions
 
 
-@flow(name="cache-version", flow_run_name="cache {model} on {node}")
+@lifecycle("cache-version", run_name="cache {model} on {node}")
 async def cache_version(
     model: ShortText, node: ShortText = "local", project: ShortText = "default", pin: bool = False, auto: bool = False,
     dry_run: bool = False,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.names import ModelRef, ProjectName, Tag
 from tasks import versions
@@ -13,7 +12,7 @@ from tasks import versions
 Change = Literal["promote", "roll-back", "unalias", "disable", "enable", "auto-cache", "no-auto-cache", "pin", "unpin"]
 
 
-@flow(name="change-version", flow_run_name="{change} {model} {alias}")
+@lifecycle("change-version", run_name="{change} {model} {alias}")
 async def change_version(model: ShortText, change: Change, alias: ShortText = "", project: ShortText = "default") -> str:
     """Changes what a version is called or marked with. What it consists of never changes.
 

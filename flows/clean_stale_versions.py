@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import AtMost, Days, Keep, ShortText
 from modelshelf.catalog.stale import Policy
 from modelshelf.names import ProjectName
 from tasks import leases, reports, upkeep
 
 
-@flow(name="clean-stale-versions", flow_run_name="clean project {project}")
+@lifecycle("clean-stale-versions", run_name="clean project {project}")
 async def clean_stale_versions(
     keep: Keep = 2, days: Days = 30, at_most: AtMost = 500, project: ShortText = "default", dry_run: bool = False
 ) -> int:

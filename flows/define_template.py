@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import Arguments, AtMostBytes, AtMostCount, EngineChoice, ShortText, Texts, launch_request
 from modelshelf.names import ModelRef, ProjectName, ServedName, TemplateName
 from tasks import templates
 
 
-@flow(name="define-template", flow_run_name="template {template}")
+@lifecycle("define-template", run_name="template {template}")
 async def define_template(
     template: ShortText,
     models: Texts,
@@ -41,7 +40,7 @@ async def define_template(
     return f"{defined.name}@{defined.number}"
 
 
-@flow(name="delete-template", flow_run_name="delete template {template}")
+@lifecycle("delete-template", run_name="delete template {template}")
 async def delete_template(template: ShortText, project: ShortText = "default") -> str:
     """Deletes a template. Instances that were launched from it have their own copy of it.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.names import ModelRef, ProjectName
 from tasks import versions
 
 
-@flow(name="delete-version", flow_run_name="delete {model}")
+@lifecycle("delete-version", run_name="delete {model}")
 async def delete_version(model: ShortText, project: ShortText = "default", dry_run: bool = False) -> str:
     """Deletes a version. One that is in use is refused, and every holder is named.
 

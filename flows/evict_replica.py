@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.names import ModelRef, ProjectName
 from tasks import upkeep
 
 
-@flow(name="evict-replica", flow_run_name="evict {model}")
+@lifecycle("evict-replica", run_name="evict {model}")
 async def evict_replica(model: ShortText, project: ShortText = "default") -> int:
     """Takes a version's files off this node; the store keeps them. One that is pinned or mounted is refused.
 

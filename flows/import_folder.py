@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.importing import bring_in
+from flows.lifecycle import lifecycle
 from flows.parameters import Patterns, ShortText
 from modelshelf.names import Category
 from modelshelf.sources.uri import FolderUri
 from tasks.sources import FolderOrigin
 
 
-@flow(name="import-folder", flow_run_name="import {path}")
+@lifecycle("import-folder", run_name="import {path}")
 async def import_folder(
     path: ShortText,
     name: ShortText = "",

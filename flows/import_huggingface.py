@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.importing import bring_in
+from flows.lifecycle import lifecycle
 from flows.parameters import Patterns, ShortText
 from modelshelf.names import Category, RepoId, Revision
 from modelshelf.sources.uri import HuggingFaceUri
 from tasks.sources import HuggingFaceOrigin
 
 
-@flow(name="import-huggingface", flow_run_name="import {repo}@{revision}")
+@lifecycle("import-huggingface", run_name="import {repo}@{revision} {quantization}")
 async def import_huggingface(
     repo: ShortText,
     revision: ShortText = "main",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.importing import bring_in
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.names import Category
 from modelshelf.sources.uri import OllamaName, OllamaUri
 from tasks.sources import OllamaOrigin
 
 
-@flow(name="import-ollama", flow_run_name="import {model}")
+@lifecycle("import-ollama", run_name="import {model}")
 async def import_ollama(
     model: ShortText,
     name: ShortText = "",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import Arguments, AtMostBytes, AtMostCount, EngineChoice, Port, ShortText, launch_request
 from modelshelf.catalog.instances import lease_name
 from modelshelf.errors import outcome
@@ -14,7 +13,7 @@ from tasks import instances, leases
 from tasks.clock import seconds_in_queue
 
 
-@flow(name="launch-instance", flow_run_name="launch {model}{template} {instance}")
+@lifecycle("launch-instance", run_name="launch {model} {template} {instance}")
 async def launch_instance(
     model: ShortText = "",
     template: ShortText = "",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from flows.lifecycle import lifecycle
+from tasks import reports, runs, versions
 
-from tasks import reports, versions
 
-
-@flow(name="reconcile", flow_run_name="reconcile")
+@lifecycle("reconcile", run_name="reconcile")
 async def reconcile() -> None:
     """Looks at every replica and engine and records what was seen, beside what should be."""
     await reports.show_state(await versions.observe())
+    await runs.conclude_lost()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import Patterns, ShortText
 from modelshelf.errors import outcome
 from modelshelf.names import Category, FilesystemName, ModelName, ProjectName
@@ -12,7 +11,7 @@ from tasks import imports, leases, places, sources
 from tasks.sources import FilesystemOrigin
 
 
-@flow(name="register-filesystem", flow_run_name="register {filesystem}/{folder}")
+@lifecycle("register-filesystem", run_name="register {filesystem}/{folder}")
 async def register_filesystem(
     filesystem: ShortText,
     folder: ShortText,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.catalog.instances import lease_name
 from modelshelf.errors import outcome
@@ -14,7 +13,7 @@ from tasks import instances, leases
 from tasks.clock import seconds_in_queue
 
 
-@flow(name="restart-instance", flow_run_name="restart {instance}")
+@lifecycle("restart-instance", run_name="restart {instance}")
 async def restart_instance(instance: ShortText, project: ShortText = "default") -> str:
     """Starts an instance again with what it was started with: versions, port, names, arguments, key.
 

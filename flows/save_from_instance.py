@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.importing import bring_in
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.names import Category, InstanceName, ProjectName, Tag
 from modelshelf.sources.uri import InstanceUri, OllamaName
 from tasks.sources import InstanceOrigin
 
 
-@flow(name="save-from-instance", flow_run_name="save {model} from {instance}")
+@lifecycle("save-from-instance", run_name="save {model} from {instance}")
 async def save_from_instance(
     instance: ShortText,
     model: ShortText,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.catalog.instances import lease_name
 from modelshelf.names import InstanceName, ProjectName
 from tasks import instances, leases
 
 
-@flow(name="stop-instance", flow_run_name="stop {instance}")
+@lifecycle("stop-instance", run_name=lambda given: f"{'delete' if given['delete'] else 'stop'} {given['instance']}")
 async def stop_instance(instance: ShortText, project: ShortText = "default", delete: bool = False) -> str:
     """Stops an instance.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
 from modelshelf.catalog.instances import lease_name
 from modelshelf.errors import outcome
@@ -14,7 +15,13 @@ from tasks import instances, leases
 from tasks.clock import seconds_in_queue
 
 
-@flow(name="switch-instance", flow_run_name="switch {instance} to {model}")
+def _called(given: Mapping[str, Any]) -> str:
+    if given["back"]:
+        return f"switch {given['instance']} back"
+    return f"switch {given['instance']} to {given['model']}" if given["model"] else f"forget the past of {given['instance']}"
+
+
+@lifecycle("switch-instance", run_name=_called)
 async def switch_instance(
     instance: ShortText,
     model: ShortText = "",

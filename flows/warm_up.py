@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
+from flows.lifecycle import lifecycle
 from flows.parameters import Minutes
 from tasks import reports, upkeep
 
 
-@flow(name="warm-up", flow_run_name="warm up")
+@lifecycle("warm-up", run_name="warm up")
 async def warm_up(minutes: Minutes = 0) -> int:
     """Caches every version that is marked `auto-cache`. Returns how many are there at the end.
 

@@ -217,6 +217,11 @@ class BlobMissing(Refused):
     """The store {store} does not hold {digest}. Nothing was changed. `modelshelf import` of its source brings it back."""
 
 
+class BlobDamaged(Refused):
+    """{file} of {what} is damaged in the store ({digest}): {reason}. Nothing was changed. `modelshelf import {source}` fetches it
+    again and puts it in its place."""
+
+
 class StoreDamaged(Refused):
     """{path} in the store is not what we left there: {reason}. It was not used. Remove it, or run the import again."""
 
@@ -454,44 +459,3 @@ class SwitchFailed(Refused):
 class InstanceRuns(Refused):
     """{instance} is {state} with {found}; this asks for {wanted}. Nothing was changed. Stop it first (`modelshelf stop
     {instance}`), or launch under another name (`--as`)."""
-
-
-# --- the command ------------------------------------------------------------------------------------------------
-
-
-class ServerDown(Unavailable):
-    """No modelshelf server answers for {home}: {reason}. Start it with `modelshelf up`; its log is {log}."""
-
-
-class BadStateFile(Refused):
-    """The state file {path} is not usable: {reason}. Nothing was started or stopped. Remove it, end a Prefect server that
-    still runs for this home (`ps -ef | grep prefect`), then run `modelshelf up`."""
-
-
-class FileUnusable(Refused):
-    """{path} cannot be used: {reason}. What was finished before is kept. {advice}"""
-
-
-class OutputFailed(Refused):
-    """The output could not be written: {reason}. What the command did is done; only its words are lost."""
-
-
-class FaultInModelshelf(Refused):
-    """This is a fault in modelshelf ({kind}), not in what was asked for. What was finished before is kept; `modelshelf status`
-    shows what is up. Please report it, with the trace in {trace}."""
-
-
-class NoSuchRun(Refused):
-    """There is no run {run}. See `modelshelf runs`."""
-
-
-class RunFailed(Refused):
-    """{message}"""
-
-
-class NotDeployed(Refused):
-    """The server does not know the deployment {deployment}. Its runner may still be starting: see `modelshelf status`."""
-
-
-class NoSuchBlockType(Refused):
-    """{kind} is not something to log in to: expected {known}."""

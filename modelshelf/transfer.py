@@ -148,6 +148,10 @@ class Downloads:
         self._login = login
         self._slots = _Slots(limits)
 
+    @property
+    def stop(self) -> StopToken:
+        return self._stop
+
     def fetch(self, remote: Remote | LocalFile, into: Destination, *, proven: bool = False) -> None:
         """All bytes of `remote` have arrived in `into`, to be hashed and committed by who gave it.
 

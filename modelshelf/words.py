@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
@@ -46,3 +47,29 @@ def said_seconds(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes // 1440} days"
+
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of what moves a cursor, turns the direction of text, or is not seen at all."""
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:/@=^$\"'])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def plain(text: object) -> str:
+    """Return a publisher's text for a terminal, a log line or a metric: one line, and nothing in it that is not shown.
+
+    Control characters, escape sequences, marks that turn the direction of text, and line breaks become visible escapes.
+    """
+    return "".join(_escape(one) if unicodedata.category(one) in _UNSEEN else one for one in str(text))
+
+
+def markdown(text: object) -> str:
+    """Return a publisher's text for a page in Markdown, a cell of a table included: shown as it is, and never markup."""
+    escaped = "".join(_ENTITIES.get(one, one) for one in plain(text))
+    return _MARKUP.sub(r"\\\1", escaped)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

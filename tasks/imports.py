@@ -9,6 +9,8 @@ from modelshelf.library import importing
 from modelshelf.library.importing import Arrived, ImportPlan
 from modelshelf.names import ModelName, ProjectName
 from modelshelf.sources.contract import Listing, Pin
+from modelshelf.words import said_bytes
+from tasks import logs
 from tasks.events import tell
 from tasks.library import library, run_id, who
 from tasks.progress import shown
@@ -50,7 +52,14 @@ async def reserve(origin: Origin, project: ProjectName, name: ModelName, pin: Pi
 @step
 async def plan(project: ProjectName, version: Version, listing: Listing) -> ImportPlan:
     """What this run does, recorded before it acts; what it counts on is held in the store."""
-    return await in_thread(lambda _stop: importing.plan_and_hold(library(), project, version, listing, run_id()))
+    plan = await in_thread(lambda _stop: importing.plan_and_hold(library(), project, version, listing, run_id()))
+    if plan.ready:
+        logs.say(f"{version.ref} is ready already; nothing is fetched.")
+        return plan
+    for line in plan.left_out:
+        logs.say(f"Left out: {line}")
+    logs.say(f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch; the rest the store holds.")
+    return plan
 
 
 @step
@@ -92,5 +101,6 @@ async def publish(
     published = await in_thread(
         lambda _stop: importing.publish(library(), project, version, listing, arrived, pin, lease=lease, who=who())
     )
+    logs.say(f"Published {published.ref}: image {published.image}.")
     tell("version.ready", f"{project}/{published.ref}")
     return published

@@ -18,10 +18,13 @@ from tasks.threads import in_thread
 async def hold(name: str) -> AsyncIterator[Lease]:
     """The lease is ours within; a thread of its own renews it, so that nothing that blocks us lets it lapse."""
     lease = Lease(name, says=who())
-    log = logs.logger()
+    before = ""
 
     def waiting(other: Holding) -> None:
-        log.info("Waiting for %s, which does the same; its lease runs %.0f s more.", other.says, other.seconds_left)
+        nonlocal before
+        if other.says != before:  # told of once a second
+            logs.say(f"Waiting for {other.says}, which does the same; its lease runs {other.seconds_left:.0f} s more.")
+            before = other.says
 
     await in_thread(lambda stop: steps.take_lease(library(), lease, stop, waiting))
     with Renewal(library().catalog, lease):

@@ -10,8 +10,11 @@ import logging
 from typing import Any
 
 from prefect.logging import get_run_logger
+from prefect.logging.loggers import PrefectLogAdapter
 
+from modelshelf.errors import ModelshelfError
 from modelshelf.names import ModelRef
+from modelshelf.words import plain
 from tasks.library import in_run
 
 _SUBJECT = {"version": ""}
@@ -26,8 +29,14 @@ def about(*values: object) -> None:
 
 
 def logger() -> logging.Logger | logging.LoggerAdapter[Any]:
-    """Return the logger of this run, which the UI and `modelshelf follow` show; an ordinary one without a flow run."""
-    return get_run_logger() if in_run() else logging.getLogger("modelshelf")
+    """Return the logger of this run, whose lines `modelshelf follow` shows by its name; an ordinary one without a flow run."""
+    logger = get_run_logger() if in_run() else logging.getLogger("modelshelf")
+    return logger.getChild("modelshelf") if isinstance(logger, PrefectLogAdapter) else logger
+
+
+def say(text: object) -> None:
+    """Write a line of what the run does into its own log."""
+    logger().info("%s", plain(text))
 
 
 def _versions(value: object) -> list[ModelRef]:
@@ -41,6 +50,8 @@ def _versions(value: object) -> list[ModelRef]:
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record = _make_record(*args, **kwargs)
     record.version = _SUBJECT["version"]
+    if record.exc_info and isinstance(record.exc_info[1], ModelshelfError):
+        record.exc_info = None  # its sentence says all; a trace says that the program is at fault
     return record
 
 

@@ -8,6 +8,7 @@ from modelshelf.library import registering
 from modelshelf.library.registering import RegisterPlan
 from modelshelf.names import ModelName, ProjectName
 from modelshelf.sources.contract import Listing, Pin
+from tasks import logs
 from tasks.events import tell
 from tasks.library import library, recorded, who
 from tasks.progress import shown
@@ -49,5 +50,6 @@ async def register(
             allow_code=allow_code, on_bytes=meter.add,
         ),
     )  # fmt: skip
+    logs.say(f"Registered {ready.ref} where it lies.")
     tell("version.ready", f"{project}/{ready.ref}")
     return ready

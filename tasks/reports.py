@@ -1,142 +1,162 @@
-"""Pictures of what happened, as Prefect artifacts. They are views: every fact is in the catalog."""
+"""What the lifecycles report in Prefect's UI: one page for each occasion, and the page of the whole library."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Mapping
-from typing import Any
-from uuid import UUID
 
-from prefect.artifacts import (
-    acreate_markdown_artifact,
-    acreate_progress_artifact,
-    acreate_table_artifact,
-    aupdate_progress_artifact,
-)
-
-from modelshelf.catalog import versions
+from modelshelf.catalog import instances, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
 from modelshelf.library.auditing import Finding
 from modelshelf.library.caching import Warmed
 from modelshelf.library.cleaning import CleanPlan, CleanReport
 from modelshelf.library.importing import ImportPlan
+from modelshelf.library.opening import Library
+from modelshelf.library.running import seen_state
 from modelshelf.names import ProjectName
-from modelshelf.words import said_bytes
+from modelshelf.words import markdown, said_bytes
 from tasks.library import in_run, library
+from tasks.pages import facts, key, publish, publish_in_place, table
 from tasks.retries import step
+from tasks.threads import in_thread
 
-
-def _key(kind: str, subject: object) -> str:
-    """Prefect's keys are lower-case letters, digits and dashes; the hash keeps two subjects apart."""
-    return f"{kind}-{hashlib.sha256(str(subject).encode()).hexdigest()[:8]}"
-
-
-async def _table(rows: list[dict[str, Any]], *, key: str, description: str) -> None:
-    if in_run():
-        await acreate_table_artifact(rows, key=key, description=description)
-
-
-async def _page(markdown: str, *, key: str, description: str) -> None:
-    if in_run():
-        await acreate_markdown_artifact(markdown, key=key, description=description)
-
-
-async def begin_progress(stage: str, subject: str, total: int) -> UUID | None:
-    """Return the artifact to update; None without a flow run."""
-    if not in_run():
-        return None
-    description = f"{stage.capitalize()} {subject}: {said_bytes(total)}."
-    key = _key(stage, subject)
-    return await acreate_progress_artifact(progress=0.0, key=key, description=description)
-
-
-async def update_progress(artifact: UUID | None, done: int, total: int, *, seconds: float) -> None:
-    if artifact is None:
-        return
-    rate = said_bytes(int(done / seconds)) if seconds > 0 else "?"
-    description = f"{said_bytes(done)} of {said_bytes(total)}, {rate}/s"
-    await aupdate_progress_artifact(artifact, progress=100.0 * done / max(total, 1), description=description)
+_MANY = 200
 
 
 @step
 async def show_plan(plan: ImportPlan) -> None:
+    """Show what an import would fetch."""
+    summary = f"{plan.ref} from {plan.source}: {said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch"
     rows = [
-        {"file": str(file.path), "size": said_bytes(file.size), "to do": "fetch" if file.fetch else "have it"}
-        for file in plan.files
+        {"file": file.path, "size": said_bytes(file.size), "to do": "fetch" if file.fetch else "have it"} for file in plan.files
     ]
-    summary = f"{plan.model}:{plan.version} from {plan.source}: {said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch"
-    await _table(rows, key=_key("plan", f"{plan.model}:{plan.version}"), description=summary)
+    text = f"# Plan: import {markdown(plan.ref)}\n\n{markdown(summary)}.\n\n{table(rows)}{_left_out(plan)}"
+    await publish(key("plan", plan.model), text, summary)
 
 
 @step
 async def show_import(project: ProjectName, version: Version, plan: ImportPlan) -> None:
-    """What was brought in, and the catalog as it is now."""
+    """Show what was brought in."""
     with library().catalog.reading() as connection:
         twins = versions.same_content(connection, project, version)
-        newest = versions.page(connection, project, limit=200)
+    told = facts(
+        source=version.source, pin=version.resolved, image=version.image or "none: its files stay where they are",
+        format=version.format or "", size=said_bytes(plan.total), licence=version.license or "unknown",
+    )  # fmt: skip
     fetched = f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} were fetched; the rest the store held."
-    same = "".join(f"\n\nThe same content is also called `{twin.ref}`." for twin in twins)
-    left_out = "".join(f"\n- left out: {line}" for line in plan.left_out)
-    text = f"# {version.ref} is ready\n\n| | |\n|---|---|\n| source | `{version.source}` |\n| pin | `{version.resolved}` |\n"
-    text += f"| image | `{version.image}` |\n| format | {version.format} |\n| size | {said_bytes(plan.total)} |\n"
-    text += f"| licence | {version.license or 'unknown'} |\n\n{fetched}{same}{left_out}"
-    await _page(text, key=_key("version", f"{project}/{version.ref}"), description=str(version.ref))
-    rows = [
-        {
-            "model": str(one.ref),
-            "also": ", ".join(map(str, one.aliases)),
-            "state": one.state,
-            "format": one.format or "",
-            "size": said_bytes(one.size) if one.size is not None else "",
-            "source": one.source,
-        }
-        for one in newest
-    ]
-    await _table(rows, key=f"catalog-{_key('of', project)}", description=f"Project {project}: its newest versions")
+    same = "".join(f"\n\nThe same content is also called {markdown(twin.ref)}." for twin in twins)
+    text = f"# {markdown(version.ref)} is ready\n\n{told}\n{fetched}{same}{_left_out(plan)}"
+    await publish(key("import", _other(project), version.model), text, f"{version.ref} is ready")
 
 
 @step
 async def show_start(instance: Instance, url: str, stages: Mapping[str, float]) -> None:
-    """Where the time of a launch went: the stages add up to the total."""
-    rows = [{"stage": stage, "seconds": round(seconds, 3)} for stage, seconds in stages.items()]
-    rows.append({"stage": "total", "seconds": round(sum(stages.values()), 3)})
-    served = ", ".join(str(one.served_name) for one in instance.serves)
-    await _table(rows, key=_key("start", f"{instance.project}/{instance.name}"), description=f"{served} at {url}")
+    """Show what an instance serves, where, how to ask it, and where the time of its launch went: the stages add up."""
+    served = ", ".join(f"{one.served_name} ({one.ref})" for one in instance.serves)
+    told = facts(serves=served, address=url, engine=instance.engine, settings_revision=instance.revision)
+    rows = [{"stage": stage, "seconds": f"{seconds:.3f}"} for stage, seconds in stages.items()]
+    rows.append({"stage": "total", "seconds": f"{sum(stages.values()):.3f}"})
+    notes = "".join(f"\n- {markdown(note)}" for note in instance.notes)
+    text = f"# {markdown(instance.name)} is ready\n\n{told}\n{_curl(instance, url)}\n{table(rows)}{notes}"
+    await publish(key("instance", _other(instance.project), instance.name), text, f"{served} at {url}")
 
 
 @step
 async def show_clean_plan(plan: CleanPlan) -> None:
-    rows = [{"version": str(one.ref), "why": one.why, "frees": said_bytes(one.frees)} for one in plan.versions]
+    """Show what a cleaning would remove."""
+    rows = [{"version": one.ref, "why": one.why, "frees": said_bytes(one.frees)} for one in plan.versions]
     summary = f"Would remove {len(plan.versions)} versions and free {said_bytes(plan.frees)}."
-    await _table(rows, key="clean-plan", description=summary)
+    await publish("clean", f"# Plan: clean\n\n{summary}\n\n{table(rows)}", summary)
 
 
 @step
 async def show_cleaned(plan: CleanPlan, report: CleanReport) -> None:
-    """What went, and what stayed although it was planned."""
+    """Show what went, and what stayed although it was planned."""
     left = dict(report.left)
     rows = [
-        {"version": str(one.ref), "why": one.why, "frees": said_bytes(one.frees), "outcome": left.get(str(one.ref), "removed")}
+        {"version": one.ref, "why": one.why, "frees": said_bytes(one.frees), "outcome": left.get(str(one.ref), "removed")}
         for one in plan.versions
     ]
     summary = f"Removed {len(report.removed)} versions; {said_bytes(report.freed)} were freed."
-    await _table(rows, key="cleaned", description=summary)
+    await publish("clean", f"# Cleaned\n\n{summary}\n\n{table(rows)}", summary)
 
 
 @step
 async def show_findings(findings: list[Finding], *, repaired: bool) -> None:
+    """Show what an audit found."""
     words = "were repaired" if repaired else "were found; nothing was changed"
     summary = f"{len(findings)} differences {words}." if findings else "Catalog, store, replicas and engines agree."
-    await _table([one.to_json() for one in findings], key="audit", description=summary)
+    rows = [{"kind": one.kind, "what": one.what, "found": one.found, "repair": one.repair} for one in findings]
+    await publish("audit", f"# Audit\n\n{summary}\n\n{table(rows)}", summary)
 
 
 @step
 async def show_warmed(warmed: list[Warmed]) -> None:
+    """Show what a warm-up brought to this node, and what it could not."""
     rows = [{"version": one.ref, "size": said_bytes(one.size), "outcome": one.outcome} for one in warmed]
-    await _table(rows, key="warm-up", description=f"{len(warmed)} versions are marked for every node.")
+    summary = f"{sum(one.there for one in warmed)} of {len(warmed)} marked versions are on this node."
+    await publish("warm-up", f"# Warm-up\n\n{summary}\n\n{table(rows)}", summary)
 
 
 @step
 async def show_state(rows: list[dict[str, str]]) -> None:
-    await _table(rows, key="nodes-and-instances", description="What was seen at the last look.")
+    """Show what the last look at replicas and engines saw."""
+    await publish_in_place("nodes-and-instances", f"# As last seen\n\n{table(rows)}", "What was seen at the last look")
+
+
+async def show_library() -> None:
+    """Bring the page of the whole library up to date. Each lifecycle does so when it ends."""
+    if in_run():
+        text = await in_thread(lambda _stop: library_page(library()))
+        await publish_in_place("library", text, "Versions, instances and disk")
+
+
+def library_page(library: Library) -> str:
+    """Return what the library holds, as Markdown: the default project's versions, instances, disk, and links to other pages."""
+    with library.catalog.reading() as connection:
+        newest = versions.page(connection, ProjectName("default"), limit=_MANY)
+        named = instances.everywhere(connection, library.node_id)
+        running = [instances.find(connection, owner, name) for owner, name in named]
+    held = [
+        {
+            "model": one.ref, "also": ", ".join(map(str, one.aliases)), "state": one.state, "format": one.format or "",
+            "size": said_bytes(one.size) if one.size is not None else "", "source": one.source,
+        }
+        for one in newest
+    ]  # fmt: skip
+    serving = [
+        {
+            "instance": one.name, "state": seen_state(library, one)[0], "engine": one.engine,
+            "serves": ", ".join(str(model.ref) for model in one.serves), "address": f"{one.bind}:{one.port}",
+        }
+        for one in running
+    ]  # fmt: skip
+    models = sorted({_link(key("import", one.model), one.model) for one in newest if one.state == "ready"})
+    started = sorted({_link(key("instance", _other(one.project), one.name), one.name) for one in running})
+    pages = [_link(name, name) for name in ("audit", "clean", "warm-up", "nodes-and-instances")]
+    return (
+        f"# Library\n\n## Versions\n\n{table(held) or 'None yet.'}\n## Instances\n\n{table(serving) or 'None yet.'}\n"
+        f"## Disk\n\n{said_bytes(library.store.free_bytes())} free where content arrives. The parts: `modelshelf disk`.\n\n"
+        f"## Reports\n\n{' · '.join([*models, *started, *pages])}\n"
+    )
+
+
+def _link(page: str, words: object) -> str:
+    return f"[{markdown(words)}](/artifacts/key/{page})"
+
+
+def _other(project: ProjectName) -> str:
+    """Keys name a project only if it is not the default one."""
+    return "" if project.text == "default" else project.text
+
+
+def _left_out(plan: ImportPlan) -> str:
+    return "".join(f"\n- left out: {markdown(line)}" for line in plan.left_out)
+
+
+def _curl(instance: Instance, url: str) -> str:
+    """Return a command that asks the instance, as a block of code. Names of models are parsed: they hold no markup."""
+    key = ' -H "Authorization: Bearer $YOUR_KEY"' if instance.settings.get("key_block") else ""
+    body = json.dumps({"model": str(instance.serves[0].served_name), "messages": [{"role": "user", "content": "Hello!"}]})
+    return f"```sh\ncurl -s {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n  -d '{body}'\n```\n"

@@ -12,6 +12,8 @@ from modelshelf.names import ModelName, ProjectName, Tag
 from modelshelf.sources.contract import Listing, Pin, Source
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FilesystemUri, FolderUri, HuggingFaceUri, InstanceUri, OllamaUri, SourceUri
+from modelshelf.words import said_bytes
+from tasks import logs
 from tasks.library import in_run, library
 from tasks.retries import step
 from tasks.threads import in_thread
@@ -99,7 +101,9 @@ class InstanceOrigin(_Named):
 async def pin(origin: Origin) -> Pin:
     """What the tag or branch means now; everything after is asked for by this."""
     source = await origin.open()
-    return await in_thread(source.pin)
+    found = await in_thread(source.pin)
+    logs.say(f"Pinned {source.uri} to {found.resolved}.")
+    return found
 
 
 @step
@@ -109,6 +113,7 @@ async def list_files(origin: Origin, at: Pin) -> Listing:
     listing = await in_thread(lambda stop: source.list_files(at, stop))
     importing.admit(listing, source.uri, library().limits)
     licensing.require_allowed(library(), listing.license, source.uri, known=False)
+    logs.say(f"It has {len(listing.files)} files, {said_bytes(listing.size)}.")
     return listing
 
 

@@ -13,6 +13,8 @@ from modelshelf.library.cleaning import CleanPlan, CleanReport
 from modelshelf.library.importing import Meter
 from modelshelf.names import ModelRef, ProjectName
 from modelshelf.stop import StopToken
+from modelshelf.words import said_bytes
+from tasks import logs
 from tasks.library import library, recorded, run_id, who
 from tasks.progress import shown
 from tasks.retries import step
@@ -22,13 +24,20 @@ from tasks.threads import in_thread
 @step
 async def plan_clean(project: ProjectName, policy: Policy) -> CleanPlan:
     """What goes, recorded before anything does."""
-    return await in_thread(lambda _stop: recorded(cleaning.plan_clean(library(), project, policy)))
+    plan = await in_thread(lambda _stop: recorded(cleaning.plan_clean(library(), project, policy)))
+    logs.say(f"The policy lets {len(plan.versions)} versions go; they would free {said_bytes(plan.frees)}.")
+    return plan
 
 
 @step
 async def clean(project: ProjectName, plan: CleanPlan) -> CleanReport:
     """The plan's versions are gone, but for those that came into use."""
     report = await in_thread(lambda stop: cleaning.clean(library(), project, plan, stop, who=who()))
+    for ref in report.removed:
+        logs.say(f"Removed {ref}.")
+    for ref, why in report.left:
+        logs.say(f"Left {ref}: {why}.")
+    logs.say(f"{said_bytes(report.freed)} were freed.")
     await _add_to_plan(report.to_json())
     return report
 
@@ -45,6 +54,9 @@ async def audit(*, rehash: bool, repair: bool) -> list[Finding]:
         findings = await shown("re-hashing", "the store", total, work)
     else:
         findings = await in_thread(lambda stop: work(stop, Meter(0)))
+    for one in findings:
+        logs.say(f"{one.kind}: {one.what}: {one.found}{f' Repaired: {one.repair}' if repair else ''}")
+    logs.say(f"{len(findings)} differences.")
     await _add_to_plan({"findings": [one.to_json() for one in findings], "repaired": repair})
     return findings
 
@@ -53,6 +65,8 @@ async def audit(*, rehash: bool, repair: bool) -> list[Finding]:
 async def warm_up(*, seconds: float | None) -> list[Warmed]:
     """What is marked is there, or it is said why not."""
     warmed = await in_thread(lambda stop: caching.warm_up(library(), stop, seconds=seconds))
+    for one in warmed:
+        logs.say(f"{one.ref}: {one.outcome}.")
     await _add_to_plan({"versions": [asdict(one) for one in warmed]})
     return warmed
 
@@ -61,6 +75,7 @@ async def warm_up(*, seconds: float | None) -> list[Warmed]:
 async def evict(project: ProjectName, model: ModelRef) -> int:
     """The replica is off this node; its bytes."""
     size = await in_thread(lambda _stop: caching.evict(library(), project, model))
+    logs.say(f"Took {model} off this node: {said_bytes(size)}.")
     await _add_to_plan({"ref": str(model), "size": size})
     return size
 

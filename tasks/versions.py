@@ -15,6 +15,8 @@ from modelshelf.library.caching import CachePlan
 from modelshelf.library.deleting import Deletion
 from modelshelf.names import ModelRef, NodeName, ProjectName, Tag
 from modelshelf.stop import StopToken
+from modelshelf.words import said_bytes
+from tasks import logs
 from tasks.events import tell
 from tasks.library import library, recorded, who
 from tasks.retries import step
@@ -45,7 +47,9 @@ async def fill_replica(project: ProjectName, model: ModelRef) -> Path:
     def work(stop: StopToken) -> Path:
         return caching.fill(library(), project, caching.resolve_ready(library(), project, model), stop)
 
-    return await in_thread(work)
+    folder = await in_thread(work)
+    logs.say(f"{model} is on this node, complete: {folder}")
+    return folder
 
 
 @step
@@ -58,6 +62,7 @@ async def plan_deletion(project: ProjectName, model: ModelRef) -> Deletion:
 async def delete(project: ProjectName, model: ModelRef) -> Deletion:
     """The version is gone, and every byte that only it used."""
     deleted = await in_thread(lambda _stop: deleting.delete_version(library(), project, model, who=who()))
+    logs.say(f"Deleted {deleted.ref}: {said_bytes(deleted.frees)} freed, {said_bytes(deleted.keeps)} kept for others.")
     tell("version.deleted", f"{project}/{deleted.ref}")
     return deleted
 
@@ -82,6 +87,7 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
     if what not in changes:
         raise BadSetting(where=f"the change {what!r}", reason=f"known are {', '.join(changes)}")
     changed = await in_thread(lambda _stop: changes[what]())
+    logs.say(f"{what}: {changed.ref}{f' as {alias}' if alias else ''}.")
     tell(f"version.{what}", f"{project}/{changed.ref}")
     return changed.ref
 
@@ -101,6 +107,7 @@ async def plan_build(project: ProjectName, model: ModelRef, to: Path) -> BuildPl
 async def build(project: ProjectName, plan: BuildPlan) -> None:
     """The layout is there, whole."""
     await in_thread(lambda stop: building.build(library(), project, plan, stop))
+    logs.say(f"Wrote the image {plan.image}.")
 
 
 @step

@@ -2,26 +2,38 @@
 
 A digest alone is no proof of a right to the bytes: an import counts on a blob without fetching it only if it belongs to a
 version that its project may see, or if an import of that project holds it: it fetched it and proved it.
+
+What is written here about a blob's bytes is true because of the locks of its store (`store.locks`): whoever records a blob, or
+counts on it, holds its digest's lock from before it looked at the file until its transaction is done. So does whoever removes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import Row, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, null, or_, select, update
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog.database import insert_into
+from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.projects import visible_to
 from modelshelf.catalog.tables import blob, hold, image, image_file, model, project, store, version
 from modelshelf.digest import Blob, Digest
-from modelshelf.errors import BlobBeingDeleted
 from modelshelf.names import ProjectName
 
 _ROWS_AT_ONCE = 10_000
 _AT_ONCE = 500
 """Digests in one statement: databases bound its parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One blob as its row has it. `size` in bytes; `stamp` is what the store saw of it when it was proven, if that is known."""
+
+    size: int
+    state: str
+    stamp: str | None
 
 
 def store_id(connection: Connection, name: str, *, region: str, kind: str) -> int:
@@ -34,14 +46,22 @@ def store_id(connection: Connection, name: str, *, region: str, kind: str) -> in
 
 
 def record(connection: Connection, at: int, present: Collection[Blob]) -> None:
-    """The blobs are in the store. Raises BlobBeingDeleted if a clean-up is just removing one of them."""
-    if not present:
-        return
-    rows = [{"store_id": at, "digest": str(one.digest), "size": one.size, "state": "present"} for one in sorted(present)]
-    connection.execute(insert_into(connection, blob).on_conflict_do_nothing(), rows)
-    for some in _some(str(one.digest) for one in present):
-        there = select(blob.c.digest, blob.c.state).where(blob.c.store_id == at, blob.c.digest.in_(some))
-        _require_staying(connection.execute(there.with_for_update(read=True)))
+    """The blobs are in the store, and one that was marked for deletion is not any more; with a stamp they were proven now.
+
+    The caller holds their locks, and has seen them there.
+    """
+    for proven in (True, False):
+        rows = [
+            {"store_id": at, "digest": str(one.digest), "size": one.size, "stamp": one.stamp}
+            for one in sorted(present)
+            if (one.stamp is not None) == proven
+        ]
+        if not rows:
+            continue
+        time = now(connection) if proven else null()
+        row = insert_into(connection, blob).values(state="present", proven_at=time)
+        changed = {key: row.excluded[key] for key in ("state", *(("stamp", "proven_at") if proven else ()))}
+        connection.execute(row.on_conflict_do_update(index_elements=[blob.c.store_id, blob.c.digest], set_=changed), rows)
 
 
 def hold_fetched(connection: Connection, at: int, version_id: int, fetched: Collection[Blob]) -> None:
@@ -50,30 +70,43 @@ def hold_fetched(connection: Connection, at: int, version_id: int, fetched: Coll
     _hold(connection, at, version_id, {one.digest for one in fetched})
 
 
-def hold_known(connection: Connection, asking: ProjectName, at: int, version_id: int, wanted: Iterable[Digest]) -> set[Digest]:
-    """Those of `wanted` that the import may count on; it holds them from this transaction on."""
-    seen = exists(
-        select(version.c.id)
-        .join(model, version.c.model_id == model.c.id)
-        .join(image_file, version.c.image == image_file.c.image)
-        .where(image_file.c.digest == blob.c.digest, version.c.state == "ready", visible_to(asking))
-        .correlate(blob)
-    )
-    own = exists(
-        select(hold.c.digest)
-        .join(version, hold.c.version_id == version.c.id)
-        .join(model, version.c.model_id == model.c.id)
-        .where(hold.c.store_id == at, hold.c.digest == blob.c.digest)
-        .where(model.c.project_id.in_(select(project.c.id).where(project.c.name == str(asking))))
-        .correlate(blob)
-    )
-    known: set[Digest] = set()
+def known(connection: Connection, asking: ProjectName, at: int, wanted: Iterable[Digest]) -> dict[Digest, Recorded]:
+    """Those of `wanted` that an import of the project may count on, if the store still has them whole."""
+    found: dict[Digest, Recorded] = {}
     for some in _some({str(digest) for digest in wanted}):
         here = (blob.c.store_id == at) & blob.c.digest.in_(some)
-        found = select(blob.c.digest, blob.c.state).where(here, or_(seen, own)).with_for_update(read=True, of=blob)
-        known |= _require_staying(connection.execute(found))
-    _hold(connection, at, version_id, known)
-    return known
+        rows = connection.execute(select(blob).where(here, _may_count_on(asking, at)))
+        found |= {Digest.parse(row.digest): Recorded(row.size, row.state, row.stamp) for row in rows}
+    return found
+
+
+def hold_known(connection: Connection, asking: ProjectName, at: int, version_id: int, whole: Iterable[Digest]) -> set[Digest]:
+    """Those of `whole` that the import may count on; it holds them from this transaction on.
+
+    The caller holds their locks and has seen them whole. One that was marked for deletion is revived.
+    """
+    held: set[Digest] = set()
+    for some in _some({str(digest) for digest in whole}):
+        here = (blob.c.store_id == at) & blob.c.digest.in_(some)
+        # locked until this transaction ends: a deletion that begins meanwhile waits, and sees the holds
+        rows = connection.execute(
+            select(blob.c.digest).where(here, _may_count_on(asking, at)).with_for_update(read=True, of=blob)
+        ).all()
+        held |= {Digest.parse(row.digest) for row in rows}
+        revived = [row.digest for row in rows]
+        connection.execute(
+            update(blob)
+            .where(blob.c.store_id == at, blob.c.digest.in_(revived), blob.c.state == "deleting")
+            .values(state="present")
+        )
+    _hold(connection, at, version_id, held)
+    return held
+
+
+def hold_present(connection: Connection, at: int, version_id: int, digests: Collection[Digest]) -> None:
+    """The version holds those of the blobs that are recorded as present: its next import counts on them."""
+    there = [digest for digest, row in recorded_of(connection, at, digests).items() if row.state == "present"]
+    _hold(connection, at, version_id, there)
 
 
 def release_holds(connection: Connection, version_id: int) -> None:
@@ -110,6 +143,54 @@ def condemned(connection: Connection, at: int) -> list[Digest]:
     """What is marked for deletion, by us or by a run that was killed."""
     rows = connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.state == "deleting"))
     return [Digest.parse(row.digest) for row in rows]
+
+
+def is_condemned(connection: Connection, at: int, digest: Digest) -> bool:
+    """It is marked for deletion, still: asked by who is about to remove it, inside its lock."""
+    here = (blob.c.store_id == at) & (blob.c.digest == str(digest)) & (blob.c.state == "deleting")
+    return connection.execute(select(blob.c.digest).where(here)).first() is not None
+
+
+def recorded_of(connection: Connection, at: int, wanted: Iterable[Digest]) -> dict[Digest, Recorded]:
+    """Those of `wanted` that are recorded for the store."""
+    found: dict[Digest, Recorded] = {}
+    for some in _some({str(digest) for digest in wanted}):
+        rows = connection.execute(select(blob).where(blob.c.store_id == at, blob.c.digest.in_(some)))
+        found |= {Digest.parse(row.digest): Recorded(row.size, row.state, row.stamp) for row in rows}
+    return found
+
+
+def prove(connection: Connection, at: int, stamps: dict[Digest, str]) -> None:
+    """The bytes of these were read just now and are the right ones; what the store saw of them then."""
+    rows = [{"named": str(digest), "seen": stamp} for digest, stamp in sorted(stamps.items())]
+    if rows:
+        here = (blob.c.store_id == at) & (blob.c.digest == bindparam("named"))
+        connection.execute(update(blob).where(here).values(stamp=bindparam("seen"), proven_at=now(connection)), rows)
+
+
+def restamp(connection: Connection, at: int, changed: dict[Digest, tuple[str, str]]) -> None:
+    """The stamps before and after something of ours that does not touch bytes; where it is another one now, that stays."""
+    rows = [{"named": str(digest), "old": old, "new": new} for digest, (old, new) in sorted(changed.items())]
+    if rows:
+        here = (blob.c.store_id == at) & (blob.c.digest == bindparam("named")) & (blob.c.stamp == bindparam("old"))
+        connection.execute(update(blob).where(here).values(stamp=bindparam("new")), rows)
+
+
+def longest_unproven(connection: Connection, at: int, size: int) -> list[Blob]:
+    """The present blobs that were proven longest ago, or never: at least one, and more until they have `size` bytes."""
+    rows = connection.execute(
+        select(blob.c.digest, blob.c.size)
+        .where(blob.c.store_id == at, blob.c.state == "present")
+        .order_by(func.coalesce(blob.c.proven_at, 0.0), blob.c.digest),
+        execution_options={"yield_per": _ROWS_AT_ONCE},
+    )
+    chosen: list[Blob] = []
+    for row in rows:
+        if chosen and size <= 0:
+            break
+        chosen.append(Blob(Digest.parse(row.digest), row.size))
+        size -= row.size
+    return chosen
 
 
 def recorded(connection: Connection, at: int) -> Iterator[tuple[Digest, int, str]]:
@@ -152,14 +233,23 @@ def _hold(connection: Connection, at: int, version_id: int, digests: Collection[
         connection.execute(insert_into(connection, hold).on_conflict_do_nothing(), rows)
 
 
-def _require_staying(rows: Iterable[Row[tuple[str, str]]]) -> set[Digest]:
-    """The rows are locked until this transaction ends, so that a clean-up that begins meanwhile sees what it leaves."""
-    digests = set()
-    for row in rows:
-        if row.state == "deleting":
-            raise BlobBeingDeleted(digest=row.digest, holder="a deletion")
-        digests.add(Digest.parse(row.digest))
-    return digests
+def _may_count_on(asking: ProjectName, at: int) -> ColumnElement[bool]:
+    seen = exists(
+        select(version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .join(image_file, version.c.image == image_file.c.image)
+        .where(image_file.c.digest == blob.c.digest, version.c.state == "ready", visible_to(asking))
+        .correlate(blob)
+    )
+    own = exists(
+        select(hold.c.digest)
+        .join(version, hold.c.version_id == version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .where(hold.c.store_id == at, hold.c.digest == blob.c.digest)
+        .where(model.c.project_id.in_(select(project.c.id).where(project.c.name == str(asking))))
+        .correlate(blob)
+    )
+    return or_(seen, own)
 
 
 def _some(digests: Iterable[str]) -> Iterator[list[str]]:

@@ -315,6 +315,12 @@ def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple
     return tuple(sorted(PackedFile(FilePath(r.path), Role(r.role), Digest.parse(r.digest), r.size) for r in rows))
 
 
+def digests_of_image(connection: Connection, image_digest: Digest) -> set[Digest]:
+    """The digests of the image's files."""
+    rows = connection.execute(select(image_file.c.digest).where(image_file.c.image == str(image_digest)))
+    return {Digest.parse(row.digest) for row in rows}
+
+
 def images(connection: Connection) -> Iterator[tuple[Digest, set[tuple[str, int]]]]:
     """Each image that a version has, with the digests and sizes of its files, read as it is asked for.
 

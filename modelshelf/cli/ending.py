@@ -19,8 +19,9 @@ from typing import TextIO
 import click
 
 from modelshelf import __version__
+from modelshelf.cli.errors import FaultInModelshelf, FileUnusable, OutputFailed
 from modelshelf.durable import write_whole
-from modelshelf.errors import BadSetting, FaultInModelshelf, FileUnusable, ModelshelfError, OutputFailed, Unavailable
+from modelshelf.errors import BadSetting, ModelshelfError, Unavailable
 from modelshelf.settings import load_settings, private_folder
 
 EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_PIPE_CLOSED = 1, 3, 70, 130, 141

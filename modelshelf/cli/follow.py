@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelshelf.catalog import journal
 from modelshelf.catalog.database import Catalog
-from modelshelf.cli import launcher, tables
+from modelshelf.cli import launcher, lost, tables
+from modelshelf.cli.errors import RunAbandoned, RunFailed, RunUnavailable
 from modelshelf.cli.prefect_api import FINAL, PrefectApi
-from modelshelf.errors import RunFailed
+from modelshelf.errors import Unavailable
 from modelshelf.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 OnPlan = Callable[[dict[str, Any]], None]
 
 _LOOK_SECONDS = 0.3
 _LOG_SECONDS = 1.5
+_REST_SECONDS = 1.0
+_ABANDONED_SECONDS = 8.0
+"""For so long a run may seem to have no process: it has just ended, or the server is busy."""
+OURS = ("Refused", "Unavailable")
+"""The names of the states that `tasks.outcomes` ends a run in: their message is the whole sentence."""
 
 
 def start(deployment: str, parameters: dict[str, Any]) -> tuple[Settings, PrefectApi, dict[str, Any]]:
@@ -67,10 +77,12 @@ def follow(
     catalog = Catalog(settings.catalog_url)
     catalog.require()
     try:
-        ended = _watch(api, catalog, run_id, on_plan, quiet=quiet)
+        ended = _watch(settings, api, catalog, run_id, on_plan, quiet=quiet)
     except KeyboardInterrupt:
         click.echo(f"\nThe run goes on. {_how_to(run_id)}", err=True)
         raise
+    if ended["state_name"] == "Unavailable":
+        raise RunUnavailable(message=_words(ended))
     if ended["state_type"] != "COMPLETED":
         raise RunFailed(message=_words(ended))
     with catalog.reading() as connection:
@@ -78,7 +90,7 @@ def follow(
     return {"run": run_id, **plan}
 
 
-def _watch(api: PrefectApi, catalog: Catalog, run_id: str, on_plan: OnPlan, *, quiet: bool) -> dict[str, Any]:
+def _watch(settings: Settings, api: PrefectApi, catalog: Catalog, run_id: str, on_plan: OnPlan, *, quiet: bool) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -98,10 +110,10 @@ def _watch(api: PrefectApi, catalog: Catalog, run_id: str, on_plan: OnPlan, *, q
     bars = Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
     waiting = spinner.add_task("waiting for the runner")
     bar, plan = None, None
-    shown, asked = 0, time.monotonic()
+    log, watch = _Log(api, console, run_id), _Watch(settings, api, run_id)
     with spinner:
         while True:
-            seen = api.run(run_id)
+            seen = watch.look()
             with catalog.reading() as connection:
                 sample = journal.get_progress(connection, run_id)
                 planned = journal.get_plan(connection, run_id) if plan is None else None
@@ -115,28 +127,77 @@ def _watch(api: PrefectApi, catalog: Catalog, run_id: str, on_plan: OnPlan, *, q
             if bar is not None and sample is not None:
                 bars.update(bar, completed=sample.done)
             spinner.update(waiting, description=f"{seen['name']}: {seen['state_name'].lower()}")
-            if time.monotonic() - asked >= _LOG_SECONDS:
-                asked = time.monotonic()
-                lines = api.logs(run_id, shown)
-                shown += len(lines)
-                for line in lines:
-                    if line["message"].startswith("Waiting for "):
-                        console.print(line["message"])
             if seen["state_type"] in FINAL:
+                if not quiet:
+                    log.show_rest()
                 bars.stop()
                 return seen
+            log.show()
             time.sleep(_LOOK_SECONDS)
 
 
+class _Watch:
+    """Looks at a run, and at whether anybody still runs it."""
+
+    def __init__(self, settings: Settings, api: PrefectApi, run_id: str) -> None:
+        self._settings, self._api = settings, api
+        self._seen = api.run(run_id)
+        self._fine = time.monotonic()
+        """When last nothing was wrong."""
+
+    def look(self) -> dict[str, Any]:
+        """Return the run as it is now. Raises RunAbandoned if for some seconds nobody has run it, or no server answered."""
+        run_id = self._seen["id"]
+        try:
+            self._seen = self._api.run(run_id)
+            reason = self._why_nobody()
+        except Unavailable:
+            reason = self._why_nobody() or "the Prefect server does not answer"
+        if reason is None or self._seen["state_type"] in FINAL:
+            self._fine = time.monotonic()
+        elif time.monotonic() - self._fine > _ABANDONED_SECONDS:
+            raise RunAbandoned(run=self._seen["name"], reason=reason, short=run_id[:8])
+        return self._seen
+
+    def _why_nobody(self) -> str | None:
+        return lost.why_nobody_runs(self._settings, launcher.Running.read(self._settings), self._seen)
+
+
+class _Log:
+    """Prints what a flow says of its steps, each line once. Prefect's own lines are for the UI."""
+
+    def __init__(self, api: PrefectApi, console: Console, run_id: str) -> None:
+        self._api, self._console, self._run_id = api, console, run_id
+        self._shown, self._asked = 0, time.monotonic()
+
+    def show(self) -> None:
+        """Print what is new, at most every second or so. A server that does not answer has nothing new."""
+        if time.monotonic() - self._asked >= _LOG_SECONDS and not self._console.quiet:
+            with contextlib.suppress(Unavailable):
+                self._show()
+
+    def show_rest(self) -> None:
+        """Print what is left of the log of a run that has ended; its last lines may still be on their way."""
+        until = time.monotonic() + _REST_SECONDS
+        while not self._show() and time.monotonic() < until:
+            time.sleep(0.1)
+
+    def _show(self) -> bool:
+        self._asked = time.monotonic()
+        lines = self._api.logs(self._run_id, self._shown)
+        self._shown += len(lines)
+        for line in lines:
+            if line["name"].endswith(".modelshelf"):
+                self._console.print(line["message"], markup=False, highlight=False, soft_wrap=True)
+        return any(line["message"].startswith("Finished in state") for line in lines)
+
+
 def _words(ended: dict[str, Any]) -> str:
-    """What the run said of its end; Prefect's prefix is left away, the error's own words stay."""
-    message = str((ended.get("state") or {}).get("message") or ended["state_name"])
-    prefix = "Flow run encountered an exception: "
-    if message.startswith(prefix):
-        message = message.removeprefix(prefix)
-        kind, _, words = message.partition(": ")
-        return words if words and kind.isidentifier() else message
-    return f"The run ended as {ended['state_name']}: {message}"
+    """Return why the run did not complete: its own sentence if it was refused, else the state it ended in and what is known."""
+    message = str((ended.get("state") or {}).get("message") or "no reason was recorded")
+    if ended["state_name"] in OURS:
+        return message
+    return f"The run {ended['name']} ended as {ended['state_name']}: {message}."
 
 
 def _how_to(run_id: str) -> str:

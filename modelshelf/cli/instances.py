@@ -87,6 +87,9 @@ def restart(instance: InstanceName, project: ProjectName, no_wait: bool, as_json
     """Stop an instance and start it again with what it served.
 
     Digests, port, names and arguments stay as they were.
+
+    \b
+    Example: modelshelf restart chat-1
     """
     from modelshelf.cli import follow
 
@@ -196,7 +199,11 @@ def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
 @options.no_wait
 @options.as_json
 def stop(instance: InstanceName, project: ProjectName, no_wait: bool, as_json: bool) -> None:
-    """Stop an instance. What it was started with is kept for the next launch."""
+    """Stop an instance. What it was started with is kept for the next launch.
+
+    \b
+    Example: modelshelf stop chat-1
+    """
     from modelshelf.cli import follow
 
     parameters = {"instance": str(instance), "project": str(project), "delete": False}

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import certifi
 
-from modelshelf.cli import server_secrets
+from modelshelf import __version__
+from modelshelf.cli import lost, server_secrets
+from modelshelf.cli.errors import BadStateFile, ProgramMoved, ServerDown
 from modelshelf.durable import write_whole
-from modelshelf.errors import BadSecret, BadStateFile, CatalogUnknown, ServerDown
+from modelshelf.errors import BadSecret, CatalogUnknown
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
 from modelshelf.settings import Settings, default_catalog, private_folder
@@ -34,8 +36,34 @@ if TYPE_CHECKING:
 _START_SECONDS = 120.0
 _DRAIN_SECONDS = 40.0
 _PREFERRED_PORT = 4200
+_PORTS_TRIED = 3
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a runner was started from: each of its runs is started from there again."""
+
+    python: str
+    project: str
+    home: str
+    version: str
+
+    @classmethod
+    def here(cls, settings: Settings) -> Program:
+        return cls(sys.executable, str(project_folder()), str(settings.home), __version__)
+
+    def why_unfit(self, settings: Settings) -> str | None:
+        """Return why runs of this runner would crash; None if they would not."""
+        if self.home != str(settings.home):
+            return f"they were started for {self.home}"
+        for path in (self.python, self.project):
+            if not Path(path).exists():
+                return f"they were started from {path}, which is gone"
+        if self.version != __version__:
+            return f"they are modelshelf {self.version}, this is {__version__}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +76,7 @@ class Running:
     url: str
     server: Process | None
     runner: Process | None
+    program: Program | None = None
 
     @classmethod
     def read(cls, settings: Settings) -> Running | None:
@@ -56,7 +85,8 @@ class Running:
         try:
             found: dict[str, Any] = json.loads(file.read_text())
             server, runner = (Process(**found[role]) if found[role] else None for role in ("server", "runner"))
-            return cls(str(found["url"]), server, runner)
+            program = Program(**found["program"]) if found.get("program") else None
+            return cls(str(found["url"]), server, runner, program)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -66,6 +96,11 @@ class Running:
     def write(self, settings: Settings) -> None:
         file = private_folder(settings.run) / "server.json"
         write_whole(file, json.dumps(asdict(self)))
+
+    def require_fit(self, settings: Settings) -> None:
+        """Raise ProgramMoved if the program or the home was moved or replaced under what runs."""
+        if self.program is not None and (reason := self.program.why_unfit(settings)) is not None:
+            raise ProgramMoved(home=settings.home, reason=reason)
 
     @property
     def alive(self) -> bool:
@@ -94,6 +129,9 @@ def ensure(settings: Settings, say: Say, *, remote: str = "", take_over: bool = 
             prepare(settings, take_over=True)
             say("The catalog's store and node are this home's now; `modelshelf audit` compares them.")
         if not remote and (api := find(settings)) is not None:
+            running = Running.read(settings)
+            assert running is not None
+            running.require_fit(settings)
             return api
         stop_processes(settings)
         if remote and settings.catalog_url == default_catalog(settings.home):
@@ -105,12 +143,11 @@ def ensure(settings: Settings, say: Say, *, remote: str = "", take_over: bool = 
             say(f"Joining the Prefect server {remote}, {runner} (`modelshelf down` leaves it) …")
         else:
             say(f"Starting a Prefect server in the background, {runner} (`modelshelf down` stops it) …")
-        try:
-            return _start(settings, remote)
-        except ServerDown:
-            if remote or not _port_was_taken(settings):
-                raise
-        return _start(settings, remote)  # another server took the port between our look and ours: now a look sees it
+        api = _start_somewhere(settings, remote)
+        if not remote:
+            for run in lost.conclude(api):
+                say(f"{run['name']} was cut off: its process is gone. `modelshelf retry {run['id'][:8]}` goes on.")
+        return api
 
 
 def deploy(settings: Settings, say: Say) -> PrefectApi:
@@ -118,7 +155,7 @@ def deploy(settings: Settings, say: Say) -> PrefectApi:
     running, api = Running.read(settings), find(settings)
     if running is None or api is None:
         return ensure(settings, say)
-    _deploy(settings, _environment(settings, running.url, remote=running.server is None))
+    _deploy(settings, api, _environment(settings, running.url, remote=running.server is None))
     return api
 
 
@@ -145,7 +182,7 @@ def stop(settings: Settings, say: Say) -> bool:
             say(f"{error} Its runs are not waited for.")
             api = None
         if api is not None:
-            _drain(api, say)
+            _drain(api, say, ours=running.server is not None and not settings.workers)
         stop_processes(settings)
         return True
 
@@ -153,16 +190,19 @@ def stop(settings: Settings, say: Say) -> bool:
 def stop_processes(settings: Settings) -> None:
     """Runner first, then server: a server without its runner loses nothing."""
     running = Running.read(settings)
-    if running is None:
-        return
-    for one in (running.runner, running.server):
-        if one is not None:
-            processes.stop(one, 15)
+    recorded = [running.runner, running.server] if running is not None else []
+    for process in (*recorded, *lost.parts(settings.home)):  # those of a command that was killed before it recorded them
+        if process is not None:
+            processes.stop(process, 15)
     (settings.run / "server.json").unlink(missing_ok=True)
 
 
-def _drain(api: PrefectApi, say: Say) -> None:
+def _drain(api: PrefectApi, say: Say, *, ours: bool) -> None:
+    """Cancel what runs and wait for it; `ours` says that a run without a process on this machine is not waited for."""
     from modelshelf.cli.prefect_api import FINAL
+
+    if ours:
+        lost.conclude(api)
 
     active = [run for run in api.runs(200) if run["state_type"] not in {*FINAL, "SCHEDULED"}]  # what has not begun can wait
     for run in active:
@@ -174,8 +214,20 @@ def _drain(api: PrefectApi, say: Say) -> None:
         active = [run for run in active if api.run(run["id"])["state_type"] not in FINAL]
 
 
-def _start(settings: Settings, remote: str) -> PrefectApi:
-    port = _free_port()
+def _start_somewhere(settings: Settings, remote: str) -> PrefectApi:
+    """Start on the preferred port, or on another where a server of somebody else takes it between our look and ours."""
+    log = settings.run / "server.log"
+    for port in (_free_port(_PREFERRED_PORT), *(0,) * _PORTS_TRIED):
+        before = log.stat().st_size if log.exists() else 0
+        try:
+            return _start(settings, remote, port or _free_port())
+        except ServerDown:
+            if remote or b"already in use" not in log.read_bytes()[before:]:
+                raise
+    return _start(settings, remote, _free_port())
+
+
+def _start(settings: Settings, remote: str, port: int) -> PrefectApi:
     url = remote or f"http://127.0.0.1:{port}"
     environment = _environment(settings, url, remote=bool(remote))
     api = _api(settings, url, remote=bool(remote))
@@ -185,39 +237,42 @@ def _start(settings: Settings, remote: str) -> PrefectApi:
     try:
         if not remote:
             command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-            started.append(_spawn(command, environment, settings.run / "server.log", settings.home))
+            started.append(_spawn(command, environment | {lost.PART: "server"}, settings.run / "server.log", settings.home))
         server = started[0] if started else None
         _wait(settings, server, settings.run / "server.log", api.is_healthy)
         runner = None
         if settings.workers:
-            _deploy(settings, environment)
+            _deploy(settings, api, environment)
         else:
             command = [sys.executable, "-m", "deployments.serve"]
-            as_lines = {"PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json"}
-            runner = _spawn(command, environment | as_lines, settings.run / "runner.log", project_folder())
+            runner = _spawn(command, environment | _runners_own(settings), settings.run / "runner.out", project_folder())
             started.append(runner)
             stated = {one["entrypoint"] for one in _stated_deployments()}
             _wait(
                 settings,
                 runner,
-                settings.run / "runner.log",
+                settings.run / "runner.out",
                 lambda: stated <= {one["entrypoint"] for one in api.deployments() if one["status"] == "READY"},
             )
     except BaseException:
         for process in reversed(started):
             processes.stop(process, 5)
         raise
-    Running(url, server, runner).write(settings)
+    Running(url, server, runner, Program.here(settings)).write(settings)
     return api
 
 
-def _deploy(settings: Settings, environment: dict[str, str]) -> None:
-    """The server has every deployment as `prefect.yaml` states it, for workers of its work pool or for our runner."""
+def _deploy(settings: Settings, api: PrefectApi, environment: dict[str, str]) -> None:
+    """Write every deployment as `prefect.yaml` states it, for workers of its work pool or for our runner.
+
+    What a person set in the UI stays: schedules, parameters, and whether the deployment is paused.
+    """
     log = settings.run / "deploy.log"
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     pool = [*prefect, "work-pool", "create", work_pool(), "--type", "process", "--overwrite"]
     ours = [sys.executable, "-m", "deployments.serve"]
     commands = [[*ours, "blocks"], pool, [*prefect, "deploy", "--all"]] if settings.workers else [[*ours, "once"]]
+    before = api.deployments() if settings.workers else []  # our own runner keeps them by itself
     with log.open("wb") as output:
         log.chmod(0o600)
         for command in commands:
@@ -227,6 +282,8 @@ def _deploy(settings: Settings, environment: dict[str, str]) -> None:
             )  # fmt: skip
             if done.returncode != 0:
                 raise ServerDown(home=settings.home, reason=f"it did not take the deployments ({_last_line(log)})", log=log)
+    for deployment in before:
+        api.keep_what_a_person_set(deployment)
 
 
 def work_pool() -> str:
@@ -266,6 +323,7 @@ def _environment(settings: Settings, url: str, *, remote: bool) -> dict[str, str
         "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "2",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+        "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.25",  # a person reads along; by default two seconds
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -331,12 +389,23 @@ def _last_line(log: Path) -> str:
     return lines[-1][:200] if lines else "its log is empty"
 
 
-def _port_was_taken(settings: Settings) -> bool:
-    return "already in use" in (settings.run / "server.log").read_text(errors="replace")
+def _runners_own(settings: Settings) -> dict[str, str]:
+    """Return the settings by which all that the runner and its runs log is one JSON object a line in a file of its own.
+
+    What they print beside that, tracebacks of a broken start among it, goes to `runner.out`.
+    """
+    log = settings.run / "runner.log"
+    log.touch(mode=0o600)
+    return {
+        lost.PART: "runner",
+        "PREFECT_LOGGING_SETTINGS_PATH": str(project_folder() / "deployments" / "logging.yml"),
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_FILENAME": str(log),
+    }
 
 
-def _free_port() -> int:
-    for port in (_PREFERRED_PORT, 0):
+def _free_port(*preferred: int) -> int:
+    """Return a port of loopback that is free now: the preferred one if it is."""
+    for port in (*preferred, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

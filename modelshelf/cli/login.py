@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from modelshelf.errors import NoSuchBlockType
+from modelshelf.cli.errors import NoSuchBlockType
 from modelshelf.names import HostName, InstanceName
 
 

@@ -137,7 +137,9 @@ def register(
 @click.option("--category", type=click.Choice(CATEGORIES), help="Only this category.")
 @click.option("--state", type=click.Choice(["ready", "disabled", "importing", "failed", "registered"]), help="Only this state.")
 @click.option("--source", metavar="TEXT", help="Only sources with this in them: `hf://`, `ollama://someone`, a repository.")
-@click.option("--sort", type=click.Choice(["newest", "name", "size"]), default="newest", show_default=True)
+@click.option(
+    "--sort", type=click.Choice(["newest", "name", "size"]), default="newest", show_default=True, help="The order of the list."
+)
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @options.project
 @options.as_json
@@ -273,6 +275,9 @@ def cache(
     """Put a version's files on a node before they are needed.
 
     On the node beside its store nothing is copied: the files are links.
+
+    \b
+    Example: modelshelf cache qwen3:0.6b --pin
     """
     from modelshelf.cli import follow
     from modelshelf.words import said_bytes

@@ -7,7 +7,8 @@ import time
 import uuid
 from typing import Any
 
-from modelshelf.errors import NoSuchRun, NotDeployed, NotFound, ServerSecretRefused, outcome
+from modelshelf.cli.errors import NoSuchRun, NotDeployed
+from modelshelf.errors import NotFound, ServerSecretRefused, outcome
 from modelshelf.limits import DEFAULT
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
 
@@ -76,8 +77,22 @@ class PrefectApi:
         body = {"sort": "EXPECTED_START_TIME_DESC", "limit": limit, "flow_runs": ours}
         return list(self._send("POST", "flow_runs/filter", body, what="runs"))
 
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Return the runs that have begun, or are about to, and have not ended."""
+        begun = {"state": {"type": {"any_": ["RUNNING", "CANCELLING", "PENDING"]}}}
+        return list(self._send("POST", "flow_runs/filter", {"limit": 200, "flow_runs": begun}, what="runs"))
+
     def deployments(self) -> list[dict[str, Any]]:
         return list(self._send("POST", "deployments/filter", {"limit": 200}, what="deployments"))
+
+    def keep_what_a_person_set(self, before: dict[str, Any]) -> None:
+        """Let a deployment that was written again have the schedules and parameters that it had before."""
+        copied = ("schedule", "active", "parameters", "slug", "max_scheduled_runs")
+        schedules = [{name: one[name] for name in copied} for one in before["schedules"]]
+        now = next((one for one in self.deployments() if one["id"] == before["id"]), before)
+        parameters = {**now["parameters"], **before["parameters"]}
+        body = {"schedules": schedules, "parameters": parameters, "paused": before["paused"]}
+        self._send("PATCH", f"deployments/{before['id']}", body, what="a deployment")
 
     def flow_name(self, flow_id: str) -> str:
         return str(self._get(f"flows/{flow_id}", what="a flow")["name"])

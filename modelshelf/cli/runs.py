@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from modelshelf.cli import options
-from modelshelf.errors import ServerDown
+from modelshelf.cli.errors import ServerDown
 
 
 @click.command()
@@ -53,14 +53,20 @@ def follow(run: str, as_json: bool) -> None:
 @click.argument("run", shell_complete=options.complete_runs)
 def cancel(run: str) -> None:
     """Cancel a run. What it has fetched is kept; the same command goes on from there."""
+    from modelshelf.cli import launcher, lost
     from modelshelf.cli.prefect_api import FINAL
 
-    api = _api()[1]
+    settings, api = _api()
     found = api.find_run(run)
     if found["state_type"] in FINAL:
         click.echo(f"{found['name']} has ended already ({found['state_name']}).")
         return
-    api.set_state(found["id"], "CANCELLING", "modelshelf cancel")
+    running = launcher.Running.read(settings)
+    gone = lost.why_nobody_runs(settings, running, found)
+    api.set_state(found["id"], "CANCELLED" if gone else "CANCELLING", "modelshelf cancel")
+    if gone:
+        click.echo(f"{found['name']} is cancelled: {gone}. What it has fetched is kept.")
+        return
     click.echo(f"{found['name']} is being cancelled; what it has fetched is kept.")
 
 
@@ -68,7 +74,11 @@ def cancel(run: str) -> None:
 @click.argument("run", shell_complete=options.complete_runs)
 @options.no_wait
 def retry(run: str, no_wait: bool) -> None:
-    """Run again what a run was asked for. It finds what the first one finished."""
+    """Run again what a run was asked for. The new run finds what the first one finished.
+
+    \b
+    Example: modelshelf retry 1a2b3c4d
+    """
     import uuid
 
     from modelshelf.cli import follow as following

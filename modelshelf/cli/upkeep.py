@@ -112,6 +112,9 @@ def audit(rehash: bool, repair: bool, no_wait: bool, as_json: bool) -> None:
     """Compare catalog, store, replicas and engines; repair on request.
 
     The exit status is 1 if differences are left.
+
+    \b
+    Example: modelshelf audit --rehash
     """
     from modelshelf.cli import follow, tables
 

@@ -102,7 +102,7 @@ def _store(library: Library, who: str, grace_seconds: float) -> Iterator[_Fault]
             found = present.pop(digest.hex, None)
             if state == "deleting":
                 finding = Finding("deletion unfinished", str(digest), "it was marked and is still there", "finish it")
-                yield _Fault(finding, partial(remove_condemned, library))
+                yield _Fault(finding, partial(remove_condemned, library, StopToken()))
             elif found is None and library.store.size_of(digest) is None:  # not one that came since the store was listed
                 said = "the catalog lists it, the store lacks it"
                 finding = Finding("blob missing", str(digest), said, "its versions are failed")

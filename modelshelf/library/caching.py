@@ -15,7 +15,7 @@ from modelshelf.catalog.replicas import Kept
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.errors import ModelshelfError, NodeFull, StillInUse
-from modelshelf.library import registering
+from modelshelf.library import registering, stamps
 from modelshelf.library.importing import alone
 from modelshelf.library.opening import NODE, Library
 from modelshelf.names import ModelRef, NodeName, ProjectName
@@ -70,6 +70,7 @@ def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken
     assert target.image is not None
     with library.catalog.reading() as connection:
         files = versions.files(connection, asking, target.id)
+    stamps.require_whole(library, target, files, stop)
     lease = Lease(f"replica {library.node_id} {target.image}", says=f"caching {target.ref} on {NODE}")
     with alone(library, lease, stop):
         with library.catalog.writing() as connection:
@@ -80,7 +81,8 @@ def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken
         for one in evicts:
             _remove_files(library, one)
         try:
-            folder = library.node.fill(target.image, files, stop)
+            with stamps.linking(library, {file.digest for file in files}):
+                folder = library.node.fill(target.image, files, stop)
         except ModelshelfError as error:
             with library.catalog.writing() as connection:
                 replicas.observe(connection, library.node_id, target.id, "absent", str(error))
@@ -182,5 +184,7 @@ def _remove_files(library: Library, one: Kept) -> None:
     """The files of an image that no other version on this node has."""
     with library.catalog.reading() as connection:
         others = any(other.image == one.image for other in replicas.kept(connection, library.node_id))
+        digests = versions.digests_of_image(connection, one.image)
     if not others:
-        library.node.evict(one.image)
+        with stamps.linking(library, digests):
+            library.node.evict(one.image)

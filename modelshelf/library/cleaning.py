@@ -74,7 +74,7 @@ def clean(library: Library, asking: ProjectName, plan: CleanPlan, stop: StopToke
     Safe to run again, also after a kill: what was marked is finished first.
     """
     require_readable(library, asking, plan.versions)
-    freed = remove_condemned(library) + library.store.discard_abandoned(DEFAULT.abandoned_seconds)
+    freed = remove_condemned(library, stop) + library.store.discard_abandoned(DEFAULT.abandoned_seconds)
     removed: list[str] = []
     left: list[tuple[str, str]] = []
     for one in plan.versions:
@@ -85,7 +85,7 @@ def clean(library: Library, asking: ProjectName, plan: CleanPlan, stop: StopToke
             left.append((str(one.ref), str(error)))
             continue
         remove_replica(library, deletion)
-        freed += remove_condemned(library)
+        freed += remove_condemned(library, stop)
         removed.append(str(one.ref))
     return CleanReport(tuple(removed), tuple(left), freed)
 

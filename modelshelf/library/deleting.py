@@ -1,10 +1,13 @@
 """Deleting a version: the row first, then its replicas, then the bytes that nobody else counts on.
 
-In this order a crash leaves bytes without a row, never a row without its bytes; the next deletion takes them along.
+In this order a crash leaves bytes without a row, never a row without its bytes; the next deletion takes them along, and so does
+an import that wants the same bytes. A deletion that is paused anywhere and goes on later removes nothing that came into use
+meanwhile: it looks again under the digest's lock (decision 0020).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from sqlalchemy.engine import Connection
@@ -12,8 +15,11 @@ from sqlalchemy.engine import Connection
 from modelshelf.catalog import blobs, instances, replicas, versions
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
+from modelshelf.errors import BlobBeingDeleted
+from modelshelf.library import stamps
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, ProjectName
+from modelshelf.stop import StopToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +32,13 @@ class Deletion:
     frees: int
     keeps: int
     filesystem: str | None
+    shared: tuple[Digest, ...] = ()
+    """The blobs that stay."""
 
     def to_json(self) -> dict[str, object]:
-        named = {"ref": str(self.ref), "image": str(self.image or ""), "blobs": [str(digest) for digest in self.blobs]}
-        return {**asdict(self), **named}
+        named = {"ref": str(self.ref), "image": str(self.image or "")}
+        listed = {"blobs": [str(digest) for digest in self.blobs], "shared": [str(digest) for digest in self.shared]}
+        return {**asdict(self), **named, **listed}
 
 
 def plan_deletion(library: Library, asking: ProjectName, ref: ModelRef) -> Deletion:
@@ -38,12 +47,17 @@ def plan_deletion(library: Library, asking: ProjectName, ref: ModelRef) -> Delet
         return remove_rows(library, connection, asking, ref, who="plan")
 
 
-def delete_version(library: Library, asking: ProjectName, ref: ModelRef, *, who: str) -> Deletion:
-    """The version is gone, and with it every byte that only it used. Safe to run again."""
+def delete_version(library: Library, asking: ProjectName, ref: ModelRef, *, who: str, stop: StopToken | None = None) -> Deletion:
+    """The version is gone, and with it every byte that only it used.
+
+    Safe to run again: what a killed run left is removed first.
+    """
+    stop = stop or StopToken()
+    remove_condemned(library, stop)
     with library.catalog.writing() as connection:
         deletion = remove_rows(library, connection, asking, ref, who=who)
     remove_replica(library, deletion)
-    remove_condemned(library)
+    remove_condemned(library, stop)
     return deletion
 
 
@@ -51,21 +65,50 @@ def remove_replica(library: Library, deletion: Deletion) -> None:
     """The node's files of a deleted version are gone, unless another version has the same image."""
     reach("delete.row_gone")
     if deletion.image is not None and deletion.image in deletion.blobs:
-        library.node.evict(deletion.image)
+        with stamps.linking(library, deletion.shared):
+            library.node.evict(deletion.image)
     reach("delete.manifest_gone")
 
 
-def remove_condemned(library: Library) -> int:
-    """Blobs marked for deletion, by us or by a run that was killed, are gone; the bytes freed."""
+def remove_condemned(library: Library, stop: StopToken) -> int:
+    """Blobs marked for deletion, by us or by a run that was killed, are gone; the bytes freed.
+
+    One that another process is at, for as long as it is waited for, stays marked: that process counts on it, or removes it.
+    """
     with library.catalog.reading() as connection:
         marked = blobs.condemned(connection, library.store_id)
     freed = 0
     for digest in marked:
-        freed += library.store.delete(digest)
+        stop.check()
+        try:
+            freed += _finish(library, digest, stop)
+        except BlobBeingDeleted:
+            continue
+    return freed
+
+
+def finish_deletions(library: Library, wanted: Iterable[Digest], stop: StopToken) -> None:
+    """None of these is marked for deletion any more: a deletion that was begun is finished. Raises BlobBeingDeleted."""
+    wanted = set(wanted)
+    with library.catalog.reading() as connection:
+        marked = {
+            digest for digest, row in blobs.recorded_of(connection, library.store_id, wanted).items() if row.state == "deleting"
+        }
+    for digest in sorted(marked):
+        _finish(library, digest, stop)
+
+
+def _finish(library: Library, digest: Digest, stop: StopToken) -> int:
+    """The bytes freed: 0 if it was revived meanwhile, or another run was quicker."""
+    with library.store.locks.removing(digest, stop):
+        with library.catalog.reading() as connection:
+            if not blobs.is_condemned(connection, library.store_id, digest):
+                return 0
+        freed = library.store.delete(digest)
         reach("delete.blob_gone")
         with library.catalog.writing() as connection:
             blobs.forget(connection, library.store_id, digest)
-    return freed
+        return freed
 
 
 def remove_rows(library: Library, connection: Connection, asking: ProjectName, ref: ModelRef, *, who: str) -> Deletion:
@@ -77,4 +120,5 @@ def remove_rows(library: Library, connection: Connection, asking: ProjectName, r
     versions.remove(connection, asking, target, who)
     unused = tuple(blobs.condemn_unused(connection, library.store_id, sizes))
     frees = sum(sizes[digest] for digest in unused)
-    return Deletion(target.ref, target.image, unused, frees, sum(sizes.values()) - frees, target.filesystem)
+    shared = tuple(sorted(sizes.keys() - set(unused)))
+    return Deletion(target.ref, target.image, unused, frees, sum(sizes.values()) - frees, target.filesystem, shared)

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from modelshelf.catalog import aliases, blobs, journal, versions
-from modelshelf.catalog.leases import Holding, Lease, Renewal, holding
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog import aliases, blobs, journal, leases, versions
+from modelshelf.catalog.leases import Holding, Lease, Renewal
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
@@ -22,7 +24,7 @@ from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.formats.named_code import may_name_code, refuse_named_code
-from modelshelf.library import licensing
+from modelshelf.library import holding, licensing, stamps
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag, refuse_colliding
@@ -103,29 +105,59 @@ def plan_dry(
     """What an import would do; nothing is changed, not even reserved."""
     with library.catalog.trying() as connection:
         target = versions.reserve(connection, asking, name, pin.version, source=source, resolved=pin.resolved, category=category)
-        known = blobs.hold_known(connection, asking, library.store_id, target.id, _digests(listing))
-    return _plan(library, target, listing, known)
+        mine = _blobs_of(library, connection, target)
+    damaged = bool(stamps.check(library, mine, StopToken(), record=False).bad)
+    with (
+        holding.whole(library, asking, _digests(listing), StopToken(), changing=False) as whole,
+        library.catalog.trying() as connection,
+    ):
+        target = versions.reserve(connection, asking, name, pin.version, source=source, resolved=pin.resolved, category=category)
+        return _decide(library, connection, asking, target, listing, whole, damaged=damaged)
 
 
-def plan_and_hold(library: Library, asking: ProjectName, target: Version, listing: Listing, run: str) -> ImportPlan:
-    """The plan of this run, recorded before it acts. What it counts on stays in the store until it publishes."""
+def plan_and_hold(
+    library: Library, asking: ProjectName, target: Version, listing: Listing, run: str, stop: StopToken | None = None
+) -> ImportPlan:
+    """The plan of this run, recorded before it acts. What it counts on stays in the store until it publishes.
+
+    A version that is ready is looked at too: what is damaged of it is fetched again.
+    """
+    stop = stop or StopToken()
     library.store.discard_abandoned(DEFAULT.abandoned_seconds)
-    with library.catalog.writing() as connection:
+    with library.catalog.reading() as connection:
+        mine = _blobs_of(library, connection, versions.get(connection, asking, target.id))
+    damaged = bool(stamps.check(library, mine, stop).bad)
+    with holding.whole(library, asking, _digests(listing), stop) as whole, library.catalog.writing() as connection:
         current = versions.get(connection, asking, target.id)
-        known = blobs.hold_known(connection, asking, library.store_id, target.id, _digests(listing))
-        here = {digest for digest in known if library.store.size_of(digest) is not None}
-        plan = _plan(library, current, listing, here)
-        if current.state != "ready":
-            versions.set_state(connection, target.id, "importing")
-            _require_space(library, plan, versions.reserved_by_others(connection, target.id))
-            versions.reserve_space(connection, target.id, plan.to_fetch)
-        else:
+        plan = _decide(library, connection, asking, current, listing, whole, damaged=damaged)
+        if plan.ready:
             blobs.release_holds(connection, target.id)
-            _require_same(current, versions.files(connection, asking, target.id), listing)
+        else:
+            versions.set_state(connection, target.id, "importing")
+            versions.reserve_space(connection, target.id, plan.to_fetch)
         journal.record_plan(connection, run, plan.to_json())
         journal.record_progress(connection, run, journal.Progress("fetching", 0, plan.to_fetch))
     reach("import.reserved")
     return plan
+
+
+def _decide(
+    library: Library, connection: Connection, asking: ProjectName, target: Version, listing: Listing, whole: set[Digest], *,
+    damaged: bool,
+) -> ImportPlan:  # fmt: skip
+    """The plan, for a dry run and for a real one alike. Raises NameTaken, or DiskFull."""
+    known = blobs.hold_known(connection, asking, library.store_id, target.id, whole)
+    plan = _plan(library, target, listing, known, ready=target.state == "ready" and not damaged)
+    if target.state == "ready":
+        _require_same(target, versions.files(connection, asking, target.id), listing)
+    if not plan.ready:
+        _require_space(library, plan, versions.reserved_by_others(connection, target.id))
+    return plan
+
+
+def _blobs_of(library: Library, connection: Connection, target: Version) -> set[Digest]:
+    """Every blob that a ready version needs; none of one that is not ready."""
+    return set(versions.blob_sizes(connection, library.store_id, target)) if target.state == "ready" else set()
 
 
 def take_lease(library: Library, lease: Lease, stop: StopToken, waiting: Callable[[Holding], None] = lambda _: None) -> None:
@@ -134,7 +166,7 @@ def take_lease(library: Library, lease: Lease, stop: StopToken, waiting: Callabl
         with library.catalog.writing() as connection:
             if lease.acquire(connection):
                 return
-            other = holding(connection, lease.name)
+            other = leases.holding(connection, lease.name)
         if other is not None:
             waiting(other)
         stop.wait(1.0)
@@ -185,7 +217,7 @@ def fetch_missing(
     small: list[Blob] = [one.blob for one in arrived[-len(listing.inline) :]] if listing.inline else []
     if not wanted:
         _refuse_by_policy(library, listing, target, arrived, allow_code, limits)
-        _record(library, target, small)
+        holding.require_kept(holding.record_fetched(library, target, small))
         return tuple(arrived)
     first = [file for file in wanted if _comes_first(file)]
     rest = [file for file in wanted if not _comes_first(file)]
@@ -218,7 +250,8 @@ def fetch_missing(
             halt.set()
             for task in tasks:
                 task.cancel()
-            _record(library, target, small)
+            taken = holding.record_fetched(library, target, small)  # also of a run that ends here: its next try counts on these
+    holding.require_kept(taken)
     reach("import.fetched")
     return (*arrived, *(task.result() for task in tasks))
 
@@ -235,20 +268,28 @@ def publish(
         image = replace(image, facts=_completed(library, image))
     license = _license(library, listing, arrived) or image.facts.license
     licensing.require_allowed(library, license, target.ref)
-    library.store.put(image.config)
-    library.store.put(image.manifest)
-    for blob in image.blobs:  # whoever meddled with the store meanwhile: nothing is listed that is not there
-        if library.store.size_of(blob.digest) != blob.size:
-            raise BlobMissing(store=library.settings.store, digest=blob.digest)
+    made = {library.store.put(image.config), library.store.put(image.manifest)}
     reach("import.manifest_stored")
-    reach("import.before_publish")
+    with library.store.locks.counting_on({blob.digest for blob in image.blobs}):
+        for blob in image.blobs:  # whoever meddled with the store meanwhile: nothing is listed that is not there
+            if library.store.size_of(blob.digest) != blob.size:
+                raise BlobMissing(store=library.settings.store, digest=blob.digest)
+        reach("import.before_publish")
+        published = _publish(library, asking, target, image, made, pin, lease=lease, license=license, who=who)
+    reach("import.published")
+    return published
+
+
+def _publish(
+    library: Library, asking: ProjectName, target: Version, image: Image, made: set[Blob], pin: Pin, *, lease: Lease,
+    license: str | None, who: str,
+) -> Version:  # fmt: skip
     with library.catalog.writing() as connection:
-        published = versions.publish(
+        blobs.record(connection, library.store_id, made)
+        return versions.publish(
             connection, asking, target, image, lease=lease, store_id=library.store_id, license=license,
             tag=pin.requested, who=who,
         )  # fmt: skip
-    reach("import.published")
-    return published
 
 
 def follow_tag(library: Library, asking: ProjectName, target: Version, pin: Pin, *, who: str) -> None:
@@ -277,12 +318,15 @@ def _fetch_alone(
     """One large file, by one run at a time; who waited takes over what the other run fetched, if it may see it."""
     digest = file.wanted.key
     with alone(library, Lease(f"fetch {library.store_id} {digest}", says=str(target.ref)), stop):
-        with library.catalog.writing() as connection:
-            known = blobs.hold_known(connection, asking, library.store_id, target.id, [digest])
-        if known and library.store.size_of(digest) is not None:
+        with holding.whole(library, asking, [digest], stop) as whole, library.catalog.writing() as connection:
+            known = blobs.hold_known(connection, asking, library.store_id, target.id, whole)
+        if known:
             return _there(file)
-        blob, facts = fetch_blob(library.store, downloads, file.wanted, limits)
-        _record(library, target, [blob])
+
+        def hold(blob: Blob) -> None:
+            holding.hold_now(library, target, [blob])
+
+        blob, facts = fetch_blob(library.store, downloads, file.wanted, limits, hold)
         return Arrived(file.path, file.role, blob, facts)
 
 
@@ -322,12 +366,6 @@ def _there(file: SourceFile) -> Arrived:
     return Arrived(file.path, file.role, Blob(file.wanted.key, file.size), None)
 
 
-def _record(library: Library, target: Version, fetched: list[Blob]) -> None:
-    if fetched:
-        with library.catalog.writing() as connection:
-            blobs.hold_fetched(connection, library.store_id, target.id, set(fetched))
-
-
 def _facts(library: Library, listing: Listing, one: Arrived) -> Facts | None:
     """From the header as it was read on arrival, or now from the store."""
     if one.facts is not None or one.role is not Role.WEIGHT:
@@ -341,8 +379,7 @@ def _digests(listing: Listing) -> list[Digest]:
     return [file.digest for file in listing.files if file.digest is not None]
 
 
-def _plan(library: Library, target: Version, listing: Listing, known: set[Digest]) -> ImportPlan:
-    ready = target.state == "ready"
+def _plan(library: Library, target: Version, listing: Listing, known: set[Digest], *, ready: bool) -> ImportPlan:
     files = tuple(
         PlannedFile(file.path, file.size, file.digest, fetch=not ready and file.digest not in known) for file in listing.files
     )

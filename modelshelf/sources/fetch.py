@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelshelf.digest import Blob, Digest
@@ -30,8 +31,13 @@ class Wanted:
         return self.digest or Digest.of(f"{where}\n{self.git_oid}\n{self.remote.size}".encode())
 
 
-def fetch_blob(store: Store, downloads: Downloads, wanted: Wanted, limits: Limits = DEFAULT) -> tuple[Blob, Facts | None]:
+def fetch_blob(
+    store: Store, downloads: Downloads, wanted: Wanted, limits: Limits = DEFAULT,
+    then: Callable[[Blob], None] = lambda _blob: None,
+) -> tuple[Blob, Facts | None]:  # fmt: skip
     """The file is in the store under the digest of its bytes, which are what the source lists and the name says.
+
+    `then` is called while nobody can remove it.
 
     A resumed download that fails its proof is thrown away and fetched once more from byte zero: what an earlier
     process left may have been damaged since.
@@ -39,15 +45,17 @@ def fetch_blob(store: Store, downloads: Downloads, wanted: Wanted, limits: Limit
     with store.begin(wanted.key, wanted.remote.size) as ingest:
         resumed = ingest.resumed
         try:
-            return _arrive(ingest, downloads, wanted, limits)
+            return _arrive(ingest, downloads, wanted, limits, then)
         except (DigestMismatch, SizeMismatch):
             if not resumed:
                 raise
     with store.begin(wanted.key, wanted.remote.size) as ingest:
-        return _arrive(ingest, downloads, wanted, limits)
+        return _arrive(ingest, downloads, wanted, limits, then)
 
 
-def _arrive(ingest: Ingest, downloads: Downloads, wanted: Wanted, limits: Limits) -> tuple[Blob, Facts | None]:
+def _arrive(
+    ingest: Ingest, downloads: Downloads, wanted: Wanted, limits: Limits, then: Callable[[Blob], None]
+) -> tuple[Blob, Facts | None]:
     downloads.fetch(wanted.remote, ingest, proven=wanted.digest is not None or wanted.git_oid is not None)
     whose = wanted.remote.whose
     try:
@@ -62,4 +70,5 @@ def _arrive(ingest: Ingest, downloads: Downloads, wanted: Wanted, limits: Limits
     except BaseException:
         ingest.discard()
         raise
-    return ingest.commit(wanted.digest or digest, what=str(wanted.path), whose=whose), facts
+    blob = ingest.commit(wanted.digest or digest, what=str(wanted.path), whose=whose, stop=downloads.stop, then=then)
+    return blob, facts

@@ -23,6 +23,7 @@ from typing import BinaryIO
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BadDigest, BlobMissing, StoreDamaged
+from modelshelf.limits import DEFAULT, Limits
 from modelshelf.stop import StopToken
 from modelshelf.store import files
 from modelshelf.store.files import folder_at, removing_failed_writes, stamp_in, stamp_of
@@ -37,9 +38,9 @@ _STEP = 1 << 20
 class DirectoryStore:
     """The store under `root`, which is made if it is not there."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, limits: Limits = DEFAULT) -> None:
         self.root = root
-        self.locks = DigestLocks(root / "locks")
+        self.locks = DigestLocks(root / "locks", limits)
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in _FOLDERS:
             (root / name).mkdir(exist_ok=True)
@@ -67,7 +68,7 @@ class DirectoryStore:
         return self.root / "blobs" / "sha256" / digest.hex
 
     def begin(self, key: Digest, size: int) -> DirectoryIngest:
-        return DirectoryIngest.begin(self.root, key, size)
+        return DirectoryIngest.begin(self.root, self.locks, key, size)
 
     def put(self, content: bytes) -> Blob:
         digest = Digest.of(content)
@@ -152,7 +153,7 @@ class DirectoryStore:
         for data, _ in self.partial():
             with suppress(FileNotFoundError):
                 size, changed = data.lstat().st_blocks * 512, data.lstat().st_mtime
-                if changed < before and DirectoryIngest.discard_abandoned(self.root, data, before):
+                if changed < before and DirectoryIngest.discard_abandoned(self.root, self.locks, data, before):
                     freed += size
         for journal in (self.root / "ingest").glob("*.parts"):
             if not journal.with_suffix(".data").exists():  # the data is made first and goes first: nobody is at this

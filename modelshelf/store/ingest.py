@@ -26,13 +26,13 @@ from modelshelf.transfer import Span
 class DirectoryIngest:
     """See `contract.Ingest`. The lock on the data file says that a process is alive and at work on it."""
 
-    def __init__(self, root: Path, descriptor: int, data: Path, size: int) -> None:
+    def __init__(self, root: Path, locks: DigestLocks, descriptor: int, data: Path, size: int) -> None:
         self.size = size
         self.resumed = False
         self._root = root
         self._data = data
         self._journal = Journal(data.with_suffix(".parts"), size)
-        self._locks = DigestLocks(root / "locks")
+        self._locks = locks
         self._descriptor = descriptor
         self._written: dict[int, int] = {}
         """Start of each run of bytes that has been written, and its end."""
@@ -41,12 +41,12 @@ class DirectoryIngest:
         self._hasher = FrontHasher(descriptor)
 
     @classmethod
-    def begin(cls, root: Path, key: Digest, size: int) -> Self:
+    def begin(cls, root: Path, locks: DigestLocks, key: Digest, size: int) -> Self:
         """Go on where an interrupted fetch of `key` stopped, or begin anew."""
         for data in sorted((root / "ingest").glob(f"{key.hex}.*.data")):
             if (descriptor := _lock_abandoned(data)) is None:
                 continue
-            ingest = cls(root, descriptor, data, size)
+            ingest = cls(root, locks, descriptor, data, size)
             if ingest._take_over():
                 return ingest
             ingest.discard()
@@ -54,7 +54,7 @@ class DirectoryIngest:
         with removing_failed_writes(f"{size} bytes", data):
             descriptor = os.open(data, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         _try_lock(descriptor)
-        ingest = cls(root, descriptor, data, size)
+        ingest = cls(root, locks, descriptor, data, size)
         with ingest._discarding_failed_writes():
             if size:
                 os.posix_fallocate(descriptor, 0, size)
@@ -62,11 +62,11 @@ class DirectoryIngest:
         return ingest
 
     @classmethod
-    def discard_abandoned(cls, root: Path, data: Path, before: float) -> bool:
+    def discard_abandoned(cls, root: Path, locks: DigestLocks, data: Path, before: float) -> bool:
         """Remove this place if no process is at it and it was last written to `before` that time; True if it is gone."""
         if (descriptor := _lock_abandoned(data)) is None:
             return False
-        with cls(root, descriptor, data, 0) as ingest:
+        with cls(root, locks, descriptor, data, 0) as ingest:
             if os.fstat(descriptor).st_mtime >= before:  # asked under the lock: someone may have gone on with it meanwhile
                 return False
             ingest.discard()

@@ -37,26 +37,26 @@ class DigestLocks:
     """The locks in `file`, which is made when one is first taken. Not to be nested: a second one of the same thread may wait
     for the first."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, limits: Limits = DEFAULT) -> None:
+        self._file, self._limits = file, limits
 
     @contextmanager
-    def removing(self, digest: Digest, stop: StopToken | None = None, limits: Limits = DEFAULT) -> Iterator[None]:
+    def removing(self, digest: Digest, stop: StopToken | None = None) -> Iterator[None]:
         """Nobody else removes, replaces or counts on the digest within.
 
-        Raises Stopped, or BlobBeingDeleted with the holder if it is not free within `limits.lock_seconds`.
+        Raises Stopped, or BlobBeingDeleted with the holder if it is not free within `Limits.lock_seconds`.
         """
-        with self._held([digest], fcntl.F_WRLCK, stop or StopToken(), limits):
+        with self._held([digest], fcntl.F_WRLCK, stop or StopToken()):
             yield
 
     @contextmanager
-    def counting_on(self, digests: Collection[Digest], stop: StopToken | None = None, limits: Limits = DEFAULT) -> Iterator[None]:
+    def counting_on(self, digests: Collection[Digest], stop: StopToken | None = None) -> Iterator[None]:
         """Nobody removes or replaces these within; others may count on them too. Raises as `removing` does."""
-        with self._held(digests, fcntl.F_RDLCK, stop or StopToken(), limits):
+        with self._held(digests, fcntl.F_RDLCK, stop or StopToken()):
             yield
 
     @contextmanager
-    def _held(self, digests: Collection[Digest], kind: int, stop: StopToken, limits: Limits) -> Iterator[None]:
+    def _held(self, digests: Collection[Digest], kind: int, stop: StopToken) -> Iterator[None]:
         if not digests:
             yield
             return
@@ -64,7 +64,7 @@ class DigestLocks:
             opened = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreDamaged(path=self._file, reason=error.strerror) from error
-        until = time.monotonic() + limits.lock_seconds
+        until = time.monotonic() + self._limits.lock_seconds
         try:
             for start, length in _ranges(digests):  # in one order for everybody: two sets never wait for each other
                 while not _take(opened, kind, start, length, self._file):

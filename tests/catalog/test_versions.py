@@ -17,7 +17,6 @@ from modelshelf.catalog.tables import blob, metadata, model, model_share
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import (
-    BlobBeingDeleted,
     CatalogUnreachable,
     LeaseLost,
     ModelshelfError,
@@ -200,7 +199,9 @@ def test_a_digest_alone_is_no_right_to_the_bytes(catalog: Catalog) -> None:
         assert blobs.hold_known(connection, B, 1, other.id, [digest]) == {digest}
 
 
-def test_what_an_import_holds_is_not_condemned_and_what_is_condemned_is_not_held(catalog: Catalog) -> None:
+def test_what_an_import_holds_is_not_condemned_and_what_is_condemned_is_revived_by_who_has_it_under_its_lock(
+    catalog: Catalog,
+) -> None:
     with catalog.writing() as connection:
         store = blobs.store_id(connection, "local", region="here", kind="directory")
         version = versions.reserve(connection, A, ModelName("m"), Tag("x-0"), source="s", resolved="0", category="chat")
@@ -208,11 +209,31 @@ def test_what_an_import_holds_is_not_condemned_and_what_is_condemned_is_not_held
         blobs.hold_fetched(connection, store, version.id, [held])
         blobs.record(connection, store, [loose])
         assert blobs.condemn_unused(connection, store, [held.digest, loose.digest]) == [loose.digest]
-    with pytest.raises(BlobBeingDeleted), catalog.writing() as connection:
-        blobs.hold_fetched(connection, store, version.id, [loose])
+        assert blobs.condemned(connection, store) == [loose.digest]
+        assert blobs.is_condemned(connection, store, loose.digest)
     with catalog.writing() as connection:
-        blobs.forget(connection, store, loose.digest)
         blobs.hold_fetched(connection, store, version.id, [loose])
+        assert not blobs.is_condemned(connection, store, loose.digest)
+        blobs.forget(connection, store, loose.digest)
+        assert blobs.recorded_of(connection, store, [loose.digest]).keys() == {loose.digest}, "what is present is not forgotten"
+
+
+def test_a_stamp_is_kept_with_the_time_of_the_proof_and_changed_only_from_what_it_was(catalog: Catalog) -> None:
+    with catalog.writing() as connection:
+        store = blobs.store_id(connection, "local", region="here", kind="directory")
+        old, new, never = (Blob(Digest.of(name), 4, stamp) for name, stamp in ((b"old", "s1"), (b"new", "t1"), (b"never", None)))
+        blobs.record(connection, store, [old])
+        connection.execute(text("UPDATE blob SET proven_at = 1"))
+        blobs.record(connection, store, [new, never])
+        assert [one.digest for one in blobs.longest_unproven(connection, store, 100)] == [never.digest, old.digest, new.digest]
+        assert len(blobs.longest_unproven(connection, store, 5)) == 2, "until they have that many bytes"
+        assert len(blobs.longest_unproven(connection, store, 0)) == 1, "at least one"
+        blobs.restamp(connection, store, {old.digest: ("s1", "s2"), new.digest: ("not this", "t2")})
+        blobs.record(connection, store, [Blob(old.digest, 4)])
+        found = blobs.recorded_of(connection, store, [old.digest, new.digest, never.digest])
+        assert {digest: row.stamp for digest, row in found.items()} == {old.digest: "s2", new.digest: "t1", never.digest: None}
+        blobs.prove(connection, store, {never.digest: "u1"})
+        assert blobs.longest_unproven(connection, store, 0) == [old]
 
 
 def test_an_import_that_begins_to_count_on_a_blob_while_a_clean_up_asks_for_it_keeps_it(catalog: Catalog) -> None:

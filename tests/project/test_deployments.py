@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prefect.exceptions import ParameterTypeError
 from prefect.flows import load_flow_from_entrypoint
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,7 +27,18 @@ def test_each_parameter_is_described_for_the_form_and_none_is_a_secret(entrypoin
     for name, shown in flow.parameters.properties.items():
         assert shown.get("description"), f"{flow.name}: {name} has no words in the form"
         assert not {"token", "secret", "password"} & set(name.split("_"))
+        assert shown["title"][0].isupper(), f"{flow.name}: {name} has no title"
         assert "anyOf" not in shown, f"{flow.name}: {name} is a union"
+
+
+@pytest.mark.parametrize("entrypoint", [one["entrypoint"] for one in STATED])
+def test_a_run_checks_its_parameters_again(entrypoint: str) -> None:
+    flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    for name, shown in flow.parameters.properties.items():
+        given = dict.fromkeys(flow.parameters.required, ["x"] if entrypoint.endswith("define_template") else "x")
+        if shown.get("type") == "string" and "default" in shown and "enum" not in shown:
+            with pytest.raises(ParameterTypeError):
+                flow.validate_parameters({**given, name: "x" * 100_000})
 
 
 def test_each_deployment_is_named_for_its_occasion_and_described() -> None:
@@ -42,7 +54,7 @@ def test_a_flow_reads_like_prose() -> None:
         tree = ast.parse(file.read_text())
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.Try)], file.name
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        assert imported <= {"time"}, file.name
+        assert imported <= {"inspect", "time"}, file.name
 
 
 def test_no_file_is_longer_than_500_lines_and_no_archive_is_ever_extracted() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from modelshelf.cli import launcher
+from modelshelf.cli.errors import ServerDown
 from modelshelf.cli.main import cli
-from modelshelf.errors import BadSetting, CatalogNotMade, CatalogUnknown, ServerDown
+from modelshelf.errors import BadSetting, CatalogNotMade, CatalogUnknown
 from modelshelf.settings import Settings, default_catalog, load_settings
 
 
@@ -48,9 +50,19 @@ def test_a_wrong_setting_is_told(home: Settings, config: str) -> None:
 
 
 def test_every_command_has_help_and_the_ones_that_act_have_examples_or_options() -> None:
-    for name, command in cli.commands.items():
+    context = click.Context(cli)
+    names = cli.list_commands(context)
+    assert len(names) > 30
+    for name in names:
+        command = cli.get_command(context, name)
+        assert command is not None
         assert command.help, name
-        assert CliRunner().invoke(cli, [name, "--help"]).exit_code == 0
+        shown = CliRunner().invoke(cli, [name, "--help"])
+        assert shown.exit_code == 0, name
+        for one in command.params:
+            assert not isinstance(one, click.Option) or one.help, f"{name}: {one.name} has no help"
+        acts = any(one.name in ("dry_run", "no_wait") for one in command.params)
+        assert not acts or "Example" in command.help, f"{name} has no example"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 import stat
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobBeingDeleted, BlobMissing, DigestMismatch, SizeMismatch
-from modelshelf.limits import DEFAULT
 from modelshelf.stop import StopToken
 from modelshelf.store.contract import LocalStore
 from modelshelf.transfer import Span
@@ -99,7 +97,7 @@ class StoreSuite:
 
     def test_nobody_removes_a_blob_while_who_committed_it_still_notes_it_down(self, store: LocalStore) -> None:
         def note(blob: Blob) -> None:
-            with pytest.raises(BlobBeingDeleted), store.locks.removing(blob.digest, limits=replace(DEFAULT, lock_seconds=0)):
+            with pytest.raises(BlobBeingDeleted), store.locks.removing(blob.digest):
                 pytest.fail("it is not ours")
 
         with store.begin(DIGEST, len(CONTENT)) as ingest:

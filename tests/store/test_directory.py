@@ -3,12 +3,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelshelf.digest import Digest
 from modelshelf.errors import BlobMissing, DigestMismatch, StoreDamaged, WriteFailed
+from modelshelf.limits import DEFAULT
 from modelshelf.store import ingest
 from modelshelf.store.directory import DirectoryStore
 from modelshelf.transfer import Span
@@ -18,7 +20,7 @@ from tests.store.suite import CONTENT, DIGEST, StoreSuite
 class TestDirectoryStore(StoreSuite):
     @pytest.fixture
     def store(self, tmp_path: Path) -> DirectoryStore:
-        return DirectoryStore(tmp_path / "store")
+        return DirectoryStore(tmp_path / "store", replace(DEFAULT, lock_seconds=0.2))
 
     def test_commit_syncs_the_file_before_the_rename_and_the_folder_after_it(
         self, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,6 @@ from modelshelf.stop import Stopped, StopToken
 from modelshelf.store.locks import DigestLocks
 
 ONE, OTHER = Digest("1" * 64), Digest("2" * 64)
-BRIEF = replace(DEFAULT, lock_seconds=0.2)
 CHILD = """
 import sys
 from pathlib import Path
@@ -51,36 +50,37 @@ def child(file: Path, how: str, digest: Digest) -> Iterator[subprocess.Popen[str
 
 @pytest.fixture
 def locks(tmp_path: Path) -> DigestLocks:
-    return DigestLocks(tmp_path / "locks")
+    return DigestLocks(tmp_path / "locks", replace(DEFAULT, lock_seconds=0.2))
 
 
 def test_who_counts_on_a_digest_waits_for_who_removes_it_and_names_the_process(locks: DigestLocks, tmp_path: Path) -> None:
     with child(tmp_path / "locks", "removing", ONE) as process:
-        with pytest.raises(BlobBeingDeleted, match=f"process {process.pid}\\."), locks.counting_on([ONE, OTHER], limits=BRIEF):
+        with pytest.raises(BlobBeingDeleted, match=f"process {process.pid}\\."), locks.counting_on([ONE, OTHER]):
             pytest.fail("it is not ours")
-        with locks.counting_on([OTHER], limits=BRIEF):
+        with locks.counting_on([OTHER]):
             pass
 
 
 def test_a_paused_holder_is_named_as_stopped_and_one_that_dies_holds_nothing(locks: DigestLocks, tmp_path: Path) -> None:
     with child(tmp_path / "locks", "counting-on", ONE) as process:
         os.kill(process.pid, signal.SIGSTOP)
-        with pytest.raises(BlobBeingDeleted, match="which is stopped.*kill -CONT"), locks.removing(ONE, limits=BRIEF):
+        with pytest.raises(BlobBeingDeleted, match="which is stopped.*kill -CONT"), locks.removing(ONE):
             pytest.fail("it is not ours")
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        with locks.removing(ONE, limits=BRIEF):
+        with locks.removing(ONE):
             pass
 
 
 def test_several_may_count_on_a_digest_at_once(locks: DigestLocks, tmp_path: Path) -> None:
-    with child(tmp_path / "locks", "counting-on", ONE), locks.counting_on([ONE, OTHER], limits=BRIEF):
+    with child(tmp_path / "locks", "counting-on", ONE), locks.counting_on([ONE, OTHER]):
         for digest in (ONE, OTHER):
-            with pytest.raises(BlobBeingDeleted), locks.removing(digest, limits=BRIEF):
+            with pytest.raises(BlobBeingDeleted), locks.removing(digest):
                 pytest.fail("it is not ours")
 
 
-def test_threads_of_one_process_exclude_each_other_too(locks: DigestLocks) -> None:
+def test_threads_of_one_process_exclude_each_other_too(tmp_path: Path) -> None:
+    locks = DigestLocks(tmp_path / "locks")
     order: list[str] = []
 
     def second() -> None:
@@ -96,8 +96,8 @@ def test_threads_of_one_process_exclude_each_other_too(locks: DigestLocks) -> No
     assert order == ["first", "second"]
 
 
-def test_who_waits_hears_the_stop_token(locks: DigestLocks, tmp_path: Path) -> None:
-    stop = StopToken()
+def test_who_waits_hears_the_stop_token(tmp_path: Path) -> None:
+    locks, stop = DigestLocks(tmp_path / "locks"), StopToken()
     with child(tmp_path / "locks", "removing", ONE):
         threading.Timer(0.1, stop.set).start()
         with pytest.raises(Stopped), locks.removing(ONE, stop):
@@ -110,6 +110,6 @@ def test_ten_thousand_digests_cost_one_descriptor_and_a_moment(locks: DigestLock
     began = time.monotonic()
     with locks.counting_on(many):
         assert len(os.listdir("/proc/self/fd")) == before + 1
-        with pytest.raises(BlobBeingDeleted), locks.removing(many[77], limits=BRIEF):
+        with pytest.raises(BlobBeingDeleted), locks.removing(many[77]):
             pytest.fail("it is counted on")
     assert time.monotonic() - began < 2

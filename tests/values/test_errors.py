@@ -14,16 +14,22 @@ import pytest
 
 import modelshelf
 from modelshelf import errors
+from modelshelf.cli import errors as command_errors
+from modelshelf.cli.errors import NoSuchRun
 from modelshelf.cli.prefect_api import PrefectApi
 from modelshelf.engines.contract import Mounted
 from modelshelf.engines.openai_api import OpenAiApi
-from modelshelf.errors import BadJson, ModelshelfError, NoSuchRun, OfAnyLayer, Refused, Stalled, Unavailable, outcome
+from modelshelf.errors import BadJson, ModelshelfError, OfAnyLayer, Refused, Stalled, Unavailable, outcome
 from modelshelf.formats.kinds import Format
 from modelshelf.names import ServedName
 from modelshelf.wire import Url, Wire
 from tests.stand_ins.http import StandIn
 
-KINDS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, ModelshelfError)}
+KINDS = {
+    name: kind
+    for name, kind in {**vars(errors), **vars(command_errors)}.items()
+    if isinstance(kind, type) and issubclass(kind, ModelshelfError)
+}
 ROOT = Path(modelshelf.__file__).parent
 
 

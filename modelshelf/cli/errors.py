@@ -1,0 +1,57 @@
+"""The command's own errors: about the server, the runner and runs. Worded as those of `modelshelf.errors`."""
+
+from __future__ import annotations
+
+from modelshelf.errors import Refused, Unavailable
+
+
+class ServerDown(Unavailable):
+    """No modelshelf server answers for {home}: {reason}. Start it with `modelshelf up`; its log is {log}."""
+
+
+class BadStateFile(Refused):
+    """The state file {path} is not usable: {reason}. Nothing was started or stopped. Remove it, end a Prefect server that
+    still runs for this home (`ps -ef | grep prefect`), then run `modelshelf up`."""
+
+
+class FileUnusable(Refused):
+    """{path} cannot be used: {reason}. What was finished before is kept. {advice}"""
+
+
+class OutputFailed(Refused):
+    """The output could not be written: {reason}. What the command did is done; only its words are lost."""
+
+
+class FaultInModelshelf(Refused):
+    """This is a fault in modelshelf ({kind}), not in what was asked for. What was finished before is kept; `modelshelf status`
+    shows what is up. Please report it, with the trace in {trace}."""
+
+
+class NoSuchRun(Refused):
+    """There is no run {run}. See `modelshelf runs`."""
+
+
+class RunFailed(Refused):
+    """{message}"""
+
+
+class RunUnavailable(Unavailable):
+    """{message}"""
+
+
+class RunAbandoned(Unavailable):
+    """Nobody runs {run} any more: {reason}. What was finished is kept. Run the same command again, or `modelshelf up
+    --detach` and `modelshelf retry {short}`: it goes on from there."""
+
+
+class ProgramMoved(Refused):
+    """The server and the runner of {home} are no longer what runs here: {reason}. Their runs would crash. Nothing was
+    started. Stop them and start them anew: `modelshelf down`, then `modelshelf up --detach`."""
+
+
+class NotDeployed(Refused):
+    """The server does not know the deployment {deployment}. Its runner may still be starting: see `modelshelf status`."""
+
+
+class NoSuchBlockType(Refused):
+    """{kind} is not something to log in to: expected {known}."""
