@@ -75,7 +75,7 @@ def ollama_source(
 
 
 def hub_source(hub: Hub, text: str, limits: Limits = SMALL, **options: object) -> HuggingFaceSource:
-    return HuggingFaceSource(HuggingFaceUri.parse(text), endpoint=hub.url, limits=limits, **options)  # type: ignore[arg-type]
+    return HuggingFaceSource(HuggingFaceUri.parse(text), limits=limits, **{"endpoint": hub.url, **options})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -7,28 +7,16 @@ their sha256, files in git by their git object id.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import httpx2
-from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from modelshelf.digest import Digest
 from modelshelf.errors import (
     DigestMismatch,
     LimitExceeded,
-    LoginNeeded,
     NotFound,
-    ServerTrouble,
-    TooBusy,
     UnexpectedAnswer,
-    Unreachable,
 )
 from modelshelf.formats.kinds import Role
 from modelshelf.formats.weights import unsharded, without_suffix
@@ -39,10 +27,20 @@ from modelshelf.sources.bearer import StaticLogin
 from modelshelf.sources.choosing import choose
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
+from modelshelf.sources.hub_client import HubClient
 from modelshelf.sources.uri import HuggingFaceUri
 from modelshelf.stop import StopToken
 from modelshelf.transfer import Remote, prove_git_object
 from modelshelf.wire import Authorization, Url, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What the endpoint tells of one file before it is fetched, as it came: its size in bytes, and what proves it."""
+
+    size: object
+    sha256: str | None
+    git_oid: str | None
 
 
 class HuggingFaceSource:
@@ -67,34 +65,36 @@ class HuggingFaceSource:
         self.wire = Wire(trusted_hosts=trusted_hosts, limits=limits)
         self._endpoint = Url(endpoint.rstrip("/"))
         self.login = StaticLogin(Authorization.bearer(token) if token else None)
-        self._api = HfApi(endpoint=self._endpoint.text, token=token or False, library_name="modelshelf")
+        self._hub = HubClient(self._endpoint, self.wire, self.login, limits)
         self._limits = limits
 
     def pin(self, stop: StopToken) -> Pin:
         revision = str(self._revision)
-        commit = CommitId(str(self._info(revision, stop, files=False).sha))
+        commit = CommitId(str(self._hub.model_info(self._repo, revision, stop, files=False).sha))
         named = [] if revision == "main" else [revision if revision != commit.text else "commit"]
         if self._asked.wanted is not None:
             named.append(without_suffix(unsharded(self._asked.wanted)))
         return Pin(tag_for(*(named or ["main"])), commit.text)
 
     def list_files(self, pin: Pin, stop: StopToken) -> Listing:
-        info = self._info(pin.resolved, stop, files=True)
+        info = self._hub.model_info(self._repo, pin.resolved, stop, files=True)
         if info.sha != pin.resolved:
             reason = f"asked for commit {pin.resolved[:12]}, it describes {str(info.sha)[:12]}"
             raise UnexpectedAnswer(host=self._endpoint.place, what=self._repo, reason=reason)
         siblings = info.siblings or []
         if len(siblings) > self._limits.files:
             raise LimitExceeded(what=self._repo, found=f"{len(siblings)} files", limit=self._limits.files)
-        listed = {str(sibling.rfilename): sibling for sibling in siblings}
-        sizes = {name: int(sibling.size or 0) for name, sibling in listed.items()}
+        listed = {str(sibling.rfilename): _listed(sibling) for sibling in siblings}
+        if any(file.size is None for file in listed.values()):
+            listed = self._listed_otherwise(listed, CommitId(pin.resolved), stop)
+        sizes = {name: file.size if isinstance(file.size, int) else 0 for name, file in listed.items()}
 
         def read(name: str) -> bytes:
             return self._read(self._file(FilePath(name), Role.CONFIG, listed[name], pin.resolved), stop)
 
         chosen = choose(sizes, self._asked, read, self._limits)
         files = tuple(self._file(path, role, listed[path.text], pin.resolved) for path, role in chosen.roles.items())
-        license_ = (info.card_data or {}).get("license")
+        license_ = info.card_data.get("license") if info.card_data else None
         return Listing(
             chosen.format,
             files,
@@ -108,61 +108,54 @@ class HuggingFaceSource:
         assert isinstance(remote, Remote)
         if remote.size > limit:
             raise LimitExceeded(what=remote.what, found=f"{remote.size:,} bytes", limit=f"{limit:,} bytes")
-        answer = self.wire.request("GET", remote.url, authorization=self.login.current, at_most=limit, stop=stop)
+        answer = self.wire.ask("GET", remote.url, login=self.login, at_most=limit, stop=stop)
         content = answer.expect(200, what=remote.what, login=remote.login).body
         if file.wanted.git_oid is not None:
             prove_git_object(content, oid=file.wanted.git_oid, what=remote.what, whose=remote.whose)
-        elif (found := Digest.of(content)) != file.digest:
+        elif file.digest is not None and (found := Digest.of(content)) != file.digest:
             raise DigestMismatch(what=remote.what, whose=remote.whose, expected=file.digest, found=found, size=len(content))
         return content
 
-    def _file(self, path: FilePath, role: Role, sibling: Any, commit: str) -> SourceFile:
-        size = sibling.size
+    def _file(self, path: FilePath, role: Role, listed: _Listed, commit: str) -> SourceFile:
+        size, oid = listed.size, listed.git_oid
         if not isinstance(size, int) or not 0 <= size <= self._limits.file_bytes:
-            raise UnexpectedAnswer(host=self._endpoint.place, what=path, reason=f"it lists a size of {size!r}")
-        digest = Digest(str(sibling.lfs.sha256)) if sibling.lfs else None
-        oid = None if digest else str(sibling.blob_id)
+            raise UnexpectedAnswer(host=self._endpoint.place, what=path, reason=f"it lists a size of {str(size)[:50]!r}")
         if oid is not None and re.fullmatch(r"[0-9a-f]{40}", oid) is None:
             raise UnexpectedAnswer(host=self._endpoint.place, what=path, reason=f"its git object id is {oid[:50]!r}")
-        escaped = re.sub(r"[^A-Za-z0-9._/-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), str(path))
-        remote = Remote(
-            what=str(path),
-            whose="the Hub",
-            url=Url(f"{self._endpoint.text}/{self._repo}/resolve/{commit}/{escaped}"),
-            size=size,
-            login="huggingface",
-        )
+        digest = Digest(listed.sha256) if listed.sha256 is not None else None
+        remote = Remote(what=str(path), whose="the Hub", url=self._address(path, commit), size=size, login="huggingface")
         return SourceFile(path, role, Wanted(path, remote, digest, oid))
 
-    def _info(self, revision: str, stop: StopToken, *, files: bool) -> Any:
-        """The Hub's description of the repository, its troubles in our words."""
-        host, what = self._endpoint.place, f"{self._repo} at {revision}"
-        stop.check()
-        try:
-            return self._api.model_info(
-                str(self._repo), revision=revision, files_metadata=files, timeout=self._limits.api_seconds
-            )
-        except GatedRepoError as error:
-            detail = ": it is gated"
-            raise LoginNeeded(host=host, what=what, status=403, detail=detail, login="huggingface") from error
-        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-            status = error.response.status_code
-            if status in (401, 403):
-                detail = ": it is private, or not there"
-                raise LoginNeeded(host=host, what=what, status=status, detail=detail, login="huggingface") from error
-            raise NotFound(host=host, what=what, status=status) from error
-        except HfHubHTTPError as error:
-            raise self._trouble(error, host, what) from error
-        except httpx2.HTTPError as error:
-            raise Unreachable(host=host, how="", reason=str(error)[:200] or type(error).__name__) from error
+    def _address(self, path: FilePath, commit: str) -> Url:
+        escaped = re.sub(r"[^A-Za-z0-9._/-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), str(path))
+        return Url(f"{self._endpoint.text}/{self._repo}/resolve/{commit}/{escaped}")
 
-    def _trouble(self, error: HfHubHTTPError, host: str, what: str) -> Exception:
-        status = error.response.status_code
-        if status == 429:
-            seconds = error.response.headers.get("retry-after", "?")
-            return TooBusy(host=host, status=status, seconds=seconds, limit=self._limits.retry_after_seconds)
-        if status in (401, 403):
-            return LoginNeeded(host=host, what=what, status=status, detail="", login="huggingface")
-        if status >= 500:
-            return ServerTrouble(host=host, status=status, what=what, detail="")
-        return UnexpectedAnswer(host=host, what=what, reason=f"status {status}")
+    def _listed_otherwise(self, names: Collection[str], commit: CommitId, stop: StopToken) -> dict[str, _Listed]:
+        """For a mirror that describes files without sizes: from its tree, else by asking for the head of each."""
+        try:
+            tree = {file.path: _listed(file) for file in self._hub.tree(self._repo, commit, stop)}
+        except NotFound:
+            return {name: self._head_of(FilePath(name), commit, stop) for name in names}
+        if missing := [name for name in names if name not in tree]:
+            reason = f"its tree lacks {missing[0][:100]!r}, which its description lists"
+            raise UnexpectedAnswer(host=self._endpoint.place, what=self._repo, reason=reason)
+        return {name: tree[name] for name in names}
+
+    def _head_of(self, path: FilePath, commit: CommitId, stop: StopToken) -> _Listed:
+        """From the headers that the Hub sends with a file or with the redirect to it."""
+        url = self._address(path, str(commit))
+        answer = self.wire.ask("HEAD", url, login=self.login, follow=False, stop=stop)
+        if answer.status >= 300 and "x-linked-size" not in answer.headers:
+            answer = self.wire.ask("HEAD", url, login=self.login, stop=stop).expect(200, what=str(path), login="huggingface")
+        size = answer.headers.get("x-linked-size", answer.headers.get("content-length", ""))
+        etag = answer.headers.get("x-linked-etag", answer.headers.get("etag", "")).removeprefix("W/").strip('"')
+        return _Listed(
+            int(size) if re.fullmatch(r"[0-9]{1,19}", size) else size,
+            etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None,
+            etag if re.fullmatch(r"[0-9a-f]{40}", etag) else None,
+        )
+
+
+def _listed(file: Any) -> _Listed:
+    """What the Hub's client read of one file: a sibling of the description, or an entry of the tree."""
+    return _Listed(file.size, str(file.lfs.sha256) if file.lfs else None, None if file.lfs else str(file.blob_id))

@@ -56,13 +56,13 @@ class Wire:
 
     def ask(
         self, method: str, url: Url, *, login: Login | None, stop: StopToken, headers: Mapping[str, str] | None = None,
-        named_by: Answer | None = None, at_most: int | None = None,
+        named_by: Answer | None = None, follow: bool = True, at_most: int | None = None,
     ) -> Answer:  # fmt: skip
         """As `request`, but a busy server is waited for and a challenge is answered; the last answer is returned."""
         for _ in range(self._limits.attempts):
             shown = login.current if login is not None else None
             answer = self.request(
-                method, url, headers=headers, authorization=shown, named_by=named_by, at_most=at_most, stop=stop
+                method, url, headers=headers, authorization=shown, named_by=named_by, follow=follow, at_most=at_most, stop=stop
             )
             again = self.wait_if_busy(answer, stop)
             if not again and answer.status == 401 and login is not None:

@@ -116,11 +116,11 @@ class Receiver:
         if self._streaming is not None:
             return
         self._streaming = self._call.sink is not None and self.status in (200, 206)
+        encoding = self.headers.get("content-encoding", "identity")
+        if self.status < 300 and self._call.method != "HEAD" and encoding not in ("", "identity"):
+            reason = f"it is {encoding}-encoded although we asked for it as it is"
+            raise UnexpectedAnswer(host=self._url.place, what=self._url, reason=reason)
         if self._streaming and self._call.sink is not None:
-            encoding = self.headers.get("content-encoding", "identity")
-            if encoding not in ("", "identity"):
-                reason = f"it is {encoding}-encoded although we asked for the file as it is"
-                raise UnexpectedAnswer(host=self._url.place, what=self._url, reason=reason)
             self._call.sink.head(self.status, self.headers)
 
     def _write(self, data: bytes) -> None:

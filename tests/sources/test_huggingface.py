@@ -92,8 +92,7 @@ def test_a_revision_that_does_not_exist_is_told(hub: Hub) -> None:
 
 
 def test_a_hub_that_is_not_there_is_unreachable(hub: Hub) -> None:
-    source = hub_source(hub, "org/model")
-    source._api.endpoint = "http://127.0.0.1:9"
+    source = hub_source(hub, "org/model", endpoint="http://127.0.0.1:9")
     with pytest.raises(Unreachable):
         source.pin(STOP)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from tests.stand_ins.http import Content, StandIn
 
@@ -42,6 +43,13 @@ class Hub(StandIn):
         self.token: str | None = None
         """Who shows it may read gated repositories."""
         self.redirect_lfs = True
+        self.lists_sizes = True
+        """A mirror may describe files by their names alone."""
+        self.has_tree = True
+        self.page_links: list[str] = []
+        """Where the next page of the tree is, in place of the true one."""
+        self.api_answer: Callable[[BaseHTTPRequestHandler], None] | None = None
+        """Answers what is asked below `/api`, in place of us."""
         self.lying_digest: str | None = None
         """Listed instead of the true sha256."""
 
@@ -50,6 +58,10 @@ class Hub(StandIn):
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(request.path.partition("?")[0])
+        if path.startswith("/api/") and self.api_answer is not None:
+            return self.api_answer(request)
+        if match := re.fullmatch(r"/api/models/([^/]+(?:/[^/]+)?)/tree/(.+)", path):
+            return self._send_tree(request, match[1], match[2])
         if match := re.fullmatch(r"/api/models/([^/]+(?:/[^/]+)?)(?:/revision/(.+))?", path):
             return self._send_info(request, match[1], match[2] or "main")
         if match := re.fullmatch(r"/cdn/([^/]+(?:/[^/]+)?)/([0-9a-f]{40})/(.+)", path):
@@ -89,8 +101,10 @@ class Hub(StandIn):
             return
         siblings = []
         for path, (content, lfs) in self.repos[name].commits[commit].items():
-            entry: dict[str, object] = {"rfilename": path, "size": content.size, "blobId": _git_oid(content)}
-            if lfs:
+            entry: dict[str, object] = {"rfilename": path}
+            if self.lists_sizes:
+                entry |= {"size": content.size, "blobId": _git_oid(content)}
+            if lfs and self.lists_sizes:
                 entry["lfs"] = {"sha256": self.lying_digest or _sha256(content), "size": content.size, "pointerSize": 134}
             siblings.append(entry)
         repo = self.repos[name]
@@ -104,6 +118,25 @@ class Hub(StandIn):
         }
         card = {"cardData": {"license": repo.license}} if repo.license else {}
         self.send(request, 200, json.dumps({**body, **card, "tags": [], "siblings": siblings}).encode())
+
+    def _send_tree(self, request: BaseHTTPRequestHandler, name: str, revision: str) -> None:
+        """Two entries a page; the next page is named by a Link header."""
+        if not self.has_tree:
+            return self.send(request, 404, b"{}")
+        if (commit := self._allowed(request, name, revision)) is None:
+            return None
+        query = parse_qs(request.path.partition("?")[2])
+        start = int(query.get("cursor", ["0"])[0])
+        entries: list[dict[str, object]] = [{"type": "directory", "path": "folder", "oid": "0" * 40, "size": 0}]
+        for path, (content, lfs) in self.repos[name].commits[commit].items():
+            entry: dict[str, object] = {"type": "file", "path": path, "size": content.size, "oid": _git_oid(content)}
+            if lfs:
+                entry["lfs"] = {"oid": _sha256(content), "size": content.size, "pointerSize": 134}
+            entries.append(entry)
+        following = f"{self.url}{request.path.partition('?')[0]}?recursive=true&cursor={start + 2}"
+        links = self.page_links or ([following] if start + 2 < len(entries) else [])
+        body = json.dumps(entries[start : start + 2]).encode()
+        return self.send(request, 200, body, Link=[f'<{link}>; rel="next"' for link in links])
 
     def _resolve(self, request: BaseHTTPRequestHandler, name: str, revision: str, path: str) -> None:
         if (commit := self._allowed(request, name, revision)) is None:
