@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.importing import bring_in
 from flows.lifecycle import lifecycle
 from flows.parameters import Patterns, ShortText
-from modelshelf.names import Category, RepoId, Revision
+from modelshelf.names import Category
 from modelshelf.sources.uri import HuggingFaceUri
 from tasks.sources import HuggingFaceOrigin
 
@@ -30,7 +30,7 @@ async def import_huggingface(
     the catalog says why it is not. Safe to run again.
 
     Args:
-        repo: `org/repo`.
+        repo: `org/repo`, or the address of its page.
         revision: A branch, a tag or a commit.
         quantization: Which weights, where the repository has several: `Q4_K_M`, or a file's name.
         include: Shell patterns; only files that match one are taken.
@@ -42,7 +42,7 @@ async def import_huggingface(
         allow_code: Take the publisher's code along, and the model although its configuration names code (`auto_map`).
         dry_run: Only say what would be fetched.
     """
-    uri = HuggingFaceUri(RepoId(repo), Revision(revision), quantization or None)
+    uri = HuggingFaceUri.of(repo, revision, quantization)
     origin = HuggingFaceOrigin(uri, hub, tuple(include), tuple(exclude), allow_code)
     plan = await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)
     return str(plan.ref)

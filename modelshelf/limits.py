@@ -16,6 +16,8 @@ class Limits:
     """The distribution specification asks registries to take manifests of at least 4 MiB; nobody needs more."""
     files: int = 20_000
     path_bytes: int = 1_024
+    read_while_choosing: int = 200
+    """Indexes and configurations of a source that are read before its files are chosen."""
     file_bytes: int = 4_096 * GiB
     model_bytes: int = 16_384 * GiB
 

@@ -273,7 +273,7 @@ class ModelRef:
             raise BadReference(text=repr(text)[:100])
         return cls(
             ModelName(model),
-            Tag(tag) if tag else None,
+            (tag_for(tag) if "+" in tag else Tag(tag)) if tag else None,
             Digest.parse(digest) if digest else None,
             ProjectName(owner) if owner else None,
         )

@@ -32,7 +32,12 @@ def read_bytes(text: str) -> int:
 def enumerated(texts: Sequence[str], most: int = 100) -> str:
     """Return `a, b, c`; beyond `most` of them, how many more there are."""
     more = len(texts) - most
-    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, texts[:most])) + (f" and {more} more" if more > 0 else "")
+
+
+def printable(text: str) -> str:
+    """Return the text with every letter escaped that would move a cursor, end a line or cannot be encoded."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def said_seconds(seconds: float) -> str:

@@ -36,13 +36,14 @@ _ROLES = {
     ".safetensors": Role.WEIGHT,
     ".gguf": Role.WEIGHT,
     ".py": Role.CODE,
-    **dict.fromkeys(
-        (".json", ".jsonl", ".txt", ".model", ".jinja", ".yaml", ".yml", ".tiktoken", ".spm", ".vocab", ".bpe"), Role.CONFIG
-    ),
+    **dict.fromkeys((".json", ".jsonl", ".txt", ".jinja", ".yaml", ".yml"), Role.CONFIG),
+    **dict.fromkeys((".model", ".tiktoken", ".spm", ".vocab", ".bpe", ".codes"), Role.CONFIG),
     **dict.fromkeys((".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bib", ".rst", ".html"), Role.DOC),
 }  # fmt: skip
 
 _DOCUMENT = re.compile(r"(?:licen[cs]e|notice|copying|readme|use_policy|authors|changelog)(?![a-z])", re.IGNORECASE)
+_TOKENIZER = re.compile(r"tokenizer\.(?:mm\.)?model\.v[0-9]+[a-z0-9]*")
+"""Mistral's tokenizers, with their version."""
 _HOUSEKEEPING = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 _PICKLE_STARTS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
@@ -64,6 +65,8 @@ def role_of(name: str) -> Role | None:
         return None
     if (role := _ROLES.get(suffix)) is not None:
         return role
+    if _TOKENIZER.fullmatch(last):
+        return Role.CONFIG
     return Role.DOC if _DOCUMENT.match(last) and suffix not in _CODE | _ARCHIVES | _OTHER_WEIGHTS.keys() else None
 
 

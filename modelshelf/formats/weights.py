@@ -87,12 +87,16 @@ def spelled(quantization: str) -> str:
 
 
 def stem_of(name: str) -> str:
-    """Return what the name says beside extension, shard and quantisation: two files of one model have one stem."""
+    """Return what the name says beside extension, shard and quantisation: two files of one model have one stem.
+
+    A folder that is called as the file is (`Model-Q8_0/Model-Q8_0-00001-of-00002.gguf`) adds nothing.
+    """
     quantization = quantization_of(name)
     whole = unsharded(name).removesuffix(name[len(name) - len(suffix_of(name)) :])
     bare = _QUANTIZATION.sub(lambda found: "" if spelled(found[1]) == quantization else found[1], whole)
     parts = [re.sub(rf"{_EDGE}{{2,}}", "-", part).strip("-._ ()[]+") for part in bare.split("/")]
-    return "/".join(part for part in parts if part)
+    last = parts.pop()
+    return "/".join(part for part in (*(part for part in parts if part.casefold() != last.casefold()), last) if part)
 
 
 def is_projector(name: str) -> bool:

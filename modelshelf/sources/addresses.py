@@ -27,7 +27,7 @@ def spelled_as_uri(text: str) -> str:
     split = urlsplit(text if "://" in text else f"https://{text}")
     parts = [unquote(part) for part in split.path.split("/") if part]
     if _host(text) in _OLLAMA:
-        if len(parts) < 2:
+        if len(parts) < 2 or parts[2:3] not in ([], ["tags"], ["blobs"]):
             raise BadSource(text=repr(text)[:100], reason="it is not the page of a model")
         return f"ollama://{'/'.join(parts[:2]).removeprefix('library/')}"
     if parts[:2] == ["api", "models"]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from modelshelf.sources.uri import FilesystemUri, FolderUri, HuggingFaceUri
+from modelshelf.words import printable
 
 ChoosableUri = HuggingFaceUri | FolderUri | FilesystemUri
 """Sources that hold more files than the model needs."""
@@ -42,4 +43,4 @@ class Asked:
         words = ["modelshelf", verb, shlex.quote(str(replace(self.uri, quantization=wanted)))]
         words += [f"--include {pattern}" for pattern in (*map(shlex.quote, self.include), *include)]
         words += [f"--exclude {pattern}" for pattern in (*map(shlex.quote, self.exclude), *exclude)]
-        return " ".join(words + ["--allow-code"] * self.allow_code)
+        return printable(" ".join(words + ["--allow-code"] * self.allow_code))

@@ -10,8 +10,9 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
-from modelshelf.errors import ChooseModel, FormatRefused, HostileFileName, HostileFileNames, NothingToImport
+from modelshelf.errors import ChooseModel, FormatRefused, HostileFileName, HostileFileNames, LimitExceeded, NothingToImport
 from modelshelf.formats.allowed import are_other_weights, is_archive, role_of, why_not
 from modelshelf.formats.kinds import Format, Role
 from modelshelf.formats.named_code import may_name_code, refuse_named_code
@@ -21,7 +22,7 @@ from modelshelf.names import FilePath, pattern_of, refuse_colliding
 from modelshelf.sources.asking import Asked
 from modelshelf.sources.forms import choose_safetensors
 from modelshelf.sources.quantizations import choose_gguf
-from modelshelf.words import enumerated
+from modelshelf.words import enumerated, printable
 
 _OTHER_FORMS = {
     "onnx", "openvino", "original", "coreml", "tflite", "gguf", "ggml", "mlx", "metal", "tf", "tensorflow", "saved_model",
@@ -58,6 +59,7 @@ def choose(sizes: Mapping[str, int], asked: Asked, read: Callable[[str], bytes],
     UnknownQuantization, NotWhole, NamesCode, FormatRefused, HostileFileNames, CollidingFileNames or NothingToImport.
     """
     names = sorted(name for name in sizes if asked.takes(name))
+    read = _bounded(read, asked, limits)
     if not names:
         raise NothingToImport(what=asked.what, detail=" that matches the patterns" if asked.include or asked.exclude else "")
     weights = [name for name in names if role_of(name) is Role.WEIGHT and _TRAINING.fullmatch(_last(name)) is None]
@@ -83,7 +85,20 @@ def choose(sizes: Mapping[str, int], asked: Asked, read: Callable[[str], bytes],
     roles = _judged(sorted(taken), asked)
     if not asked.allow_code:
         _refuse_named_code(roles, [name for name in rest if role_of(name) is Role.CODE], read, limits)
-    return Chosen(roles, format, tuple(f"{name}: {left[name]}" for name in sorted(left)))
+    return Chosen(roles, format, tuple(f"{printable(name)}: {left[name]}" for name in sorted(left)))
+
+
+def _bounded(read: Callable[[str], bytes], asked: Asked, limits: Limits) -> Callable[[str], bytes]:
+    """Return `read`, which raises LimitExceeded if it is called more often than `limits` allow."""
+    calls = count(1)
+
+    def read_one(name: str) -> bytes:
+        if next(calls) > limits.read_while_choosing:
+            most = f"{limits.read_while_choosing} of them"
+            raise LimitExceeded(what=asked.what, found="more indexes and configurations than that to read", limit=most)
+        return read(name)
+
+    return read_one
 
 
 def _one_format(weights: Sequence[str], asked: Asked) -> tuple[Format | None, list[str]]:
@@ -144,6 +159,8 @@ def _why_left_out(name: str, asked: Asked) -> str | None:
     role = role_of(name)
     if role is Role.CODE and not asked.allow_code:
         return "code of the publisher (`--allow-code` takes it along)"
+    if suffix_of(name) == ".safetensors" and asked.wanted is None:
+        return f"{_ANOTHER} (`--exclude '*.gguf'` takes these instead)"
     if role is Role.WEIGHT or _OTHER_INDEX.fullmatch(last) or (role is None and are_other_weights(name)):
         return _ANOTHER
     return None if role is not None else why_not(name)

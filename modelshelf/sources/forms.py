@@ -21,7 +21,7 @@ _LOADED = ("model", "diffusion_pytorch_model", "pytorch_model")
 _ANOTHERS_FORM = ("consolidated", "open_clip_model", "open_clip_pytorch_model", "tf_model", "flax_model")
 """The same weights for other programs: mistral's own, OpenCLIP."""
 _VARIANT = re.compile(
-    r"[-._](?:fp8|float8|int4|int8|[48]-?bit|ema|non_ema|quantized|fp8_e[0-9]m[0-9](?:fn)?)(?=[-._]|$)", re.IGNORECASE
+    r"[-._](?:fp8(?:_e[0-9]m[0-9](?:fn)?)?|float8|int4|int8|[48]-?bit|ema|non_ema|quantized)(?=[-._]|$)", re.IGNORECASE
 )
 _ANOTHER = "another form of the weights"
 _DIFFUSERS = "model_index.json"

@@ -42,6 +42,8 @@ class OllamaName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
+        if text.startswith(("http://", "https://", "ollama.com/", "www.ollama.com/")) and is_address(text):
+            text = spelled_as_uri(text).removeprefix("ollama://")
         *front, last = text.split("/")
         name, colon, tag = last.partition(":")
         if len(front) > 3 or (colon and not tag):
@@ -112,6 +114,15 @@ class HuggingFaceUri:
             return cls(RepoId(repo), Revision(revision) if at else Revision("main"), quantization or None)
         except BadName as error:
             raise BadSource(text=repr(f"hf://{text}")[:100], reason=str(error)) from error
+
+    @classmethod
+    def of(cls, repo: str, revision: str, quantization: str) -> Self:
+        """Return the repository that a form's fields name. `repo` may be an address; what the other fields say wins over it."""
+        if is_address(repo):
+            found = cls.parse(spelled_as_uri(repo).removeprefix("hf://"))
+            at = found.revision if revision == "main" else Revision(revision)
+            return cls(found.repo, at, quantization or found.quantization)
+        return cls(RepoId(repo), Revision(revision), quantization or None)
 
     def __str__(self) -> str:
         at = "" if self.revision.text == "main" else f"@{self.revision}"

@@ -35,6 +35,7 @@ from modelshelf.formats.weights import (
         ("X Q4_0 (new).gguf", "Q4_0", "X-new"),
         ("TQ1_0/m-TQ1_0.gguf", "TQ1_0", "m"),
         ("a/Mixed.gguf", None, "a/Mixed"),
+        ("Big-Q8_0/Big-Q8_0-00001-of-00002.gguf", "Q8_0", "Big"),
         ("Q8_0.gguf", "Q8_0", ""),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,17 +14,20 @@ from modelshelf.catalog import versions
 from modelshelf.digest import Digest
 from modelshelf.errors import (
     BadSource,
+    ChooseQuantization,
+    HostileFileNames,
     LargeFilePointer,
     NamesCode,
     NothingToImport,
     NotWhatItSays,
+    NotWhole,
     Refused,
     SourceChanged,
     SourceUnreadable,
 )
 from modelshelf.library.opening import Library
 from modelshelf.sources.folder import FolderSource
-from modelshelf.sources.uri import FolderUri
+from modelshelf.sources.uri import FolderUri, parse_source
 from modelshelf.stop import StopToken
 from modelshelf.store.ingest import DirectoryIngest
 from modelshelf.transfer import LocalFile
@@ -155,6 +159,75 @@ def test_what_is_put_in_a_files_place_is_not_followed(folder: Path, library: Lib
 
     with pytest.raises(SourceUnreadable):
         fetch_blob(library.store, Downloads(found.wire, stop=StopToken(), on_bytes=lambda _count: None), wanted)
+
+
+def taken(path: str | Path, **options: Any) -> list[str]:
+    uri = parse_source(f"file://{path}")
+    assert isinstance(uri, FolderUri)
+    found = FolderSource(uri, **options)
+    return [str(file.path) for file in found.list_files(found.pin(StopToken()), StopToken()).files]
+
+
+def test_one_shard_takes_its_siblings_and_its_index_along(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        write(tmp_path / f"x-0000{number}-of-00003.gguf", gguf())
+        write(tmp_path / f"model-0000{number}-of-00003.safetensors", safetensors())
+    write(tmp_path / "x-00001-of-00002.gguf", gguf())
+    weight_map = {str(number): f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)}
+    write(tmp_path / "model.safetensors.index.json", json.dumps({"weight_map": weight_map}).encode())
+    assert taken(tmp_path / "x-00002-of-00003.gguf") == [f"x-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    assert taken(tmp_path / "model-00001-of-00003.safetensors") == [*weight_map.values(), "model.safetensors.index.json"]
+    assert str(FolderUri(tmp_path / "x-00002-of-00003.gguf").model) == "x"
+    (tmp_path / "x-00003-of-00003.gguf").unlink()
+    with pytest.raises(NotWhole, match="x-00003-of-00003"):
+        taken(tmp_path / "x-00001-of-00003.gguf")
+
+
+def test_a_shard_in_the_hubs_cache_takes_its_siblings_along(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--org--m" / "snapshots" / "1234"
+    snapshot.mkdir(parents=True)
+    for number in (1, 2):
+        blob = write(tmp_path / "models--org--m" / "blobs" / f"b{number}", gguf(seed=number))
+        (snapshot / f"x-0000{number}-of-00002.gguf").symlink_to(os.path.relpath(blob, snapshot))
+    assert taken(snapshot / "x-00001-of-00002.gguf") == ["x-00001-of-00002.gguf", "x-00002-of-00002.gguf"]
+
+
+def test_a_folder_of_quantisations_is_chosen_from_as_a_repository_is(tmp_path: Path, library: Library) -> None:
+    for name in ("m-Q4_K_M.gguf", "m-Q8_0.gguf", "other-Q8_0.gguf", "lora.gguf"):
+        write(tmp_path / "m" / name, gguf())
+    with pytest.raises(ChooseQuantization, match=f"modelshelf import file://{tmp_path}/m:Q4_K_M"):
+        taken(tmp_path / "m")
+    assert taken(f"{tmp_path}/m:Q4_K_M") == ["lora.gguf", "m-Q4_K_M.gguf"]
+    assert taken(f"{tmp_path}/m:other-Q8_0.gguf") == ["lora.gguf", "other-Q8_0.gguf"]
+    first, _ = bring_in(library, FolderSource(FolderUri(tmp_path / "m", "Q4_K_M")))
+    second, _ = bring_in(library, FolderSource(FolderUri(tmp_path / "m", "other-Q8_0.gguf")), run="run-2")
+    assert (first.name.text.partition("-")[0], second.name.text.rpartition("-")[0]) == ("Q4_K_M", "other-Q8_0")
+
+
+def test_a_folder_whose_own_name_has_a_colon_is_found(tmp_path: Path) -> None:
+    write(tmp_path / "m:Q4" / "model.safetensors", safetensors())
+    assert taken(f"{tmp_path}/m:Q4") == ["model.safetensors"]
+
+
+def test_what_the_patterns_omit_is_not_looked_at(folder: Path) -> None:
+    (folder / "assets").mkdir()
+    (folder / "assets" / "a:b.png").write_bytes(b"x")
+    (folder / "assets" / "passwords.txt").symlink_to("/etc/passwd")
+    (folder / "assets" / "gone.md").symlink_to("nowhere")
+    os.close(os.open(bytes(folder) + b"/assets/not-utf8-\xff.md", os.O_CREAT | os.O_WRONLY))
+    (folder / "linked").symlink_to("/etc")
+    assert "model.safetensors" in taken(folder, exclude=["assets/*", "linked/*"])
+    with pytest.raises(SourceUnreadable, match=r"--exclude linked"):
+        taken(folder, exclude=["assets/*"])
+    with pytest.raises(HostileFileNames):
+        taken(folder, exclude=["linked"])
+
+
+def test_what_is_left_out_cannot_write_on_a_terminal(folder: Path) -> None:
+    (folder / "a\x1b[2J\n.bin").write_bytes(b"x")
+    found = source(folder)
+    listing = found.list_files(found.pin(StopToken()), StopToken())
+    assert all(line.isprintable() for line in listing.left_out)
 
 
 @pytest.mark.parametrize("text", ["file://relative", "file:///a/../b", "file://"])

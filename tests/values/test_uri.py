@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modelshelf.cli.options import source
 from modelshelf.errors import Refused
-from modelshelf.names import tag_for
+from modelshelf.names import ModelRef, tag_for
 from modelshelf.sources.uri import HuggingFaceUri, OllamaName, OllamaUri, parse_source
 
 
@@ -89,6 +89,19 @@ def test_the_address_of_a_models_page_is_a_source(address: str, uri: str) -> Non
 def test_another_page_is_refused(address: str) -> None:
     with pytest.raises(Refused, match="Expected for example"):
         parse_source(address)
+
+
+def test_a_form_takes_an_address_too() -> None:
+    assert str(HuggingFaceUri.of("https://huggingface.co/org/repo/tree/v1", "main", "Q8_0")) == "hf://org/repo@v1:Q8_0"
+    assert str(HuggingFaceUri.of("https://huggingface.co/org/repo/blob/v1/x.gguf", "v2", "")) == "hf://org/repo@v2:x.gguf"
+    assert str(HuggingFaceUri.of("gpt2", "main", "")) == "hf://gpt2"
+    assert str(OllamaName.parse("https://ollama.com/library/qwen3:4b")) == "qwen3:4b"
+    with pytest.raises(Refused):
+        OllamaName.parse("registry.ollama.ai/a/b/c/d")
+
+
+def test_a_version_is_named_by_its_publishers_tag_too() -> None:
+    assert ModelRef.parse("m:1.0+cu12").tag == tag_for("1.0+cu12")
 
 
 def test_a_folder_in_a_repository_is_refused_with_the_command_that_takes_it() -> None:
