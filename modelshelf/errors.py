@@ -440,6 +440,10 @@ class Unprotected(Refused):
     """An engine that listens on {bind} is open to the network: {reason}. Nothing was started. {advice}"""
 
 
+class NoWords(Refused):
+    """{what} is of the category {category}: it answers with numbers, not with words. {how}"""
+
+
 class NoSuchInstance(Refused):
     """There is no instance {instance} in project {project}. See `modelshelf instances`."""
 

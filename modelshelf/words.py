@@ -78,3 +78,8 @@ def markdown(text: object) -> str:
 def _escape(character: str) -> str:
     number = ord(character)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def first_sentence(text: str) -> str:
+    """Return what a message begins with, up to the end of its first sentence."""
+    return re.split(r"(?<=[.])\s+(?=[A-Z`])", text, maxsplit=1)[0]

@@ -131,11 +131,13 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def record_instance(connection: Connection, node_id: int, version: Version, name: str = "chat-1") -> Instance:
+def record_instance(
+    connection: Connection, node_id: int, version: Version, name: str = "chat-1", engine: str = "llamacpp"
+) -> Instance:
     """An instance of the version's project, in the catalog alone: nothing runs."""
     serving = [(version, ServedName("m"))]
     owner = version.project
-    template = templates.write(connection, owner, f"instance/{name}", engine="llamacpp", settings={}, serving=serving, who="test")
+    template = templates.write(connection, owner, f"instance/{name}", engine=engine, settings={}, serving=serving, who="test")
     return instances.record(
         connection, owner, InstanceName(name), revision_id=template.revision_id, node_id=node_id, label=name.rjust(32, "0"),
         bind="127.0.0.1", port=1,

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.journal import record_event
 from modelshelf.catalog.projects import project_id
-from modelshelf.catalog.tables import instance, model, project, template, template_model, template_revision, version
+from modelshelf.catalog.tables import image, instance, model, place, project, template, template_model, template_revision, version
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import NoSuchTemplate, StillInUse
 from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName, ServedName, Tag, TemplateName
@@ -30,6 +30,9 @@ class Serving:
     version_id: int
     ref: ModelRef
     served_name: ServedName
+    category: str
+    chat_template: bool
+    """The weights carry a template for conversations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +108,28 @@ def serves(connection: Connection, revisions: Collection[int]) -> dict[int, tupl
     """What each revision serves, by served name: also what its project may not see any more, since it was put there."""
     found: dict[int, tuple[Serving, ...]] = dict.fromkeys(revisions, ())
     rows = connection.execute(
-        select(template_model, version.c.name, model.c.name.label("model_name"), project.c.name.label("owner"))
+        select(
+            template_model,
+            version.c.name,
+            model.c.name.label("model_name"),
+            model.c.category,
+            project.c.name.label("owner"),
+            image.c.facts,
+            place.c.facts.label("place_facts"),
+        )
         .join(version, template_model.c.version_id == version.c.id)
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
+        .outerjoin(image, version.c.image == image.c.digest)
+        .outerjoin(place, version.c.in_place & (place.c.version_id == version.c.id))
         .where(template_model.c.revision_id.in_(revisions))
         .order_by(template_model.c.served_name)
     )
     for row in rows:
         owner = None if row.owner == "default" else ProjectName(row.owner)
         ref = ModelRef(ModelName(row.model_name), Tag(row.name), project=owner)
-        found[row.revision_id] += (Serving(row.version_id, ref, ServedName(row.served_name)),)
+        talks = bool((row.facts or row.place_facts or {}).get("chat_template"))
+        found[row.revision_id] += (Serving(row.version_id, ref, ServedName(row.served_name), row.category, talks),)
     return found
 
 

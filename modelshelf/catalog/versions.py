@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
@@ -229,6 +229,13 @@ def _the_only(connection: Connection, asking: ProjectName, ref: ModelRef, query:
         if len(candidates) == 1:
             return candidates[0]
     raise WhichVersion(model=ref.model, choices=", ".join(str(one.aliases[0] if one.aliases else one.name) for one in found))
+
+
+def by_pin(connection: Connection, asking: ProjectName, pins: Collection[str]) -> dict[str, ModelRef]:
+    """Return the ready versions that the project may see with one of these pins, by pin; the newest of several."""
+    query = _versions(asking).where(version.c.resolved.in_(pins), version.c.state == "ready").order_by(version.c.id)
+    found = [_version(row, ()) for row in connection.execute(query)]
+    return {one.resolved: one.ref for one in found}
 
 
 def require_ready(target: Version) -> Version:

@@ -71,11 +71,11 @@ def launch(
     library = _library()
     launched = _find(library, project, InstanceName(plan["instance"]))
     if as_json:
-        tables.show_json(_instance_json(library, launched))
+        tables.show_json(_seen_json(library, launched))
         return
     if plan["running"]:
         click.echo(f"{launched.name} runs already, just as asked.")
-    _say_instance(library, launched)
+    _say_instance(launched)
 
 
 @click.command()
@@ -155,25 +155,69 @@ def instances(project: ProjectName, as_json: bool) -> None:
     """List instances as they are now: each process is looked at. Needs no server."""
     from modelshelf.catalog import instances as queries
     from modelshelf.cli import tables
+    from modelshelf.library.asking import curl
     from modelshelf.library.running import seen_state
+    from modelshelf.words import first_sentence
 
     library = _library()
     with library.catalog.reading() as connection:
         found = queries.page(connection, project)
+    seen = [(one, *seen_state(library, one)) for one in found]
     if as_json:
-        tables.show_json([_instance_json(library, one) for one in found])
+        tables.show_json([_instance_json(one, state, reason) for one, state, reason in seen])
         return
     rows = []
-    for one in found:
-        state, reason = seen_state(library, one)
+    for one, state, reason in seen:
         served = ", ".join(f"{serving.served_name} = {serving.ref}" for serving in one.serves)
-        rows.append((str(one.name), state, one.engine, served, _url(one), reason or ""))
+        rows.append((str(one.name), state, one.engine, served, one.url, first_sentence(reason or "")))
     tables.show(
         ("INSTANCE", "STATE", "ENGINE", "SERVES", "URL", "WHY"), rows, empty="No instances. Start one: modelshelf launch MODEL"
     )
-    for one in found:
-        if seen_state(library, one)[0] == "ready":
-            click.echo(f"\n{one.name}:\n{_curl(one)}")
+    for one, state, _ in seen:
+        if state == "ready":
+            click.echo(f"\n{one.name}:\n{curl(one)}")
+
+
+ps = click.Command(
+    "ps",
+    callback=instances.callback,
+    params=instances.params,
+    help="The same as `instances`.\n\n\b\nExample: modelshelf ps --json",
+)
+
+
+@click.command()
+@click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
+@options.project
+@options.as_json
+def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
+    """List the models that an Ollama instance keeps: mounted, pulled or made inside. Needs no server.
+
+    What the library lacks is brought in with `modelshelf save INSTANCE MODEL`.
+
+    \b
+    Example: modelshelf models chat
+    """
+    from modelshelf.cli import tables
+    from modelshelf.library.saving import models_in
+    from modelshelf.words import said_bytes
+
+    kept = models_in(_library(), project, instance)
+    if as_json:
+        rows = [
+            {"name": one.name, "digest": str(one.digest), "size": one.size, "version": str(one.version) if one.version else None}
+            for one in kept
+        ]
+        tables.show_json(rows)
+        return
+    tables.show(
+        ("MODEL", "ID", "SIZE", "IN THE LIBRARY"),
+        [(one.name, one.digest.hex[:12], said_bytes(one.size), str(one.version or "no")) for one in kept],
+        empty=f"{instance} keeps no models.",
+    )
+    new = next((one for one in kept if one.version is None), None)
+    if new is not None:
+        click.echo(f"\nBring one in: modelshelf save {instance} {new.name}{_of(project)}")
 
 
 @click.command()
@@ -194,28 +238,36 @@ def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
 
 
 @click.command()
-@click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
+@click.argument(
+    "names", nargs=-1, required=True, type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances,
+    metavar="INSTANCE...",
+)  # fmt: skip
 @options.project
 @options.no_wait
 @options.as_json
-def stop(instance: InstanceName, project: ProjectName, no_wait: bool, as_json: bool) -> None:
-    """Stop an instance. What it was started with is kept for the next launch.
+def stop(names: tuple[InstanceName, ...], project: ProjectName, no_wait: bool, as_json: bool) -> None:
+    """Stop instances. What each was started with is kept for the next launch.
 
     \b
-    Example: modelshelf stop chat-1
+    Example: modelshelf stop chat-1 chat-2
     """
-    from modelshelf.cli import follow
+    from modelshelf.cli import follow, tables
 
-    parameters = {"instance": str(instance), "project": str(project), "delete": False}
-    if follow.run("stop-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is None:
-        return
-    if as_json:
-        _show(project, instance, as_json=True)
-    else:
-        click.echo(f"{instance} is stopped.")
+    stopped = []
+    for name in names:
+        parameters = {"instance": str(name), "project": str(project), "delete": False}
+        if follow.run("stop-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is None:
+            continue
+        stopped.append(name)
+        if not as_json:
+            click.echo(f"{name} is stopped.")
+    if as_json and stopped:
+        library = _library()
+        rows = [_seen_json(library, _find(library, project, name)) for name in stopped]
+        tables.show_json(rows[0] if len(names) == 1 else rows)
 
 
-COMMANDS = (launch, instances, logs, stop, restart, switch)
+COMMANDS = (launch, instances, ps, models, logs, stop, restart, switch)
 
 
 def _show(project: ProjectName, name: InstanceName, *, as_json: bool) -> None:
@@ -224,9 +276,9 @@ def _show(project: ProjectName, name: InstanceName, *, as_json: bool) -> None:
     library = _library()
     one = _find(library, project, name)
     if as_json:
-        tables.show_json(_instance_json(library, one))
+        tables.show_json(_seen_json(library, one))
     else:
-        _say_instance(library, one)
+        _say_instance(one)
 
 
 def _library() -> Library:
@@ -250,6 +302,7 @@ def _say_left_out(plan: dict[str, Any]) -> None:
 
 
 def _say_plan(plan: dict[str, Any], *, as_json: bool) -> None:
+    from modelshelf.addresses import base_url
     from modelshelf.cli import tables
     from modelshelf.words import said_bytes
 
@@ -261,11 +314,13 @@ def _say_plan(plan: dict[str, Any], *, as_json: bool) -> None:
         cached = "cached" if plan["cached"] else "to be laid out as links first"
         serves = ", ".join(f"{one['version']} as {one['name']}" for one in plan["serves"])
         click.echo(f"{plan['instance']} would serve {serves} with {plan['engine']}")
-        click.echo(f"at http://{plan['bind']}:{plan['port']}; its files ({said_bytes(plan['size'])}) are {cached}.")
+        click.echo(f"at {base_url(plan['bind'], plan['port'])}; its files ({said_bytes(plan['size'])}) are {cached}.")
 
 
-def _say_instance(library: Library, one: Instance) -> None:
+def _say_instance(one: Instance) -> None:
+    from modelshelf.addresses import is_loopback, url_host
     from modelshelf.cli import tables
+    from modelshelf.library.asking import curl
     from modelshelf.words import said_seconds
 
     served = ", ".join(f"{serving.served_name} = {serving.ref}" for serving in one.serves)
@@ -273,7 +328,8 @@ def _say_instance(library: Library, one: Instance) -> None:
     tables.show_facts(
         [
             ("instance", f"{one.name} ({one.state})"),
-            ("base URL", f"{_url(one)}/v1"),
+            ("base URL", f"{one.url}/v1"),
+            ("listens at", None if is_loopback(one.bind) else f"{url_host(one.bind)}:{one.port}, from other machines too"),
             ("serves", served),
             ("started in", f"{said_seconds(sum(one.stages.values()))}: {stages}" if one.stages else None),
             ("command", " ".join(one.command)),
@@ -281,35 +337,31 @@ def _say_instance(library: Library, one: Instance) -> None:
     )
     for note in one.notes:
         click.echo(note)
-    click.echo(f"\n{_curl(one)}")
-
-
-def _url(one: Instance) -> str:
-    host = f"[{one.bind}]" if ":" in one.bind else one.bind
-    return f"http://{host}:{one.port}"
-
-
-def _curl(one: Instance) -> str:
-    """A command that works as it stands; a key is read from where the engine reads it, never printed."""
-    serving = one.serves[0]
-    key = ""
     if one.settings.get("key_block"):
-        key = ' -H "Authorization: Bearer $YOUR_KEY"'
-    body = f'{{"model": "{serving.served_name}", "messages": [{{"role": "user", "content": "Hello!"}}], "max_tokens": 64}}'
-    host = _url(one).replace("//0.0.0.0:", "//127.0.0.1:")
-    return f"curl -s {host}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n  -d '{body}'"
+        click.echo(f"\nKEY holds the key that was stored as {one.settings['key_block']}:", nl=False)
+    click.echo(f"\n{curl(one)}")
 
 
-def _instance_json(library: Library, one: Instance) -> dict[str, Any]:
+def _of(project: ProjectName) -> str:
+    """Return the option that names the project, where it is not the default one."""
+    return "" if str(project) == "default" else f" --project {project}"
+
+
+def _seen_json(library: Library, one: Instance) -> dict[str, Any]:
     from modelshelf.library.running import seen_state
 
-    state, reason = seen_state(library, one)
+    return _instance_json(one, *seen_state(library, one))
+
+
+def _instance_json(one: Instance, state: str, reason: str | None) -> dict[str, Any]:
+    from modelshelf.library.asking import curl
+
     return {
         "instance": str(one.name),
         "state": state,
         "reason": reason,
         "engine": one.engine,
-        "base_url": f"{_url(one)}/v1",
+        "base_url": f"{one.url}/v1",
         "serves": [{"name": str(s.served_name), "version": str(s.ref)} for s in one.serves],
         "bind": one.bind,
         "port": one.port,
@@ -317,5 +369,5 @@ def _instance_json(library: Library, one: Instance) -> dict[str, Any]:
         "command": list(one.command),
         "notes": list(one.notes),
         "stages": dict(one.stages),
-        "curl": _curl(one),
+        "curl": curl(one),
     }

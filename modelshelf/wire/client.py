@@ -78,11 +78,16 @@ class Wire:
         *,
         at_most: int,
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
         authorization: Authorization | None = None,
         stop: StopToken | None = None,
     ) -> Answer:
-        """Pass a body of 200 or 206 to `sink`, at most `at_most` bytes of it; the answer's own body is then empty."""
-        call = Call("GET", dict(headers or {}), None, authorization, None, stop, sink)
+        """Pass a body of 200 or 206 to `sink`, at most `at_most` bytes of it; the answer's own body is then empty.
+
+        A request with a `body` is a POST.
+        """
+        method = "GET" if body is None else "POST"
+        call = Call(method, dict(headers or {}), body, authorization, None, stop, sink)
         return self._follow(call, url, None, follow=True, at_most=at_most)
 
     def wait_if_busy(self, answer: Answer, stop: StopToken) -> bool:

@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
             choice = {"text": piece} if field == "text" else {"delta": {"content": piece}}
             self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
             self.wfile.flush()
-            time.sleep(question.get("seconds_between", 0))
+            time.sleep(0.05 if word == "slowly" else 0)
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _send(self, value: object, status: int = 200) -> None:
