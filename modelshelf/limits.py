@@ -69,6 +69,11 @@ class Limits:
     engine_quiet_seconds: int = 60
     """A start that logs nothing for so long is reported while it is waited for."""
     engine_stop_seconds: int = 20
+    context_tokens: int = 8_192
+    """What llama.cpp reserves memory for at its start, unless the model's context is shorter or `--ctx-size` is given:
+    1 GiB for a model of 8 billion parameters."""
+    batch_tokens: int = 2_048
+    """llama.cpp's default of the logical batch."""
     log_tail_lines: int = 20
 
 

@@ -26,6 +26,8 @@ class Mounted:
     files: tuple[ModelFile, ...]
     parts: Parts | None = None
     """Which of the files is the model and what goes with it; None for versions of before this was decided at import."""
+    context_length: int | None = None
+    """Tokens that the model was made for, as its header says; None is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,32 +6,36 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from modelshelf.digest import Digest
+from modelshelf.engines import ollama_layers
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.engines.openai_api import OpenAiApi
 from modelshelf.errors import EngineMissing, NothingToServe
-from modelshelf.formats.image import ModelFile
 from modelshelf.formats.kinds import Format, Role
-from modelshelf.names import ServedName
+from modelshelf.formats.parts import Parts
+from modelshelf.limits import DEFAULT
+from modelshelf.names import FilePath, ServedName
 
-_MODEL, _PROJECTOR = "application/vnd.ollama.image.model", "application/vnd.ollama.image.projector"
-_NOT_APPLIED = {
-    "application/vnd.ollama.image.template": "its prompt template (llama.cpp uses the one in the GGUF, else a default)",
-    "application/vnd.ollama.image.params": "its parameters (give them after `--`)",
-    "application/vnd.ollama.image.system": "its system message",
-    "application/vnd.ollama.image.messages": "its example messages",
-    "application/vnd.ollama.image.adapter": "its adapter",
+_SWITCHES = {"embedding": "--embeddings", "reranker": "--reranking"}
+_ENVIRONMENT = {
+    "GGML_NO_BACKTRACE": "1",  # else a debugger is started on it when it aborts, and fills the log
+    "LLAMA_ARG_CORS_ORIGINS": "localhost",  # else any web page may read its answers; older servers do not know the setting
 }
 
 
-def left_out_of(media_types: Collection[str]) -> tuple[str, ...]:
-    """Return in sentences what of an Ollama version with these layers llama.cpp does not apply."""
-    return tuple(f"llama.cpp leaves out {what}." for kind, what in _NOT_APPLIED.items() if kind in media_types)
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What the server is given of a version, and with which options."""
 
-
-_SWITCHES = {"embedding": ("--embeddings",), "reranker": ("--reranking",)}
+    model: Path
+    projectors: tuple[Path, ...]
+    adapters: tuple[Path, ...]
+    options: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class LlamaCpp(OpenAiApi):
@@ -51,15 +55,19 @@ class LlamaCpp(OpenAiApi):
 
     def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
         (one,) = mounted
-        model, projector, left_out = _ollama_layers(one) if one.format is Format.OLLAMA else _gguf_files(one)
-        command = [*self._server(), "--model", str(one.folder / str(model.path)), "--alias", str(one.served_name)]
+        files = _files(one)
+        command = [*self._server(), "--model", str(files.model), "--alias", str(one.served_name)]
         command += ["--host", listen.bind, "--port", str(listen.port)]
-        if projector is not None:
-            command += ["--mmproj", str(one.folder / str(projector.path))]
+        for path in files.projectors[:1]:
+            command += ["--mmproj", str(path)]
+        for path in files.adapters:
+            command += ["--lora", str(path)]
         if listen.key_file is not None:
             command += ["--api-key-file", str(listen.key_file)]
-        command += _SWITCHES.get(one.category, ())
-        return Command((*command, *arguments), left_out=left_out)
+        command += [*_sizes(one), *files.options]  # of an option that is given twice, the last counts
+        if cpus:
+            command += ["--threads", str(cpus)]
+        return Command((*command, *arguments), _ENVIRONMENT, files.left_out)
 
     def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
         """It reads the replica as it is."""
@@ -82,19 +90,61 @@ class LlamaCpp(OpenAiApi):
         return [sys.executable, "-m", "modelshelf.engines.llama_server"]
 
 
-def _gguf_files(one: Mounted) -> tuple[ModelFile, ModelFile | None, tuple[str, ...]]:
-    weights = [file for file in one.files if file.path.suffix == ".gguf"]
-    projectors = [file for file in weights if "mmproj" in file.path.name.lower()]
-    models = [file for file in weights if file not in projectors]
-    if not models:
+def _sizes(one: Mounted) -> list[str]:
+    """The switch of the category, and sizes that are said always: the wheel and other servers have other defaults.
+
+    An embedding or a score needs its whole text in one physical batch.
+    """
+    context = min(one.context_length or DEFAULT.context_tokens, DEFAULT.context_tokens)
+    sizes = ["--ctx-size", str(context), "--parallel", "1"]
+    switch = _SWITCHES.get(one.category)
+    return [*sizes, switch, "--ubatch-size", str(min(context, DEFAULT.batch_tokens))] if switch is not None else sizes
+
+
+def _files(one: Mounted) -> _Files:
+    return _ollama_files(one) if one.format is Format.OLLAMA else _gguf_files(one)
+
+
+def _gguf_files(one: Mounted) -> _Files:
+    if one.parts is not None:
+        found = one.parts
+    else:  # a version that was imported before this was decided at import
+        weights = [file.path for file in one.files if file.path.suffix == ".gguf"]
+        projectors = tuple(path for path in weights if "mmproj" in path.name.lower())
+        models = [path for path in weights if path not in projectors]
+        found = Parts(models[0] if models else None, projectors)  # of shards, llama.cpp wants the first
+    if found.model is None:
         raise NothingToServe(what=one.served_name, engine="llamacpp", reason="it has no GGUF")
-    return models[0], projectors[0] if projectors else None, ()  # of shards, llama.cpp wants the first
+    extra = {"its projectors after the first": found.projectors[1:], "its draft model": found.drafts}
+    left_out = tuple(f"llama.cpp leaves out {what}." for what, paths in extra.items() if paths)
+
+    def placed(paths: Iterable[FilePath]) -> tuple[Path, ...]:
+        return tuple(one.folder / str(path) for path in paths)
+
+    (model,) = placed([found.model])
+    return _Files(model, placed(found.projectors), placed(found.adapters), left_out=left_out)
 
 
-def _ollama_layers(one: Mounted) -> tuple[ModelFile, ModelFile | None, tuple[str, ...]]:
-    manifest = json.loads((one.folder / "manifest.json").read_bytes())
-    by_path = {str(file.path): file for file in one.files}
-    layers = {layer["mediaType"]: by_path[f"blobs/{layer['digest'].replace(':', '-')}"] for layer in manifest["layers"]}
-    if _MODEL not in layers or layers[_MODEL].role is not Role.WEIGHT:
+def _ollama_files(one: Mounted) -> _Files:
+    blobs = one.folder / "blobs"
+
+    def read(digest: Digest) -> bytes:
+        with (blobs / f"sha256-{digest.hex}").open("rb") as file:
+            return file.read(DEFAULT.ollama_parameters_bytes)
+
+    found = ollama_layers.applied(json.loads((one.folder / "manifest.json").read_bytes()), read)
+    weights = {file.digest for file in one.files if file.role is Role.WEIGHT}
+    models = [digest for digest in found.blobs.get(ollama_layers.MODEL, ()) if digest in weights]
+    if not models:
         raise NothingToServe(what=one.served_name, engine="llamacpp", reason="its manifest has no model layer")
-    return layers[_MODEL], layers.get(_PROJECTOR), left_out_of(layers)
+
+    def paths(kind: str) -> tuple[Path, ...]:
+        return tuple(blobs / f"sha256-{digest.hex}" for digest in found.blobs.get(kind, ()))
+
+    return _Files(
+        blobs / f"sha256-{models[0].hex}",
+        paths(ollama_layers.PROJECTOR),
+        paths(ollama_layers.ADAPTER),
+        found.options,
+        found.left_out,
+    )

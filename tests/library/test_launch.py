@@ -85,7 +85,6 @@ def test_a_launched_instance_is_ready_and_says_what_it_runs(ready: tuple[Library
     assert processes.alive(process_of(made))
     assert "--alias tiny" in " ".join(made.command)
     assert any("template" in note for note in made.notes), "what is left out is said"
-    assert any("parameters" in note for note in made.notes)
     assert os.getsid(process_of(made).pid) == process_of(made).pid, "a session of its own"
 
 

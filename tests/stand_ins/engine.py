@@ -20,7 +20,18 @@ parser.add_argument("--port", type=int, required=True)
 parser.add_argument("--api-key-file")
 parser.add_argument("--embeddings", action="store_true")
 parser.add_argument("--reranking", action="store_true")
-parser.add_argument("--threads", type=int)
+for option in (
+    "--threads",
+    "--ctx-size",
+    "--parallel",
+    "--ubatch-size",
+    "--mmproj",
+    "--lora",
+    "--temp",
+    "--top-k",
+    "--reverse-prompt",
+):
+    parser.add_argument(option)
 parser.add_argument("--say", choices=["die", "other-name", "no-token", "with-child", "broken", "silent", "slow", "open"])
 options = parser.parse_args()
 key = Path(options.api_key_file).read_text().strip() if options.api_key_file else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.engines.contract import Engine
-from modelshelf.engines.llamacpp import left_out_of
+from modelshelf.engines.ollama_layers import left_out_of
 from modelshelf.engines.table import engine_called, require_served
 from modelshelf.errors import BadDigest, BlobMissing, EngineMissing, Refused, TooManyModels
 from modelshelf.formats.kinds import Format
@@ -75,16 +75,21 @@ def is_installed(engine: Engine) -> bool:
 
 
 def left_out(library: Library, engine: str, target: Version) -> tuple[str, ...]:
-    """Return in sentences what of the version the engine does not apply. Reads the version's manifest in the store."""
+    """Return in sentences what of the version the engine does not apply. Reads its manifest and parameters in the store."""
     if engine != "llamacpp" or target.format is not Format.OLLAMA:
         return ()
     try:
         digest = Digest(target.resolved)  # the pin of an Ollama version is the digest of its manifest
-        size = library.store.size_of(digest)
-        if size is None or size > DEFAULT.manifest_bytes:
-            return ()
-        with library.store.open(digest) as file:
-            manifest = json.loads(file.read())
-        return left_out_of({layer["mediaType"] for layer in manifest["layers"]})
+        manifest = json.loads(_small(library, digest, DEFAULT.manifest_bytes))
+        return left_out_of(manifest, lambda blob: _small(library, blob, DEFAULT.ollama_parameters_bytes))
     except (BadDigest, BlobMissing, ValueError, KeyError, TypeError):  # the launch itself refuses a damaged version
         return ()
+
+
+def _small(library: Library, digest: Digest, at_most: int) -> bytes:
+    """Return the blob. Raises BlobMissing, or ValueError if it has more than `at_most` bytes."""
+    with library.store.open(digest) as file:
+        content = file.read(at_most + 1)
+    if len(content) > at_most:
+        raise ValueError(f"more than {at_most} bytes")
+    return content

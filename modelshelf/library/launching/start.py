@@ -118,7 +118,9 @@ def mounted_of(library: Library, asking: ProjectName, serves: Serves, *, laid_ou
                     raise ReplicaGone(what=target.ref)
                 files, folder = packed, library.node.files_of(target.image)
             if target.format is not None:
-                mounted.append(Mounted(served, target.category, target.format, folder, files, target.parts))
+                mounted.append(
+                    Mounted(served, target.category, target.format, folder, files, target.parts, target.facts.context_length)
+                )
     return tuple(mounted)
 
 
