@@ -34,6 +34,7 @@ Point = Literal[
     "instance.spawned",
     "instance.pid_recorded",
     "instance.ready",
+    "audit.mending",
     "delete.row_gone",
     "delete.manifest_gone",
     "delete.blob_gone",

@@ -59,6 +59,11 @@ class Limits:
     free_bytes_kept: int = 512 * MiB
     """Left free on the store's file system: a full disk would stop the catalog too."""
 
+    # audits
+    rehash_nights: int = 25
+    """A nightly part is that share of the store's bytes: all of it is read within a month, with some nights to spare."""
+    rehash_seconds: int = 4 * 3600
+
     # leases
     lease_seconds: int = 30
     lock_seconds: float = 30.0

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from modelshelf.catalog import instances, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
-from modelshelf.library.auditing import Finding
 from modelshelf.library.caching import Warmed
 from modelshelf.library.cleaning import CleanPlan, CleanReport
+from modelshelf.library.findings import Finding, left
 from modelshelf.library.importing import ImportPlan
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
@@ -85,9 +85,10 @@ async def show_cleaned(plan: CleanPlan, report: CleanReport) -> None:
 @step
 async def show_findings(findings: list[Finding], *, repaired: bool) -> None:
     """Show what an audit found."""
-    words = "were repaired" if repaired else "were found; nothing was changed"
-    summary = f"{len(findings)} differences {words}." if findings else "Catalog, store, replicas and engines agree."
-    rows = [{"kind": one.kind, "what": one.what, "found": one.found, "repair": one.repair} for one in findings]
+    rest = left(findings)
+    words = f"{len(findings) - rest} were mended, {rest} are left" if repaired else "nothing was changed"
+    summary = f"{len(findings)} differences were found; {words}." if findings else "Catalog, store, replicas and engines agree."
+    rows = [{"kind": one.kind, "what": one.what, "found": one.found, "repair": one.outcome or one.repair} for one in findings]
     await publish("audit", f"# Audit\n\n{summary}\n\n{table(rows)}", summary)
 
 

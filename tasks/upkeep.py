@@ -7,9 +7,9 @@ from dataclasses import asdict
 from modelshelf.catalog import journal
 from modelshelf.catalog.stale import Policy
 from modelshelf.library import auditing, caching, cleaning
-from modelshelf.library.auditing import Finding
 from modelshelf.library.caching import Warmed
 from modelshelf.library.cleaning import CleanPlan, CleanReport
+from modelshelf.library.findings import Finding, Rehash
 from modelshelf.library.importing import Meter
 from modelshelf.names import ModelRef, ProjectName
 from modelshelf.stop import StopToken
@@ -43,14 +43,14 @@ async def clean(project: ProjectName, plan: CleanPlan) -> CleanReport:
 
 
 @step
-async def audit(*, rehash: bool, repair: bool) -> list[Finding]:
+async def audit(*, rehash: Rehash, repair: bool) -> list[Finding]:
     """Every difference, mended if that was asked for."""
 
     def work(stop: StopToken, meter: Meter) -> list[Finding]:
         return auditing.audit(library(), stop, rehash=rehash, repair=repair, who=who(), on_bytes=meter.add)
 
-    if rehash:
-        total = await in_thread(lambda _stop: auditing.bytes_to_hash(library()))
+    if rehash != "none":
+        total = await in_thread(lambda _stop: auditing.bytes_to_hash(library(), rehash))
         findings = await shown("re-hashing", "the store", total, work)
     else:
         findings = await in_thread(lambda stop: work(stop, Meter(0)))

@@ -109,6 +109,11 @@ def hold_present(connection: Connection, at: int, version_id: int, digests: Coll
     _hold(connection, at, version_id, there)
 
 
+def held_by(connection: Connection, at: int, version_id: int) -> set[Digest]:
+    rows = connection.execute(select(hold.c.digest).where(hold.c.store_id == at, hold.c.version_id == version_id))
+    return {Digest.parse(row.digest) for row in rows}
+
+
 def release_holds(connection: Connection, version_id: int) -> None:
     connection.execute(delete(hold).where(hold.c.version_id == version_id))
 
@@ -176,21 +181,13 @@ def restamp(connection: Connection, at: int, changed: dict[Digest, tuple[str, st
         connection.execute(update(blob).where(here).values(stamp=bindparam("new")), rows)
 
 
-def longest_unproven(connection: Connection, at: int, size: int) -> list[Blob]:
-    """The present blobs that were proven longest ago, or never: at least one, and more until they have `size` bytes."""
+def longest_unproven(connection: Connection, at: int) -> list[Blob]:
+    """The present blobs, those first that were proven longest ago, or never."""
+    order = (func.coalesce(blob.c.proven_at, 0.0), blob.c.digest)
     rows = connection.execute(
-        select(blob.c.digest, blob.c.size)
-        .where(blob.c.store_id == at, blob.c.state == "present")
-        .order_by(func.coalesce(blob.c.proven_at, 0.0), blob.c.digest),
-        execution_options={"yield_per": _ROWS_AT_ONCE},
+        select(blob.c.digest, blob.c.size).where(blob.c.store_id == at, blob.c.state == "present").order_by(*order)
     )
-    chosen: list[Blob] = []
-    for row in rows:
-        if chosen and size <= 0:
-            break
-        chosen.append(Blob(Digest.parse(row.digest), row.size))
-        size -= row.size
-    return chosen
+    return [Blob(Digest.parse(row.digest), row.size) for row in rows]
 
 
 def recorded(connection: Connection, at: int) -> Iterator[tuple[Digest, int, str]]:

@@ -104,11 +104,14 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
 
 
 @click.command()
-@click.option("--rehash", is_flag=True, help="Read every byte of the store and compare digests.")
+@click.option(
+    "--rehash", type=click.Choice(["none", "part", "all"]), is_flag=False, flag_value="all", default="none",
+    help="Read every byte of the store and compare digests; `part`: what was read longest ago, as each night does.",
+)  # fmt: skip
 @click.option("--repair", is_flag=True, help="Mend what was found, as it is said for each.")
 @options.no_wait
 @options.as_json
-def audit(rehash: bool, repair: bool, no_wait: bool, as_json: bool) -> None:
+def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
     """Compare catalog, store, replicas and engines; repair on request.
 
     The exit status is 1 if differences are left.
@@ -122,14 +125,18 @@ def audit(rehash: bool, repair: bool, no_wait: bool, as_json: bool) -> None:
     if done is None:
         return
     findings = done["findings"]
+    left = sum(one["outcome"] != "mended" for one in findings)
     if as_json:
         tables.show_json(findings)
     else:
-        rows = [(one["kind"], one["what"], one["found"], one["repair"]) for one in findings]
-        tables.show(("DIFFERENCE", "WHAT", "FOUND", "REPAIR"), rows, empty="Catalog, store, replicas and engines agree.")
-        if findings and not repair:
-            click.echo("\nNothing was changed. modelshelf audit --repair mends them.")
-    if findings and not repair:
+        rows = [(one["kind"], one["what"], one["found"], one["outcome"] or one["repair"]) for one in findings]
+        last = "OUTCOME" if repair else "REPAIR"
+        tables.show(("DIFFERENCE", "WHAT", "FOUND", last), rows, empty="Catalog, store, replicas and engines agree.")
+        if findings and repair:
+            click.echo(f"\n{len(findings) - left} mended, {left} left.")
+        elif findings:
+            click.echo("\nNothing was changed. modelshelf audit --repair mends what it can.")
+    if left:
         raise SystemExit(1)
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import chain, tee
+from itertools import chain
 
-from modelshelf.catalog import blobs, instances, leases, places, replicas, versions
+from modelshelf.catalog import blobs, instances, places, replicas, versions
+from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
-from modelshelf.errors import PlaceChanged, Refused, Unreadable
-from modelshelf.library import registering
-from modelshelf.library.cleaning import manifest_layers
-from modelshelf.library.deleting import remove_condemned
+from modelshelf.errors import PlaceChanged, Refused
+from modelshelf.library import registering, stamps, store_audit
+from modelshelf.library.findings import Fault, Finding, Rehash
+from modelshelf.library.importing import alone
 from modelshelf.library.launching.prove import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
@@ -24,144 +22,67 @@ from modelshelf.names import ProjectName
 from modelshelf.nodes.contract import Process
 from modelshelf.stop import StopToken
 
-_REMOVE = "remove it; its versions are failed, and can be imported again"
 _GRACE_SECONDS = 3600.0
 """A blob that is younger may belong to an import that has not recorded it yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One difference: of which kind, what it is about, what was found, and what a repair does."""
-
-    kind: str
-    what: str
-    found: str
-    repair: str
-
-    def to_json(self) -> dict[str, str]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    finding: Finding
-    mend: Callable[[], object]
-
-
 def audit(
-    library: Library, stop: StopToken, *, rehash: bool, repair: bool, who: str, grace_seconds: float = _GRACE_SECONDS,
+    library: Library, stop: StopToken, *, rehash: Rehash, repair: bool, who: str, grace_seconds: float = _GRACE_SECONDS,
     on_bytes: Callable[[int], None] = lambda _count: None,
 ) -> list[Finding]:  # fmt: skip
-    """Every difference that there is; with `repair` each is mended. `rehash` reads every byte of the store."""
+    """Every difference that there is; with `repair` each is mended that can be, and says what came of it."""
     faults = chain(
-        _store(library, who, grace_seconds),
-        _bytes(library, who, stop, on_bytes) if rehash else (),
-        _manifests(library, who, stop),
-        _replicas(library),
-        _places(library, who, stop, rehash=rehash),
+        store_audit.presence(library, who, stop, grace_seconds),
+        store_audit.bytes_read(library, who, stop, rehash, on_bytes),
+        store_audit.manifests(library, who, stop),
+        _replicas(library, stop),
+        _places(library, who, stop, rehash=rehash == "all"),
         _instances(library),
     )
     findings = []
     for fault in faults:
         stop.check()
-        findings.append(fault.finding)
-        if repair:
-            fault.mend()
+        findings.append(fault.mended() if repair else fault.finding)
     return findings
 
 
-def bytes_to_hash(library: Library) -> int:
-    """What an audit that re-hashes reads of the store."""
-    return sum(blob.size for blob in library.store.blobs())
+def bytes_to_hash(library: Library, rehash: Rehash) -> int:
+    """What such an audit reads of the store."""
+    return store_audit.bytes_to_read(library, rehash)
 
 
-def scrub(
-    library: Library, stop: StopToken, on_bytes: Callable[[int], None] = lambda _count: None
-) -> Iterator[tuple[Digest, Digest]]:
-    """Each stored blob whose bytes have another digest, and that digest; read on every processor."""
-
-    def hashed(digest: Digest) -> tuple[Digest, Digest] | None:
-        stop.check()
-        with library.store.open(digest) as file:
-            found = Digest.of_file(file)
-            on_bytes(os.fstat(file.fileno()).st_size)
-        return None if found == digest else (digest, found)
-
-    largest_first = sorted(library.store.blobs(), key=lambda blob: -blob.size)
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="scrub") as pool:
-        for wrong in pool.map(hashed, [blob.digest for blob in largest_first]):
-            if wrong is not None:
-                yield wrong
-
-
-def _store(library: Library, who: str, grace_seconds: float) -> Iterator[_Fault]:
-    present = {blob.digest.hex: blob.size for blob in library.store.blobs()}
-    with library.catalog.reading() as connection:
-        importing = leases.importing(connection)
-        for digest, size, state in blobs.recorded(connection, library.store_id):
-            found = present.pop(digest.hex, None)
-            if state == "deleting":
-                finding = Finding("deletion unfinished", str(digest), "it was marked and is still there", "finish it")
-                yield _Fault(finding, partial(remove_condemned, library, StopToken()))
-            elif found is None and library.store.size_of(digest) is None:  # not one that came since the store was listed
-                said = "the catalog lists it, the store lacks it"
-                finding = Finding("blob missing", str(digest), said, "its versions are failed")
-                yield _Fault(finding, partial(_reopen, library, digest, "its content is missing in the store", who))
-            elif found is not None and found != size:
-                said = f"{found:,} bytes, recorded are {size:,}"
-                yield _Fault(Finding("blob damaged", str(digest), said, _REMOVE), _removal(library, digest, who))
-    for name, size in () if importing else present.items():  # an import records its small files at its end
-        digest = Digest(name)
-        if library.store.age_of(digest) >= grace_seconds:
-            finding = Finding("blob extra", str(digest), f"{size:,} bytes that the catalog does not know", "remove it")
-            yield _Fault(finding, partial(library.store.delete, digest))
-
-
-def _bytes(library: Library, who: str, stop: StopToken, on_bytes: Callable[[int], None]) -> Iterator[_Fault]:
-    for digest, found in scrub(library, stop, on_bytes):
-        finding = Finding("blob damaged", str(digest), f"its bytes have the digest {found}", _REMOVE)
-        yield _Fault(finding, _removal(library, digest, who))
-
-
-def _manifests(library: Library, who: str, stop: StopToken) -> Iterator[_Fault]:
-    with library.catalog.reading() as connection:
-        ours, again = tee(versions.images(connection))
-        contents = library.store.read_each((image for image, _ in ours), DEFAULT.manifest_bytes)
-        for (image, known), (_, content) in zip(again, contents, strict=True):
-            stop.check()
-            if content is None:  # told as missing already
-                continue
-            try:
-                same, found = manifest_layers(image, content) == known, "it names other blobs than the catalog"
-            except Unreadable as error:
-                same, found = False, error.facts["reason"]
-            if not same:
-                yield _Fault(Finding("manifest differs", str(image), found, _REMOVE), _removal(library, image, who))
-
-
-def _replicas(library: Library) -> Iterator[_Fault]:
+def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
     known: set[Digest] = set()
+    nameless = ""
     with library.catalog.reading() as connection:
         rows = replicas.on_node(connection, library.node_id)
     for version_id, owner, observed in rows:
         with library.catalog.reading() as connection:
             target = versions.get(connection, owner, version_id)
             files = versions.files(connection, owner, version_id) if target.state == "ready" else ()
-        if target.image is None:
+        if target.image is None:  # it was damaged: its image is among what it holds, unless the manifest is what was lost
+            with library.catalog.reading() as connection:
+                its = blobs.held_by(connection, library.store_id, version_id) & set(library.node.replicas())
+            known |= its
+            nameless = nameless or ("" if its else str(target.ref))
             continue
         known.add(target.image)
         if observed == "present" and not library.node.holds(target.image, files):
             finding = Finding(
                 "replica gone", str(target.ref), "its files on the node are gone or altered", "it is absent; cache it"
             )
-            yield _Fault(finding, partial(_mark_absent, library, target))
+            yield Fault(finding, partial(_mark_absent, library, target))
     for image in library.node.replicas():
         if image not in known:
-            finding = Finding("replica extra", str(image), "no version's replica is recorded for it", "remove it")
-            yield _Fault(finding, partial(library.node.evict, image))
+            said = "no version's replica is recorded for it"
+            if nameless:
+                repair = f"none: it may be that of {nameless}, whose image is lost; import that again"
+                yield Fault(Finding("replica extra", str(image), said, repair), None)
+            else:
+                yield Fault(Finding("replica extra", str(image), said, "remove it"), partial(_evict, library, image, stop))
 
 
-def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Iterator[_Fault]:
+def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Iterator[Fault]:
     with library.catalog.reading() as connection:
         rows = places.everywhere(connection)
     for owner, version_id in rows:
@@ -173,12 +94,12 @@ def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Ite
             registering.require_same_bytes(library, target, at, stop) if rehash else registering.require_here(library, target, at)
         except PlaceChanged as error:
             finding = Finding("place changed", str(target.ref), error.facts["reason"], "its version is failed; register it again")
-            yield _Fault(finding, partial(_fail, library, owner, target, error.facts["reason"], who))
+            yield Fault(finding, partial(_fail, library, owner, target, error.facts["reason"], who))
         except Refused as error:  # not mounted here, or another region's: nothing is known of its files
-            yield _Fault(Finding("place not seen", str(target.ref), str(error), "none"), _nothing)
+            yield Fault(Finding("place not seen", str(target.ref), str(error), "none"), None)
 
 
-def _instances(library: Library) -> Iterator[_Fault]:
+def _instances(library: Library) -> Iterator[Fault]:
     with library.catalog.reading() as connection:
         rows = [
             (owner, instances.find(connection, owner, name)) for owner, name in instances.everywhere(connection, library.node_id)
@@ -189,50 +110,51 @@ def _instances(library: Library) -> Iterator[_Fault]:
             finding = Finding(
                 "instance gone", f"{owner}/{one.name}", f"recorded as {one.state}: {reason}", "record what was seen"
             )
-            yield _Fault(finding, partial(_record_state, library, one, state, reason))
+            yield Fault(finding, partial(_record_state, library, one, state, reason))
+        elif state == "ready" and (failed := _failed(library, owner, one)) is not None:
+            said = f"it serves {failed.ref}, which is {failed.state}; what is running goes on"
+            repair = f"none: `modelshelf import {failed.source}` brings it back; then it may be restarted"
+            yield Fault(Finding("served version failed", f"{owner}/{one.name}", said, repair), None)
         elif state == "ready" and (differs := listing_differs(library, owner, one)) is not None:
-            repair = "none: `modelshelf restart` lays it out again"
-            yield _Fault(Finding("engine lists other", f"{owner}/{one.name}", differs, repair), _nothing)
+            repair = f"none: `modelshelf restart {one.name}` lays it out again"
+            yield Fault(Finding("engine lists other", f"{owner}/{one.name}", differs, repair), None)
     labels = {one.label for _, one in rows}
     found = library.node.running()
     for label, ours in found.items():
         if label not in labels:
             finding = Finding("engine without a row", _processes(ours), "no instance is recorded for it", "stop it")
-            yield _Fault(finding, partial(library.node.stop, label, DEFAULT.engine_stop_seconds))
+            yield Fault(finding, partial(library.node.stop, label, DEFAULT.engine_stop_seconds))
     for owner, one in rows:
         if one.label in found and library.node.find(one.label) is None:
             what, left = f"{owner}/{one.name}", f"its first process is gone, {_processes(found[one.label])} are left"
             finding = Finding("engine left over", what, left, "stop them")
-            yield _Fault(finding, partial(library.node.stop, one.label, DEFAULT.engine_stop_seconds))
+            yield Fault(finding, partial(library.node.stop, one.label, DEFAULT.engine_stop_seconds))
     for label in library.node.instance_labels() - labels:
         finding = Finding("instance folder extra", label, "no instance is recorded for it", "remove it")
-        yield _Fault(finding, partial(library.node.discard_instance, label))
+        yield Fault(finding, partial(library.node.discard_instance, label))
 
 
 def _processes(ours: Sequence[Process]) -> str:
     return f"process{'es' if len(ours) > 1 else ''} {', '.join(str(one.pid) for one in ours)}"
 
 
-def _nothing() -> None:
-    """What a person has to decide."""
+def _failed(library: Library, owner: ProjectName, one: instances.Instance) -> Version | None:
+    """A version that the instance serves and that is not ready any more."""
+    with library.catalog.reading() as connection:
+        served = [versions.get(connection, owner, serving.version_id) for serving in one.serves]
+    return next((target for target in served if target.state != "ready"), None)
 
 
-def _removal(library: Library, digest: Digest, who: str) -> Callable[[], object]:
-    def mend() -> None:
-        _reopen(library, digest, "its content in the store was damaged", who)
-        library.store.delete(digest)
-
-    return mend
-
-
-def _reopen(library: Library, digest: Digest, reason: str, who: str) -> None:
-    """Versions that need the blob are failed and can be imported again; the blob is not counted on any more."""
-    with library.catalog.writing() as connection:
-        for owner, version_id in versions.needing(connection, digest):
-            target = versions.get(connection, owner, version_id)
-            versions.reopen(connection, owner, target, f"{reason}; import it again", who)
-        versions.forget_unused_images(connection)
-        blobs.lose(connection, library.store_id, digest)
+def _evict(library: Library, image: Digest, stop: StopToken) -> None:
+    """Under the replica's lease, looked at again: a fill may have recorded it meanwhile."""
+    lease = Lease(f"replica {library.node_id} {image}", says="an audit")
+    with alone(library, lease, stop):
+        with library.catalog.reading() as connection:
+            recorded = any(kept.image == image for kept in replicas.kept(connection, library.node_id))
+            linked = versions.digests_of_image(connection, image)
+        if not recorded:
+            with stamps.linking(library, linked):
+                library.node.evict(image)
 
 
 def _mark_absent(library: Library, target: Version) -> None:

@@ -117,11 +117,19 @@ class DirectoryStore:
     def blobs(self) -> Iterator[Blob]:
         with os.scandir(self.root / "blobs" / "sha256") as entries:
             for entry in entries:
+                with suppress(BadDigest, FileNotFoundError):
+                    yield Blob(Digest(entry.name), entry.stat(follow_symlinks=False).st_size)
+
+    def foreign(self) -> list[Path]:
+        """What lies among the blobs and has no digest for its name: nobody uses it."""
+        found = []
+        with os.scandir(self.root / "blobs" / "sha256") as entries:
+            for entry in entries:
                 try:
-                    digest = Digest(entry.name)
-                except BadDigest as error:
-                    raise StoreDamaged(path=entry.path, reason="its name is no digest") from error
-                yield Blob(digest, entry.stat(follow_symlinks=False).st_size)
+                    Digest(entry.name)
+                except BadDigest:
+                    found.append(Path(entry.path))
+        return found
 
     def age_of(self, digest: Digest) -> float:
         """Seconds since the blob was committed, or adopted by an import that found it there; 0 if it is not there."""

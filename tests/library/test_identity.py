@@ -41,7 +41,7 @@ def second(first: Library) -> Settings:
 
 
 def findings(library: Library, *, repair: bool = False) -> list[str]:
-    return [one.kind for one in auditing.audit(library, StopToken(), rehash=False, repair=repair, who="test")]
+    return [one.kind for one in auditing.audit(library, StopToken(), rehash="none", repair=repair, who="test")]
 
 
 def test_a_second_home_on_one_catalog_is_refused_with_the_two_ways_out(shared: Library) -> None:

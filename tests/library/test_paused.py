@@ -98,6 +98,34 @@ def test_a_deletion_that_was_killed_never_blocks_an_import_of_the_same_model_or_
         assert list(library.store.blobs()) == []
 
 
+def test_an_audit_that_wakes_removes_nothing_that_was_adopted_meanwhile(
+    library: Library, registry: OllamaRegistry, children: Children
+) -> None:
+    bring_in(library, ollama_source(registry))
+    with library.catalog.writing() as connection:  # the bytes are there, and nobody knows them
+        for table in ("alias", "version", "image_file", "image", "blob"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    assert children.run(f"{VERBS}:repair", at="audit.mending", signal="STOP") == "stopped"
+    bring_in(library, ollama_source(registry))
+    assert children.wake() == 0, children.error
+    check_whole(library)
+    assert len(ready(library)) == 1
+
+
+def test_an_audit_that_wakes_leaves_a_damaged_blob_that_was_replaced_meanwhile(
+    library: Library, registry: OllamaRegistry, children: Children
+) -> None:
+    version, _ = bring_in(library, ollama_source(registry))
+    path = library.store.path_of(Digest.of(WEIGHTS))
+    path.chmod(0o644)
+    path.write_bytes(WEIGHTS[:-1] + bytes([WEIGHTS[-1] ^ 1]))
+    assert children.run(f"{VERBS}:repair", at="audit.mending", signal="STOP") == "stopped"
+    bring_in(library, ollama_source(registry), run="run-2")
+    assert children.wake() == 0, children.error
+    assert [one.id for one in ready(library)] == [version.id]
+    check_whole(library)
+
+
 def test_a_clean_up_of_abandoned_downloads_that_wakes_leaves_one_that_went_on(
     library: Library, registry: OllamaRegistry, children: Children
 ) -> None:

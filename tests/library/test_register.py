@@ -166,7 +166,7 @@ def test_a_filesystem_that_is_not_configured_or_not_mounted_is_told(mounted: Lib
     mount.rename(mount.with_name("unmounted"))
     with pytest.raises(SourceUnreadable, match="not mounted"):
         caching.bring(mounted, P, version, StopToken())
-    (finding,) = auditing.audit(mounted, StopToken(), rehash=True, repair=True, who="test")
+    (finding,) = auditing.audit(mounted, StopToken(), rehash="all", repair=True, who="test")
     assert finding.kind == "place not seen"
     mount.with_name("unmounted").rename(mount)
     assert caching.bring(mounted, P, version, StopToken()), "what could not be seen was not failed"
@@ -182,8 +182,8 @@ def test_digests_are_taken_on_request_and_a_flipped_bit_is_found_by_an_audit_tha
     content[-1] ^= 1
     weights.write_bytes(content)
     os.utime(weights, ns=(told.st_atime_ns, told.st_mtime_ns))
-    assert auditing.audit(mounted, StopToken(), rehash=False, repair=False, who="test") == []
-    (finding,) = auditing.audit(mounted, StopToken(), rehash=True, repair=True, who="test")
+    assert auditing.audit(mounted, StopToken(), rehash="none", repair=False, who="test") == []
+    (finding,) = auditing.audit(mounted, StopToken(), rehash="all", repair=True, who="test")
     assert (finding.kind, finding.what) == ("place changed", str(version.ref))
     with pytest.raises(NotReady, match="register it again"):
         caching.resolve_ready(mounted, P, version.ref)

@@ -116,7 +116,7 @@ class Shelf(RuleBasedStateMachine):
 
     @rule()
     def repair(self) -> None:
-        auditing.audit(self.library, StopToken(), rehash=False, repair=True, who="test", grace_seconds=0)
+        auditing.audit(self.library, StopToken(), rehash="none", repair=True, who="test", grace_seconds=0)
 
     @invariant()
     def every_stored_blob_has_the_digest_it_is_called_by(self) -> None:
@@ -141,7 +141,7 @@ class Shelf(RuleBasedStateMachine):
         ready = {one.id: one for one in self._ready()}
         with self.library.catalog.reading() as connection:
             for one in instances.page(connection, P):
-                for serving in one.serves:
+                for serving in one.serves if one.state in ("starting", "ready") else ():  # an audit fails one without a process
                     image = ready[serving.version_id].image
                     assert image is not None
                     assert self.library.node.holds(image, versions.files(connection, P, serving.version_id))

@@ -16,7 +16,8 @@ from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import NodeFull, NoReplica, NoSuchModel, StillInUse, Unreadable
 from modelshelf.library import auditing, caching, cleaning, deleting, disk, metrics, naming, running
-from modelshelf.library.auditing import Finding
+from modelshelf.library.findings import Finding
+from modelshelf.library.findings import left as left_of
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName, Tag
 from modelshelf.nodes import processes
@@ -44,7 +45,7 @@ def four(registry: OllamaRegistry, library: Library, tmp_path: Path) -> Iterator
 
 
 def audit(library: Library, *, rehash: bool = False, repair: bool = False) -> list[Finding]:
-    return auditing.audit(library, StopToken(), rehash=rehash, repair=repair, who="test", grace_seconds=0)
+    return auditing.audit(library, StopToken(), rehash="all" if rehash else "none", repair=repair, who="test", grace_seconds=0)
 
 
 def left(library: Library) -> set[str]:
@@ -333,18 +334,69 @@ def test_the_metrics_are_what_prometheus_reads(four: tuple[Library, list[Version
     )
 
 
-def test_scrubbing_reads_every_byte_and_names_the_damaged_blob(four: tuple[Library, list[Version]]) -> None:
+def test_a_nights_part_is_what_was_read_longest_ago_and_all_of_it_is_read_within_a_month(
+    four: tuple[Library, list[Version]],
+) -> None:
     library, _ = four
-    blob = max(library.store.blobs(), key=lambda one: one.size)
-    path = library.store.path_of(blob.digest)
+    with library.catalog.writing() as connection:
+        connection.execute(text("UPDATE blob SET proven_at = 1"))
+    damaged = max(library.store.blobs(), key=lambda one: one.size)
+    path = library.store.path_of(damaged.digest)
     path.chmod(0o644)
     with path.open("r+b") as file:
-        file.seek(blob.size // 2)
+        file.seek(damaged.size // 2)
         file.write(os.urandom(8))
-    read: list[int] = []
-    (wrong,) = auditing.scrub(library, StopToken(), read.append)
-    assert wrong[0] == blob.digest
-    assert sum(read) == sum(one.size for one in library.store.blobs())
+    total, read, found = sum(one.size for one in library.store.blobs()), [0], []
+    for _night in range(30):
+        before = sum(read)
+        found += auditing.audit(library, StopToken(), rehash="part", repair=False, who="test", on_bytes=read.append)
+        largest = max(one.size for one in library.store.blobs())
+        assert sum(read) - before <= total // 25 + largest + damaged.size, "no more than its share, and the blob that fills it"
+    with library.catalog.reading() as connection:
+        unread = connection.execute(text("SELECT digest FROM blob WHERE proven_at = 1")).scalars().all()
+    assert unread == [str(damaged.digest)], "what is damaged is read every night until it is mended"
+    assert {(one.kind, one.what) for one in found} == {("blob damaged", str(damaged.digest))}
+    assert "used by tiny:1b-" in found[0].found, "named with the versions that use it"
+
+
+def test_a_repair_says_of_each_difference_what_came_of_it_and_counts_what_is_left(four: tuple[Library, list[Version]]) -> None:
+    library, made = four
+    (library.store.root / "blobs" / "sha256" / "notes.txt").write_text("nobody's")
+    assert made[0].image is not None
+    library.store.path_of(made[0].image).unlink()
+    found = audit(library, repair=True)
+    assert {(one.kind, one.outcome) for one in found} == {
+        ("file extra", "left: nobody knows it; remove it"), ("blob missing", "mended")
+    }  # fmt: skip
+    assert left_of(found) == 1
+    assert [one.kind for one in audit(library, repair=True)] == ["file extra"]
+
+
+def test_a_served_version_that_lost_a_small_blob_is_failed_coherently_and_brought_back_by_those_bytes_alone(
+    registry: OllamaRegistry, four: tuple[Library, list[Version]]
+) -> None:
+    library, made = four
+    version = made[3]
+    launch_all(library, InstanceName("chat-1"), ((version, ServedName("tiny")),))
+    small = Digest.of(b"shared by all")
+    library.store.path_of(small).unlink()
+    (missing,) = [one for one in audit(library, repair=True) if one.kind == "blob missing"]
+    assert missing.outcome == "mended"
+    for _ in range(2):
+        (served,) = audit(library, repair=True)
+        assert (served.kind, served.what) == ("served version failed", "default/chat-1")
+        assert f"`modelshelf import {version.source}`" in served.outcome
+        assert library.node.files_of(version.image or small).exists(), "what is served stays"
+    assert [one.name for one in _running(library)] == [InstanceName("chat-1")]
+    before = registry.body_bytes
+    again, plan = bring_in(library, ollama_source(registry), run="run-2")
+    assert (again.id, again.image, again.state) == (version.id, version.image, "ready")
+    assert registry.body_bytes - before == plan.to_fetch == len(b"shared by all")
+
+
+def _running(library: Library) -> list[instances.Instance]:
+    with library.catalog.reading() as connection:
+        return [one for one in instances.page(connection, P) if running.is_running(library, one)]
 
 
 def _files(library: Library, version: Version) -> tuple[versions.PackedFile, ...]:

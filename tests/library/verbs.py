@@ -41,7 +41,7 @@ def clean(library: Library, _host: str) -> None:
 
 
 def repair(library: Library, _host: str) -> None:
-    auditing.audit(library, StopToken(), rehash=True, repair=True, who="child", grace_seconds=0)
+    auditing.audit(library, StopToken(), rehash="all", repair=True, who="child", grace_seconds=0)
 
 
 def discard(library: Library, _host: str) -> None:

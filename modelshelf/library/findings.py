@@ -1,0 +1,56 @@
+"""What an audit finds: differences, each with what a repair does, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from modelshelf.crash_points import reach
+from modelshelf.errors import ModelshelfError
+
+Rehash = Literal["none", "part", "all"]
+"""How much of the store an audit reads: `part` is what was read longest ago, so that all of it is within a month."""
+MENDED = "mended"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference: of which kind, what it is about, what was found, what a repair does, and what it did.
+
+    `outcome` is empty if nothing was to be repaired, `mended`, or `left: ` and why.
+    """
+
+    kind: str
+    what: str
+    found: str
+    repair: str
+    outcome: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A finding, and how it is mended: the function returns why it was left, or nothing. None: a person has to decide."""
+
+    finding: Finding
+    mend: Callable[[], str | None] | None
+
+    def mended(self) -> Finding:
+        """The finding with what came of its repair. An error of ours leaves this one as it is, and no other."""
+        reach("audit.mending")
+        if self.mend is None:
+            why: str | None = self.finding.repair.removeprefix("none: ")
+        else:
+            try:
+                why = self.mend()
+            except ModelshelfError as error:
+                why = str(error)
+        return replace(self.finding, outcome=f"left: {why}" if why else MENDED)
+
+
+def left(findings: list[Finding]) -> int:
+    """How many of them are still there."""
+    return sum(one.outcome != MENDED for one in findings)
