@@ -198,6 +198,20 @@ class NothingToImport(OfAnyLayer, Refused):
     """{what} has no file to import{detail}."""
 
 
+class SeveralModels(OfAnyLayer, Refused):
+    """{what} holds several models and one is expected: {choices}. Choose: `{example}`."""
+
+
+class NoModelAmong(OfAnyLayer, Refused):
+    """{what} holds no model that could be served by itself: {found}. An adapter or a projector belongs to a base model: import
+    the base, with the file beside it."""
+
+
+class ShardsMissing(OfAnyLayer, Refused):
+    """{what} is incomplete: {file} belongs to a set of {expected} files, {found} of them are here. Import the folder or
+    repository that has all of them."""
+
+
 class ChooseQuantization(OfAnyLayer, Refused):
     """{what} holds several quantisations: {choices}. Choose one, for example with `{example}`."""
 

@@ -15,6 +15,7 @@ from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.formats.image import ModelFile, PlacedFile
 from modelshelf.formats.kinds import Facts, Format, Role
+from modelshelf.formats.parts import Parts
 from modelshelf.names import FilePath, FilesystemName, ProjectName, Tag
 
 
@@ -35,7 +36,7 @@ class Place:
 
 def publish(
     connection: Connection, asking: ProjectName, target: Version, at: Place, *, format: Format, facts: Facts,
-    license: str | None, lease: Lease, tag: Tag, who: str,
+    license: str | None, lease: Lease, tag: Tag, who: str, parts: Parts | None = None,
 ) -> Version:  # fmt: skip
     """The version is ready and listed, its files where they were. Raises LeaseLost, and then nothing of it is visible."""
     lease.renew(connection)
@@ -60,6 +61,7 @@ def publish(
         "in_place": True,
         "format": format,
         "license": license,
+        "parts": parts.to_json() if parts else None,
         "ready_at": now(connection),
     }
     connection.execute(update(version).where(version.c.id == target.id).values(**ready))

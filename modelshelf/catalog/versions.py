@@ -147,7 +147,7 @@ def reserved_by_others(connection: Connection, version_id: int) -> int:
 
 def publish(
     connection: Connection, asking: ProjectName, target: Version, packed: Image, *, lease: Lease, store_id: int,
-    license: str | None, tag: Tag, who: str,
+    license: str | None, tag: Tag, who: str, parts: Parts | None = None,
 ) -> Version:  # fmt: skip
     """The version is ready and listed, its alias points to it: in this one transaction, under a lease that still holds.
 
@@ -165,7 +165,7 @@ def publish(
             .where(version.c.id == target.id)
             .values(
                 state="ready", reason=None, image=str(packed.digest), format=packed.format, license=license,
-                ready_at=now(connection),
+                parts=parts.to_json() if parts else None, ready_at=now(connection),
             )
         )  # fmt: skip
         journal.record_event(connection, asking, who, "version.ready", str(current.ref), str(packed.digest))
@@ -326,6 +326,11 @@ def digests_of_image(connection: Connection, image_digest: Digest) -> set[Digest
     """The digests of the image's files."""
     rows = connection.execute(select(image_file.c.digest).where(image_file.c.image == str(image_digest)))
     return {Digest.parse(row.digest) for row in rows}
+
+
+def config_of(connection: Connection, target: Version) -> Digest:
+    """Return the digest of the config of a version's image."""
+    return Digest.parse(connection.execute(select(image.c.config).where(image.c.digest == str(target.image))).scalar_one())
 
 
 def images(connection: Connection) -> Iterator[tuple[Digest, set[tuple[str, int]]]]:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from modelshelf.errors import LargeFilePointer, NotWhatItSays
 from modelshelf.formats.gguf import MAGIC as GGUF_MAGIC
 from modelshelf.formats.gguf import read_gguf
-from modelshelf.formats.kinds import Facts, Role
+from modelshelf.formats.kinds import Header, Role
 from modelshelf.formats.lenient_json import decode
 from modelshelf.formats.safetensors import read_safetensors
 from modelshelf.formats.weights import suffix_of
@@ -93,7 +93,7 @@ def is_archive(name: str) -> bool:
     return suffix_of(name) in _ARCHIVES
 
 
-def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DEFAULT) -> Facts | None:
+def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DEFAULT) -> Header | None:
     """What weights of `size` bytes say of themselves; None for other files.
 
     A file whose bytes are not what `named` says raises NotWhatItSays, a broken header BadHeader, and the pointer that

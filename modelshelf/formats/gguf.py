@@ -7,7 +7,8 @@ import struct
 from typing import BinaryIO
 
 from modelshelf.errors import BadHeader
-from modelshelf.formats.kinds import Facts
+from modelshelf.formats.category import of_gguf
+from modelshelf.formats.kinds import Facts, Header, PartKind
 from modelshelf.limits import DEFAULT, Limits
 
 MAGIC = b"GGUF"
@@ -26,7 +27,7 @@ _TYPES = {
     29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
 }  # fmt: skip
 
-_LICENSE_LETTERS = 80
+_LETTERS = 80
 
 # general.file_type (llama_ftype): how people call the whole file
 _FILE_TYPES = {
@@ -37,12 +38,25 @@ _FILE_TYPES = {
 }  # fmt: skip
 
 
-def read_gguf(file: BinaryIO, size: int, *, name: str, limits: Limits = DEFAULT) -> Facts:
-    """What the header says; every count and offset lies within the file, or BadHeader is raised."""
-    return _Header(file, size, name, limits).read()
+# general.type and general.architecture, where they say that a file is no model
+_KINDS = {
+    "adapter": PartKind.ADAPTER,
+    "mmproj": PartKind.PROJECTOR,
+    "clip": PartKind.PROJECTOR,
+    "eagle3": PartKind.DRAFT,
+    "imatrix": PartKind.OTHER,
+    "controlvector": PartKind.OTHER,
+}
+
+Entries = dict[str, str | int | None]
 
 
-class _Header:
+def read_gguf(file: BinaryIO, size: int, *, name: str, limits: Limits = DEFAULT) -> Header:
+    """Return what the header says. Every count and offset lies within the file, or BadHeader is raised."""
+    return _Reader(file, size, name, limits).read()
+
+
+class _Reader:
     """One pass over a header, in memory bounded by `limits`, whatever the counts in it say."""
 
     def __init__(self, file: BinaryIO, size: int, name: str, limits: Limits) -> None:
@@ -50,7 +64,7 @@ class _Header:
         self._items = 0
         self._at = 0
 
-    def read(self) -> Facts:
+    def read(self) -> Header:
         if self._take(4) != MAGIC:
             raise self._broken("it does not begin with `GGUF`")
         (version,) = struct.unpack("<I", self._take(4))
@@ -64,24 +78,13 @@ class _Header:
         if not isinstance(alignment, int) or alignment <= 0 or alignment % 8 or alignment > 1 << 20:
             raise self._broken(f"its alignment is {alignment!r}")
         parameters = self._read_tensors(tensors, alignment)
-        architecture = known.get("general.architecture")
-        context = known.get(f"{architecture}.context_length")
-        file_type = known.get("general.file_type")
-        license = known.get("general.license")
-        return Facts(
-            architecture=architecture if isinstance(architecture, str) else None,
-            parameters=parameters,
-            quantization=_FILE_TYPES.get(file_type) if isinstance(file_type, int) else None,
-            context_length=context if isinstance(context, int) else None,
-            chat_template="tokenizer.chat_template" in known,
-            license=license[:_LICENSE_LETTERS] if isinstance(license, str) and license.isprintable() else None,
-        )
+        return _header(known, parameters)
 
-    def _read_entries(self, count: int) -> dict[str, str | int | None]:
+    def _read_entries(self, count: int) -> Entries:
         """The entries whose values are short texts or whole numbers; of the rest, the names alone."""
-        known: dict[str, str | int | None] = {}
+        known: Entries = {}
         for _ in range(count):
-            key = self._text(65_535)
+            key = self._key()
             (kind,) = struct.unpack("<I", self._take(4))
             if key in known:
                 raise self._broken(f"{key[:80]!r} is there twice")
@@ -94,7 +97,7 @@ class _Header:
         spans: list[tuple[int, int, str]] = []
         names: set[str] = set()
         for _ in range(count):
-            name = self._text(65_535)
+            name = self._key()
             if name in names:
                 raise self._broken(f"the tensor {name[:80]!r} is there twice")
             names.add(name)
@@ -123,7 +126,7 @@ class _Header:
 
     def _value(self, kind: int, depth: int) -> str | int | float | bool | None:
         if kind == _STRING:
-            return self._text(self._limits.gguf_string_bytes)
+            return self._text()
         if kind == _ARRAY:
             self._skip_array(depth)
             return None
@@ -151,14 +154,22 @@ class _Header:
         else:
             raise self._broken(f"the value type {kind} is not known")
 
-    def _text(self, most: int) -> str:
+    def _key(self) -> str:
+        """A key or a tensor's name: what llama.cpp looks things up by."""
+        try:
+            return self._bytes(65_535).decode()
+        except UnicodeDecodeError as error:
+            raise self._broken("a key or a tensor's name is not UTF-8") from error
+
+    def _text(self) -> str:
+        """A value: its publisher's words, in whatever encoding."""
+        return self._bytes(self._limits.gguf_string_bytes).decode("utf-8", "replace")
+
+    def _bytes(self, most: int) -> bytes:
         length = int.from_bytes(self._take(8), "little")
         if length > most:
             raise self._broken(f"a text is {length} bytes long, at most {most} are accepted")
-        try:
-            return self._take(length).decode()
-        except UnicodeDecodeError as error:
-            raise self._broken("a text is not UTF-8") from error
+        return self._take(length)
 
     def _take(self, count: int) -> bytes:
         if self._at + count > self._size:
@@ -180,3 +191,37 @@ class _Header:
 
     def _broken(self, reason: str) -> BadHeader:
         return BadHeader(file=self._name, format="GGUF", reason=reason)
+
+
+def _header(known: Entries, parameters: int) -> Header:
+    architecture = _short(known.get("general.architecture"))
+    kind = _KINDS.get(str(known.get("general.type"))) or _KINDS.get(architecture or "")
+    if kind is None and "adapter.type" in known:
+        kind = PartKind.ADAPTER
+    if kind is None and architecture is not None:
+        kind = PartKind.MODEL
+    shards = _count(known.get("split.count")) or 1
+    file_type = _count(known.get("general.file_type"), least=0)
+    return Header(
+        Facts(
+            architecture=architecture,
+            parameters=parameters,
+            quantization=_FILE_TYPES.get(-1 if file_type is None else file_type),
+            context_length=_count(known.get(f"{architecture}.context_length"), least=0),
+            chat_template="tokenizer.chat_template" in known,
+            license=_short(known.get("general.license")),
+            category=of_gguf(architecture, known) if kind is PartKind.MODEL else None,
+        ),
+        kind,
+        _count(known.get("split.no"), least=0) if shards > 1 else None,
+        shards,
+    )
+
+
+def _count(value: str | int | None, *, least: int = 1) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= least else None
+
+
+def _short(value: str | int | None) -> str | None:
+    """A value that is shown to people, or None for what no terminal should be given."""
+    return value[:_LETTERS] if isinstance(value, str) and value and value.isprintable() else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any, BinaryIO
 
 from modelshelf.errors import BadHeader
-from modelshelf.formats.kinds import Facts
+from modelshelf.formats.kinds import Facts, Header, PartKind
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.strict_json import load_json
 
@@ -16,10 +17,11 @@ _BITS = {
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
+_LOW_RANK = (".lora_A", ".lora_B", ".lora_embedding_", ".lora_down.", ".lora_up.", ".lora.down.", ".lora.up.")
 
 
-def read_safetensors(file: BinaryIO, size: int, *, name: str, limits: Limits = DEFAULT) -> Facts:
-    """What the header says; the tensors lie in the file without gap or overlap, or BadHeader is raised."""
+def read_safetensors(file: BinaryIO, size: int, *, name: str, limits: Limits = DEFAULT) -> Header:
+    """Return what the header says. The tensors lie in the file without gap or overlap, or BadHeader is raised."""
     start = file.read(8)
     if len(start) < 8:
         raise _broken(name, f"the file has {size} bytes")
@@ -29,10 +31,11 @@ def read_safetensors(file: BinaryIO, size: int, *, name: str, limits: Limits = D
     header = load_json(file.read(length), file=name, limits=limits)
     if not isinstance(header, dict):
         raise _broken(name, "it is not an object")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+    metadata = header.pop("__metadata__", None)
+    texts = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
+    if metadata is not None and not texts:
         raise _broken(name, "__metadata__ is not a table of texts")
-    return _check_tensors(header, size - 8 - length, name, limits)
+    return Header(_check_tensors(header, size - 8 - length, name, limits), _kind(header))
 
 
 def _check_tensors(header: dict[str, Any], data_size: int, name: str, limits: Limits) -> Facts:
@@ -67,6 +70,12 @@ def _check_tensors(header: dict[str, Any], data_size: int, name: str, limits: Li
     if front != data_size:
         raise _broken(name, f"{data_size - front} bytes after the last tensor belong to none")
     return Facts(parameters=parameters, precision=max(precisions, key=lambda dtype: precisions[dtype], default=None))
+
+
+def _kind(tensors: Collection[str]) -> PartKind | None:
+    """An adapter has low-rank pairs (PEFT, diffusers) and not the layers that they change."""
+    pairs = any(part in name for name in tensors for part in _LOW_RANK)
+    return PartKind.ADAPTER if pairs and not any(".base_layer." in name for name in tensors) else None
 
 
 def _broken(name: str, reason: str) -> BadHeader:

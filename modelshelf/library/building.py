@@ -14,14 +14,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from modelshelf.catalog import versions
+from modelshelf.catalog.versions import Version
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import DigestMismatch, NotAnEmptyFolder, StoreDamaged, WriteFailed
 from modelshelf.formats.allowed import inspect_file
-from modelshelf.formats.image import Image
-from modelshelf.formats.kinds import Format, Role
+from modelshelf.formats.describing import describe
+from modelshelf.formats.image import Image, PackedFile
+from modelshelf.formats.kinds import Format, Header, Role
 from modelshelf.library.opening import Library
+from modelshelf.limits import DEFAULT
 from modelshelf.names import FilePath, ModelRef, ProjectName
-from modelshelf.packing.modelpack import ARTIFACT_TYPE, MANIFEST_TYPE, pack
+from modelshelf.packing.modelpack import ARTIFACT_TYPE, MANIFEST_TYPE, pack, pack_in_first_form, read_image
+from modelshelf.sources.ollama import MANIFEST_PATH, parts_of
 from modelshelf.stop import StopToken
 
 _STEP = 1 << 20
@@ -74,19 +78,53 @@ def build(library: Library, asking: ProjectName, plan: BuildPlan, stop: StopToke
 
 
 def rebuild(library: Library, asking: ProjectName, ref: ModelRef) -> Image:
-    """The image as packing makes it from the files that the store holds now, their headers read again."""
+    """Return the image by its manifest and config as they are stored, or made again from its files where these are damaged.
+
+    What headers are read for grows; an image keeps the config that it was published with.
+    """
     with library.catalog.reading() as connection:
         target = versions.require_ready(versions.find(connection, asking, ref))
         files = versions.files(connection, asking, target.id)
+    return _stored(library, target, files) or make_again(library, target, files)
+
+
+def make_again(library: Library, target: Version, files: tuple[PackedFile, ...]) -> Image:
+    """Pack the files, their headers read again, in the form whose digest is the recorded one; else in today's."""
     assert target.format is not None
-    facts = []
+    headers: dict[FilePath, Header] = {}
     for file in files:
         if file.role is Role.WEIGHT:
             named = FilePath(f"{file.path}.gguf") if target.format is Format.OLLAMA else file.path
             with library.store.open(file.digest) as content:
-                if (told := inspect_file(content, file.size, named)) is not None:
-                    facts.append(told)
-    return pack(target.format, files, facts)
+                if (header := inspect_file(content, file.size, named)) is not None:
+                    headers[file.path] = header
+    first = pack_in_first_form(target.format, files, [header.facts for header in headers.values()])
+    if first.digest == target.image:
+        return first
+    manifests = [file for file in files if file.path == MANIFEST_PATH and target.format is Format.OLLAMA]
+    layers = {
+        path: part for file in manifests for path, part in parts_of(_content(library, file.digest), what=str(target.ref)).items()
+    }
+    described = describe(target.format, headers, layers, what=target.ref, command=f"modelshelf import {target.source}")
+    return pack(target.format, files, described.facts)
+
+
+def _stored(library: Library, target: Version, files: tuple[PackedFile, ...]) -> Image | None:
+    """The image as it was published; None if its manifest or config is not in the store, or not as it was."""
+    assert target.image is not None and target.format is not None
+    with library.catalog.reading() as connection:
+        config = versions.config_of(connection, target)
+    if any(library.store.size_of(digest) is None for digest in (target.image, config)):
+        return None
+    manifest, content = _content(library, target.image), _content(library, config)
+    if Digest.of(manifest) != target.image:
+        return None
+    return read_image(target.format, files, target.facts, content, manifest)
+
+
+def _content(library: Library, digest: Digest) -> bytes:
+    with library.store.open(digest) as file:
+        return file.read(DEFAULT.manifest_bytes)
 
 
 def _copy(library: Library, blob: Blob, to: Path, stop: StopToken) -> None:

@@ -19,11 +19,12 @@ from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobMissing, DiskFull, LeaseLost, LimitExceeded, NameTaken
 from modelshelf.formats.allowed import POINTER_BYTES, inspect_file
-from modelshelf.formats.configuration import complete
+from modelshelf.formats.describing import describe, known
 from modelshelf.formats.image import Image, PackedFile
-from modelshelf.formats.kinds import Facts, Format, Role
+from modelshelf.formats.kinds import Header, PartKind, Role
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.formats.named_code import may_name_code, refuse_named_code
+from modelshelf.formats.parts import Parts
 from modelshelf.library import holding, licensing, stamps
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
@@ -31,6 +32,7 @@ from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag, re
 from modelshelf.packing.modelpack import pack
 from modelshelf.sources.contract import Listing, Pin, Source, SourceFile
 from modelshelf.sources.fetch import fetch_blob
+from modelshelf.sources.ollama import MANIFEST_PATH, parts_of
 from modelshelf.stop import StopToken
 from modelshelf.transfer import Downloads
 
@@ -86,7 +88,7 @@ class Arrived:
     path: FilePath
     role: Role
     blob: Blob
-    facts: Facts | None
+    header: Header | None
 
 
 def admit(listing: Listing, source: str, limits: Limits = DEFAULT) -> None:
@@ -228,9 +230,9 @@ def fetch_missing(
 
         def bring(file: SourceFile) -> Arrived:
             if file.digest is None or file.size < _LEASED_BYTES:
-                blob, facts = fetch_blob(library.store, downloads, file.wanted, limits)
+                blob, header = fetch_blob(library.store, downloads, file.wanted, limits)
                 small.append(blob)
-                return Arrived(file.path, file.role, blob, facts)
+                return Arrived(file.path, file.role, blob, header)
             return _fetch_alone(library, asking, target, downloads, file, halt, limits)
 
         tasks: list[Future[Arrived]] = []
@@ -261,12 +263,16 @@ def publish(
     lease: Lease, who: str,
 ) -> Version:  # fmt: skip
     """The version is ready and listed; its manifest and every blob are durable. Blobs, config, manifest, row: in this order."""
-    facts = [told for one in arrived if (told := _facts(library, listing, one)) is not None]
-    files = [PackedFile(one.path, one.role, one.blob.digest, one.blob.size) for one in arrived]
-    image = pack(listing.format, files, facts)
-    if listing.format is Format.SAFETENSORS:
-        image = replace(image, facts=_completed(library, image))
-    license = _license(library, listing, arrived) or image.facts.license
+    headers = {one.path: header for one in arrived if (header := _header(library, listing, one)) is not None}
+    described = describe(listing.format, headers, _layers(listing), what=target.ref, command=f"modelshelf import {target.source}")
+    files = {one.path: PackedFile(one.path, one.role, one.blob.digest, one.blob.size) for one in arrived}
+    image = pack(listing.format, files.values(), described.facts)
+
+    def read(path: FilePath) -> bytes:
+        return _start_of(library, files[path].digest, DEFAULT.api_body_bytes)
+
+    image = replace(image, facts=known(described, listing.format, files.keys(), read))
+    license = _license(library, listing, arrived) or described.license
     licensing.require_allowed(library, license, target.ref)
     made = {library.store.put(image.config), library.store.put(image.manifest)}
     reach("import.manifest_stored")
@@ -275,20 +281,20 @@ def publish(
             if library.store.size_of(blob.digest) != blob.size:
                 raise BlobMissing(store=library.settings.store, digest=blob.digest)
         reach("import.before_publish")
-        published = _publish(library, asking, target, image, made, pin, lease=lease, license=license, who=who)
+        published = _publish(library, asking, target, image, made, described.parts, pin, lease=lease, license=license, who=who)
     reach("import.published")
     return published
 
 
 def _publish(
-    library: Library, asking: ProjectName, target: Version, image: Image, made: set[Blob], pin: Pin, *, lease: Lease,
-    license: str | None, who: str,
+    library: Library, asking: ProjectName, target: Version, image: Image, made: set[Blob], parts: Parts, pin: Pin, *,
+    lease: Lease, license: str | None, who: str,
 ) -> Version:  # fmt: skip
     with library.catalog.writing() as connection:
         blobs.record(connection, library.store_id, made)
         return versions.publish(
             connection, asking, target, image, lease=lease, store_id=library.store_id, license=license,
-            tag=pin.requested, who=who,
+            parts=parts, tag=pin.requested, who=who,
         )  # fmt: skip
 
 
@@ -326,8 +332,8 @@ def _fetch_alone(
         def hold(blob: Blob) -> None:
             holding.hold_now(library, target, [blob])
 
-        blob, facts = fetch_blob(library.store, downloads, file.wanted, limits, hold)
-        return Arrived(file.path, file.role, blob, facts)
+        blob, header = fetch_blob(library.store, downloads, file.wanted, limits, hold)
+        return Arrived(file.path, file.role, blob, header)
 
 
 def _comes_first(file: SourceFile) -> bool:
@@ -356,20 +362,20 @@ def _start_of(library: Library, digest: Digest, at_most: int) -> bytes:
         return file.read(at_most)
 
 
-def _completed(library: Library, image: Image) -> Facts:
-    """With what the configuration says where the headers of the weights say nothing."""
-    stored = {file.path: file.digest for file in image.files}
-    return complete(image.facts, stored.keys(), lambda path: _start_of(library, stored[path], DEFAULT.api_body_bytes))
-
-
 def _there(file: SourceFile) -> Arrived:
     return Arrived(file.path, file.role, Blob(file.wanted.key, file.size), None)
 
 
-def _facts(library: Library, listing: Listing, one: Arrived) -> Facts | None:
+def _layers(listing: Listing) -> dict[FilePath, PartKind]:
+    """What the manifest that came with the listing calls its weights; empty where there is none."""
+    manifests = (content for path, _, content in listing.inline if path == MANIFEST_PATH)
+    return {path: part for content in manifests for path, part in parts_of(content, what="the listing").items()}
+
+
+def _header(library: Library, listing: Listing, one: Arrived) -> Header | None:
     """From the header as it was read on arrival, or now from the store."""
-    if one.facts is not None or one.role is not Role.WEIGHT:
-        return one.facts
+    if one.header is not None or one.role is not Role.WEIGHT:
+        return one.header
     named = next((file.wanted.path for file in listing.files if file.path == one.path), one.path)
     with library.store.open(one.blob.digest) as file:
         return inspect_file(file, one.blob.size, named)

@@ -21,16 +21,15 @@ from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import NoSuchFilesystem, OtherRegion, PlaceChanged, SourceChanged, SourceUnreadable
 from modelshelf.formats.allowed import inspect_file
-from modelshelf.formats.configuration import complete
+from modelshelf.formats.describing import describe, known
 from modelshelf.formats.image import PlacedFile
-from modelshelf.formats.kinds import Facts, Format
+from modelshelf.formats.kinds import Header
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.formats.named_code import may_name_code, refuse_named_code
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilesystemName, ModelName, ModelRef, ProjectName
-from modelshelf.packing.modelpack import merge_facts
 from modelshelf.settings import Filesystem
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.folder import FolderSource
@@ -106,22 +105,23 @@ def register(
     license = _license(listing)
     licensing.require_allowed(library, license, target.ref, known=False)
 
-    def look(file: SourceFile) -> tuple[PlacedFile, Facts | None]:
+    def look(file: SourceFile) -> tuple[PlacedFile, Header | None]:
         return _examine(file, stop, on_bytes, hash=hash, allow_code=allow_code)
 
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="register") as pool:
         seen = list(pool.map(look, sorted(listing.files, key=lambda file: -file.size)))
     files = tuple(sorted(file for file, _ in seen))
     at = Place(uri.filesystem, _filesystem(library, uri.filesystem).region, uri.folder, files)
-    facts = merge_facts([told for _, told in seen if told is not None])
-    if listing.format is Format.SAFETENSORS:
-        local = {file.path: file.wanted.remote for file in listing.files}
-        facts = complete(facts, local.keys(), lambda path: _start_of(local[path], DEFAULT.api_body_bytes))
-    license = license or facts.license
+    headers = {file.path: header for file, header in seen if header is not None}
+    described = describe(listing.format, headers, {}, what=target.ref, command=f"modelshelf register {uri}")
+    local = {file.path: file.wanted.remote for file in listing.files}
+    facts = known(described, listing.format, local.keys(), lambda path: _start_of(local[path], DEFAULT.api_body_bytes))
+    license = license or described.license
     licensing.require_allowed(library, license, target.ref)
     with library.catalog.writing() as connection:
         return places.publish(
-            connection, asking, target, at, format=listing.format, facts=facts, license=license, lease=lease,
+            connection, asking, target, at, format=listing.format, facts=facts, parts=described.parts, license=license,
+            lease=lease,
             tag=pin.requested, who=who,
         )  # fmt: skip
 
@@ -172,18 +172,18 @@ def _filesystem(library: Library, name: FilesystemName) -> Filesystem:
 
 def _examine(
     file: SourceFile, stop: StopToken, on_bytes: Callable[[int], None], *, hash: bool, allow_code: bool, limits: Limits = DEFAULT
-) -> tuple[PlacedFile, Facts | None]:
+) -> tuple[PlacedFile, Header | None]:
     """One file by its header and, if asked for, by all its bytes. Raises NotWhatItSays, NamesCode, SourceChanged."""
     local = file.wanted.remote
     assert isinstance(local, LocalFile)
     stop.check()
     with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb") as content:
-        facts = inspect_file(content, local.size, file.path, limits)
+        header = inspect_file(content, local.size, file.path, limits)
         if may_name_code(file.path) and not allow_code:
             content.seek(0)
             refuse_named_code(content.read(limits.api_body_bytes), file.path, limits)
     digest = _digest(local, stop, on_bytes) if hash else None
-    return PlacedFile(file.path, file.role, local.size, local.changed, digest), facts
+    return PlacedFile(file.path, file.role, local.size, local.changed, digest), header
 
 
 def _license(listing: Listing) -> str | None:

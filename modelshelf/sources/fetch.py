@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import DigestMismatch, SizeMismatch
 from modelshelf.formats.allowed import inspect_file
-from modelshelf.formats.kinds import Facts
+from modelshelf.formats.kinds import Header
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
 from modelshelf.store.contract import Ingest, Store
@@ -34,7 +34,7 @@ class Wanted:
 def fetch_blob(
     store: Store, downloads: Downloads, wanted: Wanted, limits: Limits = DEFAULT,
     then: Callable[[Blob], None] = lambda _blob: None,
-) -> tuple[Blob, Facts | None]:  # fmt: skip
+) -> tuple[Blob, Header | None]:  # fmt: skip
     """The file is in the store under the digest of its bytes, which are what the source lists and the name says.
 
     `then` is called while nobody can remove it.
@@ -55,7 +55,7 @@ def fetch_blob(
 
 def _arrive(
     ingest: Ingest, downloads: Downloads, wanted: Wanted, limits: Limits, then: Callable[[Blob], None]
-) -> tuple[Blob, Facts | None]:
+) -> tuple[Blob, Header | None]:
     downloads.fetch(wanted.remote, ingest, proven=wanted.digest is not None or wanted.git_oid is not None)
     whose = wanted.remote.whose
     try:
@@ -63,12 +63,12 @@ def _arrive(
         if wanted.digest is None and wanted.git_oid is not None:
             with ingest.look() as file:
                 prove_git_object(file.read(), oid=wanted.git_oid, what=str(wanted.path), whose=whose)
-        facts = None
+        header = None
         if digest == (wanted.digest or digest):
             with ingest.look() as file:
-                facts = inspect_file(file, wanted.remote.size, wanted.path, limits)
+                header = inspect_file(file, wanted.remote.size, wanted.path, limits)
     except BaseException:
         ingest.discard()
         raise
     blob = ingest.commit(wanted.digest or digest, what=str(wanted.path), whose=whose, stop=downloads.stop, then=then)
-    return blob, facts
+    return blob, header

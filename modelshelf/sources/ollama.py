@@ -10,7 +10,7 @@ from typing import Any
 
 from modelshelf.digest import Digest
 from modelshelf.errors import BadManifest, LimitExceeded, NotFound, NothingToImport
-from modelshelf.formats.kinds import Format, Role
+from modelshelf.formats.kinds import Format, PartKind, Role
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, tag_for
 from modelshelf.sources.bearer import RegistryLogin
@@ -27,12 +27,13 @@ MANIFEST_PATH = FilePath("manifest.json")
 
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_ROLES = {
-    "application/vnd.ollama.image.model": Role.WEIGHT,
-    "application/vnd.ollama.image.projector": Role.WEIGHT,
-    "application/vnd.ollama.image.adapter": Role.WEIGHT,
-    "application/vnd.ollama.image.license": Role.DOC,
+_PARTS = {
+    "application/vnd.ollama.image.model": PartKind.MODEL,
+    "application/vnd.ollama.image.projector": PartKind.PROJECTOR,
+    "application/vnd.ollama.image.adapter": PartKind.ADAPTER,
+    "application/vnd.ollama.image.draft": PartKind.DRAFT,
 }
+_LICENSE = "application/vnd.ollama.image.license"
 
 
 class OllamaSource:
@@ -112,7 +113,15 @@ def blob_path(digest: Digest) -> FilePath:
 
 
 def role_of_layer(layer: Layer) -> Role:
-    return _ROLES.get(layer.media_type, Role.CONFIG)
+    if layer.media_type in _PARTS:
+        return Role.WEIGHT
+    return Role.DOC if layer.media_type == _LICENSE else Role.CONFIG
+
+
+def parts_of(manifest: bytes, *, what: str) -> dict[FilePath, PartKind]:
+    """Return what the manifest calls its weights, by the paths of their blobs."""
+    layers = parse_manifest(manifest, what=what)
+    return {blob_path(layer.digest): _PARTS[layer.media_type] for layer in layers if layer.media_type in _PARTS}
 
 
 def named_for_inspection(layer: Layer) -> FilePath:

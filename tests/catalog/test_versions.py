@@ -38,7 +38,7 @@ A, B, C = ProjectName("a"), ProjectName("b"), ProjectName("c")
 
 def image(seed: int = 0) -> Image:
     content = f"weights {seed}".encode()
-    return pack(Format.GGUF, [PackedFile(FilePath("m.gguf"), Role.WEIGHT, Digest.of(content), len(content))], [Facts("test", 5)])
+    return pack(Format.GGUF, [PackedFile(FilePath("m.gguf"), Role.WEIGHT, Digest.of(content), len(content))], Facts("test", 5))
 
 
 def make(catalog: Catalog, owner: ProjectName = A, name: str = "m", tag: str = "1b", seed: int = 0) -> Version:

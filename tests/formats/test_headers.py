@@ -47,9 +47,9 @@ def tensor(begin: int, end: int, shape: list[int], dtype: str = "U8") -> dict[st
 
 
 def test_whole_files_are_read() -> None:
-    facts = read_safetensors(io.BytesIO(safetensors(5000)), len(safetensors(5000)), name="x")
+    facts = read_safetensors(io.BytesIO(safetensors(5000)), len(safetensors(5000)), name="x").facts
     assert (facts.parameters, facts.precision) == (5000, "U8")
-    found = read_gguf(io.BytesIO(gguf(3200)), len(gguf(3200)), name="x")
+    found = read_gguf(io.BytesIO(gguf(3200)), len(gguf(3200)), name="x").facts
     assert (found.parameters, found.architecture, found.quantization, found.context_length) == (3200, "test", "Q4_K_M", 64)
 
 

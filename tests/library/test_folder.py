@@ -193,8 +193,9 @@ def test_a_shard_in_the_hubs_cache_takes_its_siblings_along(tmp_path: Path) -> N
 
 
 def test_a_folder_of_quantisations_is_chosen_from_as_a_repository_is(tmp_path: Path, library: Library) -> None:
-    for name in ("m-Q4_K_M.gguf", "m-Q8_0.gguf", "other-Q8_0.gguf", "lora.gguf"):
+    for name in ("m-Q4_K_M.gguf", "m-Q8_0.gguf", "other-Q8_0.gguf"):
         write(tmp_path / "m" / name, gguf())
+    write(tmp_path / "m" / "lora.gguf", gguf(**{"general.type": "adapter"}))
     with pytest.raises(ChooseQuantization, match=f"modelshelf import file://{tmp_path}/m:Q4_K_M"):
         taken(tmp_path / "m")
     assert taken(f"{tmp_path}/m:Q4_K_M") == ["lora.gguf", "m-Q4_K_M.gguf"]

@@ -42,11 +42,19 @@ class OllamaRegistry(StandIn):
         return digest, content.size
 
     def add_model(
-        self, repository: str, tag: str, gguf: bytes | Path, *, template: str = "", params: str = "", license: str = ""
-    ) -> bytes:
+        self, repository: str, tag: str, gguf: bytes | Path, *, template: str = "", params: str = "", license: str = "",
+        projector: bytes = b"", adapter: bytes = b"",
+    ) -> bytes:  # fmt: skip
         """The manifest's bytes."""
         layers = []
-        parts = [("model", gguf), ("template", template.encode()), ("params", params.encode()), ("license", license.encode())]
+        parts = [
+            ("model", gguf),
+            ("projector", projector),
+            ("adapter", adapter),
+            ("template", template.encode()),
+            ("params", params.encode()),
+            ("license", license.encode()),
+        ]
         for kind, source in parts:
             if source:
                 digest, size = self.add_blob(source)
