@@ -228,7 +228,8 @@ def _the_only(connection: Connection, asking: ProjectName, ref: ModelRef, query:
     for candidates in (latest, ready, found):
         if len(candidates) == 1:
             return candidates[0]
-    raise WhichVersion(model=ref.model, choices=", ".join(str(one.aliases[0] if one.aliases else one.name) for one in found))
+    choices = ready or found  # what failed is no choice
+    raise WhichVersion(model=ref.model, choices=", ".join(str(one.aliases[0] if one.aliases else one.name) for one in choices))
 
 
 def by_pin(connection: Connection, asking: ProjectName, pins: Collection[str]) -> dict[str, ModelRef]:

@@ -77,7 +77,7 @@ def import_(
         parameters |= {"quantization": source.quantization or "", "include": list(include), "exclude": list(exclude)}
     plan = follow.outcome(deployment, parameters, wait=not no_wait, as_json=as_json)
     if plan is not None:
-        say_import(plan, dry_run=dry_run)
+        say_import(plan, project, dry_run=dry_run)
 
 
 @click.command()
@@ -333,7 +333,7 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
 COMMANDS = (import_, register, list_, show, cache, delete)
 
 
-def say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
+def say_import(plan: dict[str, Any], project: ProjectName, *, dry_run: bool) -> None:
     from modelshelf.cli import tables
     from modelshelf.words import said_bytes
 
@@ -351,7 +351,24 @@ def say_import(plan: dict[str, Any], *, dry_run: bool) -> None:
         click.echo(f"{named} would be imported: {moved} to fetch, {free}.")
     else:
         click.echo(f"{named} is ready: {moved} were fetched, {free}.")
-        click.echo(f"Serve it: modelshelf launch {named}")
+        say_how_to_serve(named, project)
+
+
+def say_how_to_serve(named: str, project: ProjectName) -> None:
+    """Print the command that serves the version; where no engine that serves it is installed, what to install."""
+    from modelshelf.catalog import versions
+    from modelshelf.library.explaining import how_to_serve
+    from modelshelf.library.opening import Library
+    from modelshelf.settings import load_settings
+
+    library = Library.open(load_settings())
+    with library.catalog.reading() as connection:
+        target = versions.find(connection, project, ModelRef.parse(named))
+    how = how_to_serve(library, project, target)
+    if how is not None and how.hinders:
+        click.echo(f"Nothing on this machine serves it yet: {how.because} {how.command}")
+    elif how is not None:
+        click.echo(f"Serve it: {how.command}")
 
 
 def _state(one: Version) -> str:

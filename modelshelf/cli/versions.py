@@ -41,7 +41,7 @@ def save(
     }  # fmt: skip
     plan = follow.outcome("save-from-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
     if plan is not None:
-        say_import(plan, dry_run=dry_run)
+        say_import(plan, project, dry_run=dry_run)
 
 
 @click.command()
@@ -200,15 +200,19 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
         fine = f"{instance} serves {model}."
     else:
         causes = explaining.why_not_selectable(library, project, model, engine)
-        fine = f"Nothing keeps {model} from being launched: modelshelf launch {model}"
+        with_engine = f" --engine {engine}" if engine else ""
+        fine = (
+            f"Nothing keeps {model} from being launched: modelshelf launch {model}{with_engine}{explaining.of_project(project)}"
+        )
     if as_json:
         tables.show_json([cause.to_json() for cause in causes])
         return
     for cause in causes:
+        label = "because" if cause.hinders else "note"
         click.echo(
-            f"{tables.styled('because', bold=True)}  {cause.because}\n{tables.styled('do', bold=True)}       {cause.command}"
+            f"{tables.styled(label.ljust(7), bold=True)}  {cause.because}\n{tables.styled('do', bold=True)}       {cause.command}"
         )
-    if not causes:
+    if not any(cause.hinders for cause in causes):
         click.echo(fine)
 
 

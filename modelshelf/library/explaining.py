@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,16 +13,20 @@ from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.leases import holding
 from modelshelf.catalog.versions import Version
 from modelshelf.engines.table import engine_called
-from modelshelf.errors import NoSuchModel, Refused
+from modelshelf.errors import EngineMissing, NoSuchFilesystem, NoSuchModel, OtherRegion, PlaceChanged, Refused
 from modelshelf.library import registering
+from modelshelf.library.launching.choose import choose_engine, fits, is_installed, require_fitting
 from modelshelf.library.launching.prove import listing_differs
+from modelshelf.library.launching.request import LaunchSettings
 from modelshelf.library.opening import Library
 from modelshelf.library.running import is_running, last_lines, log_file, seen_state
-from modelshelf.names import ENGINES, InstanceName, ModelRef, ProjectName
+from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
 from modelshelf.nodes.logs import this_start
-from modelshelf.words import said_bytes
+from modelshelf.words import first_sentence, said_bytes
 
-_MEMORY_WORDS = ("out of memory", "not enough memory", "cannot allocate", "failed to allocate", "bad_alloc", "oom")
+_MEMORY = re.compile(
+    r"out of memory|not enough memory|cannot allocate|failed to allocate|bad_alloc|\boom\b|oom[- ]?kill", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,69 +35,99 @@ class Cause:
 
     because: str
     command: str
+    hinders: bool = True
+    """False for what is worth knowing and keeps nothing from being launched."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def why_not_selectable(library: Library, asking: ProjectName, ref: ModelRef, engine: str | None = None) -> list[Cause]:
-    """Everything that keeps the version from being launched or put into a template; empty if nothing does."""
+    """Return everything that keeps the version from being launched, with `engine` if one is named; empty if nothing does."""
     with library.catalog.reading() as connection:
         try:
             target = versions.find(connection, asking, ref)
         except NoSuchModel:
             because = f"project {asking} may see no {ref}: there is none, or it is private to another project"
-            return [Cause(because, "modelshelf list, then modelshelf import SOURCE")]
-        lease = holding(connection, target.lease)
+            return [Cause(because, f"modelshelf list{of_project(asking)}, then modelshelf import SOURCE{of_project(asking)}")]
         newer = _newer(connection, asking, target, ref)
-    causes = []
-    if target.state != "ready":
-        causes.append(_incomplete(library, target, None if lease is None else lease.says))
+    causes = _version_causes(library, asking, target)
     if target.disabled:
-        causes.append(Cause(f"{target.ref} is disabled", f"modelshelf enable {target.ref}"))
-    if newer is not None:
-        because = f"{ref.tag} means {newer.name} since it was moved; {target.name} is replaced"
-        causes.append(Cause(because, f"modelshelf launch {newer.ref}"))
-    causes += _place_causes(library, target)
+        causes.append(Cause(f"{target.ref} is disabled", f"modelshelf enable {target.ref}{of_project(asking)}"))
     if target.format is not None:
-        causes += _type_causes(library, target, engine)
+        causes += _engine_causes(library, asking, target, engine)
+    if newer is not None:
+        because = (
+            f"{target.name.text.rpartition('-')[0]} means {newer.name} since it was moved; {target.name} is the one before it"
+        )
+        causes.append(Cause(because, f"modelshelf launch {newer.ref}{of_project(asking)}", hinders=False))
     return causes
 
 
 def why_not_visible(library: Library, asking: ProjectName, ref: ModelRef, name: InstanceName) -> list[Cause]:
-    """Everything that keeps the version from being served by the instance; empty if it is served."""
+    """Return everything that keeps the version from being served by the instance; empty if it is served."""
     with library.catalog.reading() as connection:
         which = instances.find(connection, asking, name)
         target = versions.find(connection, asking, ref)
         files = versions.files(connection, asking, target.id) if target.state == "ready" else ()
     if target.id not in {one.version_id for one in which.serves}:
-        return [_not_mounted(which, target)]
-    causes = _place_causes(library, target)
+        return [*_version_causes(library, asking, target), _not_mounted(asking, which, target)]
+    again = f"modelshelf restart {name}{of_project(asking)}"
+    causes = _version_causes(library, asking, target)
     if target.image is not None and not library.node.holds(target.image, files):
-        because = "its files on this node are missing or not what was laid out"
-        causes.append(Cause(because, f"modelshelf cache {target.ref} && modelshelf restart {name}"))
+        causes.append(Cause("its files on this node are missing or not what was laid out", again))
     state, reason = seen_state(library, which)
     if state == "starting":
-        causes.append(Cause("the engine is still starting, or reads its weights", f"modelshelf logs {name}"))
+        logs = f"modelshelf logs {name}{of_project(asking)}"
+        causes.append(Cause("the engine is still starting, or reads its weights", logs))
     elif state != "ready":
-        causes.append(_stopped(library, which, state, reason))
-    elif is_running(library, which) and (differs := listing_differs(library, asking, which)) is not None:
-        causes.append(Cause(differs, f"modelshelf restart {name}"))
+        causes.append(_stopped(library, asking, which, state, reason))
+    elif not causes and is_running(library, which) and (differs := listing_differs(library, asking, which)) is not None:
+        causes.append(Cause(differs, again))
     return causes
 
 
-def _incomplete(library: Library, target: Version, says: str | None) -> Cause:
-    if target.state == "importing" and says is not None:
+def how_to_serve(library: Library, asking: ProjectName, target: Version) -> Cause | None:
+    """Return the command that serves the version; None if it is not ready. Where nothing that serves it is installed, `because`
+    says so and the command is what to install."""
+    if target.state != "ready" or target.format is None:
+        return None
+    causes = _engine_causes(library, asking, target, None)
+    return causes[0] if causes else Cause("", f"modelshelf launch {target.ref}{of_project(asking)}", hinders=False)
+
+
+def of_project(asking: ProjectName) -> str:
+    """Return the option that names the project, where it is not the default one."""
+    return "" if asking.text == "default" else f" --project {asking}"
+
+
+def _version_causes(library: Library, asking: ProjectName, target: Version) -> list[Cause]:
+    """Return what is wrong with the version itself, and with where it lies in place."""
+    if target.state == "ready":
+        return _place_causes(library, asking, target)
+    with library.catalog.reading() as connection:
+        lease = holding(connection, target.lease)
+    if target.state == "importing" and lease is not None:
         arrived = said_bytes(sum(size for _, size in library.store.partial()))
-        return Cause(f"its image is not complete: {says} fetches it ({arrived} are being written)", "modelshelf runs")
-    again = f"modelshelf import {target.source}"
-    if target.state == "importing":
-        return Cause("its image is not complete: the import was interrupted", again)
-    return Cause(f"its image is not complete: it is {target.state}" + (f" ({target.reason})" if target.reason else ""), again)
+        because = f"its image is not complete: {lease.says} fetches it ({arrived} are being written)"
+        return [Cause(because, "modelshelf runs")]
+    now = "the import was interrupted" if target.state == "importing" else f"it is {target.state}"
+    reason = f" ({target.reason})" if target.reason else ""
+    return [Cause(f"its image is not complete: {now}{reason}", _bring_in_again(asking, target))]
+
+
+def _bring_in_again(asking: ProjectName, target: Version) -> str:
+    named = f" --name {target.model}{of_project(asking)}"
+    if target.source.startswith("fs://"):
+        return f"modelshelf register {target.source}{named}"
+    if target.source.startswith("instance://"):
+        instance, _, model = target.source.removeprefix("instance://").partition("/")
+        return f"modelshelf save {instance} {model}{named}"
+    return f"modelshelf import {target.source}{named}"
 
 
 def _newer(connection: Connection, asking: ProjectName, target: Version, ref: ModelRef) -> Version | None:
-    """The version that the same upstream tag names now, if the one that was asked for by its own name is an older one."""
+    """Return the version that the same upstream tag names now, if `ref` names an older one by its own name."""
     if ref.tag is None or ref.tag != target.name:
         return None
     requested = target.name.text.rpartition("-")[0]
@@ -102,42 +137,81 @@ def _newer(connection: Connection, asking: ProjectName, target: Version, ref: Mo
     return None
 
 
-def _place_causes(library: Library, target: Version) -> list[Cause]:
+def _place_causes(library: Library, asking: ProjectName, target: Version) -> list[Cause]:
     if not target.in_place:
         return []
     with library.catalog.reading() as connection:
         at = places.of(connection, target)
     try:
         registering.require_here(library, target, at)
-    except Refused as error:
-        return [Cause(str(error), f"modelshelf register {target.source} --name {target.model}")]
+    except PlaceChanged as error:
+        return [Cause(first_sentence(error.sentence), _bring_in_again(asking, target))]
+    except OtherRegion as error:
+        mounted = library.settings.filesystems.get(str(at.filesystem))
+        command = f"modelshelf launch {target.ref}{of_project(asking)} on a machine in the region {at.region}"
+        if mounted is not None:
+            command = f"modelshelf import {mounted.path / str(at.folder)} --name {target.model}-copy{of_project(asking)}"
+        return [Cause(first_sentence(error.sentence), command)]
+    except NoSuchFilesystem as error:
+        command = f"write [filesystems.{at.filesystem}] with `path` and `region` into {library.settings.home / 'config.toml'}"
+        return [Cause(first_sentence(error.sentence), command)]
     return []
 
 
-def _type_causes(library: Library, target: Version, engine: str | None) -> list[Cause]:
-    takes = [name for name in ENGINES if target.format in engine_called(name, library.settings).accepts]
-    if engine is None or engine in takes:
-        return []
-    because = f"{engine} does not serve {target.format}"
-    command = f"modelshelf launch {target.ref} --engine {takes[0]}" if takes else "modelshelf import another format"
-    return [Cause(because, command)]
+def _engine_causes(library: Library, asking: ProjectName, target: Version, engine: str | None) -> list[Cause]:
+    """Return why the named engine, or the one that would be chosen, cannot serve the version on this machine."""
+    serves = ((target, ServedName(target.model.text)),)
+    best = engine_called(choose_engine(library, serves), library.settings)
+    asked = engine_called(engine, library.settings) if engine is not None else best
+    try:
+        require_fitting(asked, serves)
+        asked.require_installed()
+    except EngineMissing as error:
+        usable = best.name != asked.name and fits(best, serves) and is_installed(best)
+        other = f"modelshelf launch {target.ref} --engine {best.name}{of_project(asking)}"
+        return [Cause(first_sentence(error.sentence), other if usable else error.facts["advice"])]
+    except Refused as error:
+        if not fits(best, serves):
+            return [Cause(first_sentence(error.sentence), "modelshelf list")]
+        if is_installed(best):
+            return [
+                Cause(first_sentence(error.sentence), f"modelshelf launch {target.ref} --engine {best.name}{of_project(asking)}")
+            ]
+        return [Cause(first_sentence(error.sentence), _advice(library, best.name))]
+    return []
 
 
-def _not_mounted(which: Instance, target: Version) -> Cause:
+def _advice(library: Library, engine: str) -> str:
+    """Return what to install for an engine that is missing."""
+    try:
+        engine_called(engine, library.settings).require_installed()
+    except EngineMissing as error:
+        return error.facts["advice"]
+    return ""
+
+
+def _not_mounted(asking: ProjectName, which: Instance, target: Version) -> Cause:
     same = [one for one in which.serves if one.ref.model == target.model]
     if same:
-        because = f"{which.name} was launched with {same[0].ref}, before {target.name}"
-        return Cause(because, f"modelshelf switch {which.name} {target.ref}")
+        because = f"{which.name} serves {same[0].ref}, another version of the same model"
+        return Cause(because, f"modelshelf switch {which.name} {target.ref}{of_project(asking)}")
     serves = ", ".join(str(one.ref) for one in which.serves)
-    return Cause(f"the template of {which.name} does not contain it: it serves {serves}", f"modelshelf launch {target.ref}")
+    because = f"the template of {which.name} does not contain it: it serves {serves}"
+    return Cause(because, f"modelshelf launch {target.ref}{of_project(asking)}")
 
 
-def _stopped(library: Library, which: Instance, state: str, reason: str | None) -> Cause:
-    last = last_lines(this_start(log_file(library, which)), 20)
-    if any(word in f"{last} {reason}".lower() for word in _MEMORY_WORDS):
-        because = f"the engine ran out of memory: {last[-200:] or reason}"
-        return Cause(
-            because, f"modelshelf launch --template … with more --memory, or a smaller version; see modelshelf logs {which.name}"
-        )
-    because = f"the instance is {state}" + (f": {reason}" if reason else "")
-    return Cause(because, f"modelshelf restart {which.name}")
+def _stopped(library: Library, asking: ProjectName, which: Instance, state: str, reason: str | None) -> Cause:
+    again = f"modelshelf restart {which.name}{of_project(asking)}"
+    log = this_start(log_file(library, which))
+    found = _MEMORY.search(f"{reason}\n{log}") if state == "failed" else None
+    if found is not None:
+        limit = LaunchSettings.of(which).memory
+        named = f"{which.serves[0].ref} --as {which.name}{of_project(asking)}"
+        words = reason or last_lines(log, 5)
+        if limit:
+            return Cause(
+                f"the engine ran out of its {said_bytes(limit)} of memory: {words}", f"modelshelf launch {named} --memory 0"
+            )
+        because = f"the engine ran out of memory: {words}"
+        return Cause(because, f"modelshelf stop what is not needed (modelshelf instances{of_project(asking)}), then {again}")
+    return Cause(f"the instance is {state}" + (f": {reason}" if reason else ""), again)

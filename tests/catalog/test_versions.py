@@ -87,6 +87,12 @@ def test_of_several_versions_one_must_be_named_unless_one_is_latest(catalog: Cat
     make(catalog, tag="2b", seed=2)
     with pytest.raises(WhichVersion, match=r"2b, 1b|1b, 2b"):
         find(catalog, A, "m")
+    damaged = make(catalog, tag="3b", seed=4)
+    with catalog.writing() as connection:
+        versions.reopen(connection, A, damaged, "its content is damaged", "test")
+    with pytest.raises(WhichVersion) as refused:
+        find(catalog, A, "m")
+    assert "3b" not in str(refused.value), "what failed is no choice"
     latest = make(catalog, tag="latest", seed=3)
     assert find(catalog, A, "m").id == latest.id
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import shlex
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from modelshelf.catalog import instances, versions
+from flows.register_filesystem import register_filesystem
+from modelshelf.catalog import instances, journal, versions
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
+from modelshelf.cli import follow
+from modelshelf.cli.main import cli
 from modelshelf.errors import EngineDied
 from modelshelf.library import explaining, naming, running
 from modelshelf.library.explaining import Cause
 from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
+from modelshelf.settings import Filesystem
+from tasks.library import working_on
 from tests.library.test_launch import with_engine
-from tests.making import P, bring_in, gguf, launch_all, ollama_source
+from tests.making import P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors, write
+from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 CHAT = InstanceName("chat")
@@ -46,6 +58,96 @@ def only(causes: list[Cause], because: str, command: str) -> None:
     (cause,) = causes
     assert because in cause.because, cause
     assert command in cause.command, cause
+
+
+def did(library: Library, causes: list[Cause]) -> None:
+    """Type the command that the cause names."""
+    (cause,) = causes
+    typed(library, cause.command)
+
+
+def typed(library: Library, command: str) -> str:
+    """Type a command, and return what it prints; what it would ask of a server, its flow does here."""
+
+    def run(deployment: str, parameters: dict[str, Any], **_options: Any) -> dict[str, Any]:
+        name = deployment.partition("/")[0].replace("-", "_")
+        with working_on(library, "typed"):
+            asyncio.run(getattr(import_module(f"flows.{name}"), name).fn(**parameters))
+        with library.catalog.reading() as connection:
+            return {"run": "typed", **(journal.get_plan(connection, "typed") or {})}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(follow, "run", run)
+        done = CliRunner().invoke(cli, shlex.split(command.removeprefix("modelshelf ")))
+    assert done.exit_code == 0, (command, done.output, done.exception)
+    return done.stdout
+
+
+def test_an_engine_that_is_missing_is_a_cause_with_or_without_its_name(tiny: tuple[Library, Version]) -> None:
+    library, version = tiny
+    without = replace(library, settings=replace(library.settings, llamacpp_server="/nowhere/llama-server"))
+    (named,) = selectable(without, version.ref, "llamacpp")
+    assert "cannot be executed" in named.because
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        only(selectable(without, version.ref), "is not there", "Install it from ollama.com")
+        only(selectable(without, version.ref, "vllm"), "vllm serves safetensors", "Install it from ollama.com")
+
+
+def test_an_engine_that_misses_is_answered_with_one_that_is_there(hub: Hub, library: Library, tmp_path: Path) -> None:
+    hub.repo("org/m").commit({"config.json": b"{}", "model.safetensors": safetensors()})
+    version, _ = bring_in(library, hub_source(hub, "org/m"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        only(selectable(library, version.ref), "The engine vllm is not there", "pip install vllm")
+        only(selectable(library, version.ref, "llamacpp"), "is safetensors", "pip install vllm")
+        assert explaining.how_to_serve(library, P, version) == selectable(library, version.ref)[0]
+
+
+def test_how_to_serve_is_a_command_that_works(tiny: tuple[Library, Version]) -> None:
+    library, version = tiny
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")  # no Ollama: llama.cpp serves it
+        how = explaining.how_to_serve(library, P, version)
+        assert how == Cause("", f"modelshelf launch {version.ref}", hinders=False)
+        did(library, [how])
+    assert "modelshelf launch default/tiny" not in how.command
+    theirs = explaining.how_to_serve(library, ProjectName("team"), version)
+    assert theirs is not None
+    assert theirs.command.endswith("--project team")
+
+
+def test_what_an_import_prints_to_serve_it_works(library: Library, tmp_path: Path) -> None:
+    equipped = with_engine(library, tmp_path)
+    write(tmp_path / "in" / "mine.gguf", gguf())
+    printed = typed(equipped, f"modelshelf import {tmp_path}/in --name mine --project team")
+    command = printed.partition("Serve it: ")[2].strip()
+    assert "--project team" in command
+    typed(equipped, command)
+    with equipped.catalog.reading() as connection:
+        (made,) = instances.page(connection, ProjectName("team"))
+    assert made.state == "ready"
+    running.stop_engine(equipped, made)
+    write(tmp_path / "tensors" / "model.safetensors", safetensors())
+    write(tmp_path / "tensors" / "config.json", b"{}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        printed = typed(equipped, f"modelshelf import {tmp_path}/tensors --name tensors")
+    assert "Serve it" not in printed
+    assert "pip install vllm" in printed
+
+
+def test_another_region_is_answered_with_a_copy(library: Library, tmp_path: Path) -> None:
+    write(tmp_path / "mnt/models/mine/model.gguf", gguf())
+    filesystems = {"shared": Filesystem(tmp_path / "mnt", "local")}
+    here = replace(with_engine(library, tmp_path), settings=replace(library.settings, filesystems=filesystems))
+    with working_on(here, "test"):
+        asyncio.run(register_filesystem.fn("shared", "models/mine"))
+    away = replace(here, settings=replace(here.settings, region="elsewhere"))
+    (cause, *_) = selectable(away, ModelRef.parse("mine"))
+    assert "this machine is in elsewhere" in cause.because
+    did(away, [cause])
+    assert [one for one in selectable(away, ModelRef.parse("mine-copy")) if one.hinders] == []
 
 
 def test_what_can_be_launched_and_is_served_has_no_cause(tiny: tuple[Library, Version]) -> None:
@@ -77,20 +179,24 @@ def test_its_image_is_not_complete_and_which_run_is_at_it(tiny: tuple[Library, V
 
 def test_its_type_differs_from_the_engines(tiny: tuple[Library, Version]) -> None:
     library, version = tiny
-    only(selectable(library, version.ref, "vllm"), "vllm does not serve ollama", "--engine llamacpp")
+    only(selectable(library, version.ref, "vllm"), "vllm serves safetensors: tiny", "--engine ")
 
 
 def test_it_is_disabled(tiny: tuple[Library, Version]) -> None:
     library, version = tiny
     naming.mark(library, P, version.ref, who="test", disabled=True)
     only(selectable(library, version.ref), "is disabled", "modelshelf enable")
+    did(library, selectable(library, version.ref))
+    assert selectable(library, version.ref) == []
 
 
 def test_it_is_replaced_by_what_its_tag_means_now(tiny: tuple[Library, Version], registry: OllamaRegistry) -> None:
     library, version = tiny
     registry.add_model("library/tiny", "1b", gguf(seed=9), template="t")
     newer, _ = bring_in(library, ollama_source(registry))
-    only(selectable(library, version.ref), f"means {newer.name}", f"modelshelf launch {newer.ref}")
+    (note,) = selectable(library, version.ref, "llamacpp")
+    assert not note.hinders, "it can be launched"
+    only([note], f"means {newer.name}", f"modelshelf launch {newer.ref}")
     assert selectable(library, newer.ref) == []
 
 
@@ -101,7 +207,7 @@ def test_the_template_does_not_contain_it_or_the_instance_was_launched_before(
     launch_all(library, CHAT, ((version, ServedName("tiny")),))
     registry.add_model("library/tiny", "1b", gguf(seed=9), template="t")
     newer, _ = bring_in(library, ollama_source(registry))
-    only(visible(library, newer), f"was launched with {version.ref}", f"modelshelf switch chat {newer.ref}")
+    only(visible(library, newer), f"serves {version.ref}, another version", f"modelshelf switch chat {newer.ref}")
     registry.add_model("library/other", "1b", gguf(seed=8), template="t")
     other, _ = bring_in(library, ollama_source(registry, "library/other:1b"))
     only(visible(library, other), "does not contain it", f"modelshelf launch {other.ref}")
@@ -114,7 +220,9 @@ def test_its_mount_is_missing_or_points_elsewhere(tiny: tuple[Library, Version])
     weights = next(library.node.files_of(version.image).glob("blobs/*"))
     weights.unlink()
     weights.write_bytes(b"something else")
-    only(visible(library, version), "missing or not what was laid out", "modelshelf cache")
+    only(visible(library, version), "missing or not what was laid out", "modelshelf restart chat")
+    did(library, visible(library, version))
+    assert visible(library, version) == []
 
 
 def test_the_engine_is_still_starting(tiny: tuple[Library, Version]) -> None:
@@ -130,9 +238,18 @@ def test_the_engine_is_still_starting(tiny: tuple[Library, Version]) -> None:
 
 def test_it_ran_out_of_memory(tiny: tuple[Library, Version]) -> None:
     library, version = tiny
+    serves = ((version, ServedName("tiny")),)
     with pytest.raises(EngineDied):
-        launch_all(library, CHAT, ((version, ServedName("tiny")),), LaunchRequest(arguments=("--say", "die")))
-    only(visible(library, version), "ran out of memory", "--memory")
+        launch_all(library, CHAT, serves, LaunchRequest(arguments=("--say", "die")))
+    only(visible(library, version), "ran out of memory", "modelshelf stop what is not needed")
+    with pytest.raises(EngineDied):
+        launch_all(library, CHAT, serves, LaunchRequest(arguments=("--say", "die"), memory=1 << 30))
+    only(visible(library, version), "ran out of its 1.1 GB of memory", f"modelshelf launch {version.ref} --as chat --memory 0")
+    with library.catalog.writing() as connection:  # what failed for want of room elsewhere did not run out of memory
+        made = instances.find(connection, P, CHAT)
+        instances.change(connection, made.id, reason="There is no room for its files.")
+    running.log_file(library, made).unlink()
+    only(visible(library, version), "is failed: There is no room", "modelshelf restart chat")
 
 
 def test_it_is_stopped(tiny: tuple[Library, Version]) -> None:
@@ -140,6 +257,8 @@ def test_it_is_stopped(tiny: tuple[Library, Version]) -> None:
     launch_all(library, CHAT, ((version, ServedName("tiny")),))
     running.stop_instance(library, P, CHAT, "test")
     only(visible(library, version), "is stopped", "modelshelf restart chat")
+    did(library, visible(library, version))
+    assert visible(library, version) == []
 
 
 def test_the_engine_lists_another_name_or_digest(tiny: tuple[Library, Version]) -> None:
@@ -150,4 +269,8 @@ def test_the_engine_lists_another_name_or_digest(tiny: tuple[Library, Version]) 
 
         connection.execute(text("UPDATE template_model SET served_name = 'renamed'"))
     assert made.state == "ready"
-    only(visible(library, version), "lists tiny and not renamed", "modelshelf restart chat")
+    (cause,) = visible(library, version)
+    assert "stopped" not in cause.because, "it serves"
+    only([cause], "lists tiny and not renamed", "modelshelf restart chat")
+    did(library, [cause])
+    assert visible(library, version) == []

@@ -38,7 +38,7 @@ def test_aliases_templates_switching_and_cleaning(shelf: Shelf, two: tuple[str, 
         first.partition(":")[2], second.partition(":")[2], first.partition(":")[2],
     ]  # fmt: skip
 
-    made = shelf.json("template", "define", "chat", "bot=tiny:stable", "--env", "A=1")
+    made = shelf.json("template", "define", "chat", "bot=tiny:stable", "--engine", "llamacpp", "--env", "A=1")
     assert made["serves"] == [{"name": "bot", "version": first}]
     launched = shelf.json("launch", "--template", "chat")
     assert (launched["instance"], launched["state"], launched["serves"]) == ("chat", "ready", made["serves"])
@@ -104,7 +104,7 @@ def test_a_folder_is_imported_explained_and_built(shelf: Shelf, tmp_path: Path) 
     built = shelf.json("build", "mine", str(tmp_path / "image"))
     index = json.loads((tmp_path / "image" / "index.json").read_text())
     assert built["image"] == version["image"] == index["manifests"][0]["digest"]
-    assert shelf.json("explain", "mine", "--engine", "llamacpp")[0]["because"] == "llamacpp does not serve safetensors"
+    assert shelf.json("explain", "mine", "--engine", "llamacpp")[0]["because"].startswith("llamacpp serves gguf and ollama: mine")
     disk = shelf.json("disk")
     parts = ("images", "replicas", "instances", "partial", "reserved", "orphans", "catalog", "other")
     assert sum(disk[part] for part in parts) == disk["total"]
@@ -136,7 +136,7 @@ def test_every_change_of_state_is_a_prefect_event(shelf: Shelf, registry: Ollama
     registry.add_model("library/told", "1b", gguf(seed=77), template="t")
     shelf.login(registry, hub)
     shelf("import", f"ollama://{registry.host}/library/told:1b")
-    shelf("launch", "told")
+    shelf("launch", "told", "--engine", "llamacpp")
     shelf("stop", "told")
     shelf("delete", "--instance", "told")
     shelf("delete", "told:1b")

@@ -36,7 +36,7 @@ def test_a_published_model_becomes_an_answer(shelf: Shelf, registry: OllamaRegis
     assert plan["version"] == shown["name"]
 
     assert "0 B to copy" in shelf("cache", "gemma3").stdout
-    launched = shelf("launch", "gemma3")
+    launched = shelf("launch", "gemma3", "--engine", "llamacpp")
     assert "llama.cpp leaves out its prompt template" in launched.stdout
     (instance,) = shelf.json("instances")
     assert instance["state"] == "ready"

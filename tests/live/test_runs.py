@@ -95,10 +95,10 @@ def test_each_other_lifecycle_killed_as_a_run_leaves_nothing_to_free_by_hand(
     shelf.login(registry, hub)
     shelf("import", f"ollama://{registry.host}/library/tiny:91b")
     for deployment, parameters in (
-        ("cache-version", {"model": "tiny:91b"}),
-        ("launch-instance", {"model": "tiny:91b"}),
+        ("cache-version", {"model": "tiny:91b", "engine": "llamacpp"}),
+        ("launch-instance", {"model": "tiny:91b", "engine": "llamacpp"}),
         ("stop-instance", {"instance": "tiny", "delete": True}),
-        ("delete-version", {"model": "tiny:91b"}),
+        ("delete-version", {"model": "tiny:91b", "engine": "llamacpp"}),
     ):
         made = shelf.api.create_run(f"{deployment}/on-demand", parameters, uuid.uuid4().hex)["id"]
         with shelf.library.catalog.writing():  # the run comes as far as its first write
@@ -163,7 +163,7 @@ def test_an_engine_outlives_down_and_its_state_is_seen_without_a_server(
     registry.add_model("library/tiny", "1b", gguf())
     shelf.login(registry, hub)
     shelf("import", f"ollama://{registry.host}/library/tiny:1b")
-    launched = shelf.json("launch", "tiny", "--name", "served-as")
+    launched = shelf.json("launch", "tiny", "--name", "served-as", "--engine", "llamacpp")
     process = Process(**launched["process"])
     os.kill(Process(**json.loads((shelf.settings.run / "server.json").read_text())["runner"]).pid, signal.SIGINT)
     shelf("down")
@@ -171,7 +171,7 @@ def test_an_engine_outlives_down_and_its_state_is_seen_without_a_server(
     assert shelf("status").returncode == 0
     assert shelf.json("instances")[0]["state"] == "ready"
     shelf("up", "--detach")
-    again = shelf.json("launch", "tiny", "--name", "served-as")
+    again = shelf.json("launch", "tiny", "--name", "served-as", "--engine", "llamacpp")
     assert again["process"] == launched["process"], "what runs is found, not started again"
     os.kill(process.pid, signal.SIGKILL)
     until(lambda: not processes.alive(process))
@@ -253,7 +253,7 @@ def test_a_secret_is_nowhere_but_in_its_block(
         shelf("restart", "secret"),
         shelf("switch", "secret", "gated"),
         shelf("switch", "secret", "--back"),
-        shelf("template", "define", "kept", "secret", "--env", "A=1"),
+        shelf("template", "define", "kept", "secret", "--engine", "llamacpp", "--env", "A=1"),
         shelf("template", "list", "--json"),
         shelf("cache", "gated", "--pin"),
         shelf("evict", "gated", check=False),
