@@ -32,12 +32,7 @@ def read_bytes(text: str) -> int:
 def enumerated(texts: Sequence[str], most: int = 100) -> str:
     """Return `a, b, c`; beyond `most` of them, how many more there are."""
     more = len(texts) - most
-    return ", ".join(map(printable, texts[:most])) + (f" and {more} more" if more > 0 else "")
-
-
-def printable(text: str) -> str:
-    """Return the text with every letter escaped that would move a cursor, end a line or cannot be encoded."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return ", ".join(map(plain, texts[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def said_seconds(seconds: float) -> str:
@@ -67,6 +62,11 @@ def plain(text: object) -> str:
     Control characters, escape sequences, marks that turn the direction of text, and line breaks become visible escapes.
     """
     return "".join(_escape(one) if unicodedata.category(one) in _UNSEEN else one for one in str(text))
+
+
+def plain_lines(text: object) -> str:
+    """Return text of several lines for a terminal, as `plain` does for one: line ends and tabs stay."""
+    return "".join(one if one in "\n\t" else plain(one) for one in str(text))
 
 
 def markdown(text: object) -> str:

@@ -23,6 +23,7 @@ from modelshelf.cli.errors import FaultInModelshelf, FileUnusable, OutputFailed
 from modelshelf.durable import write_whole
 from modelshelf.errors import BadSetting, ModelshelfError, Unavailable
 from modelshelf.settings import load_settings, private_folder
+from modelshelf.words import plain_lines
 
 EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_PIPE_CLOSED = 1, 3, 70, 130, 141
 """70 is EX_SOFTWARE of sysexits.h; 130 and 141 are what a shell reports for SIGINT and SIGPIPE."""
@@ -144,7 +145,7 @@ def _print_error(message: str) -> None:
     from modelshelf.cli.tables import styled
 
     try:
-        click.echo(f"{styled('Not done:', fg='red', bold=True)} {message}", err=True)
+        click.echo(f"{styled('Not done:', fg='red', bold=True)} {plain_lines(message)}", err=True)
     except OSError:
         _discard(sys.stderr)
 

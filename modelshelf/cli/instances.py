@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelshelf.cli import options
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
+from modelshelf.words import plain_lines
 
 if TYPE_CHECKING:
     from modelshelf.catalog.instances import Instance
     from modelshelf.library.opening import Library
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""What engines put into their logs for terminals (ECMA-48, SGR)."""
 
 
 @click.command()
@@ -191,9 +196,10 @@ ps = click.Command(
 @options.project
 @options.as_json
 def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
-    """List the models that an Ollama instance keeps: mounted, pulled or made inside. Needs no server.
+    """List the models that an Ollama instance keeps.
 
-    What the library lacks is brought in with `modelshelf save INSTANCE MODEL`.
+    They were mounted, pulled or made inside. What the library lacks is brought in with `modelshelf save INSTANCE MODEL`.
+    Needs no server.
 
     \b
     Example: modelshelf models chat
@@ -233,8 +239,8 @@ def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
     if not file.exists():
         click.echo("Its engine was never started; there is no log.", err=True)
         return
-    text = file.read_text(errors="replace").splitlines()
-    click.echo("\n".join(text[-lines:] if lines else text))
+    text = _COLOUR.sub("", file.read_text(errors="replace")).splitlines()
+    click.echo(plain_lines("\n".join(text[-lines:] if lines else text)))
 
 
 @click.command()
@@ -336,7 +342,7 @@ def _say_instance(one: Instance) -> None:
         ]
     )
     for note in one.notes:
-        click.echo(note)
+        click.echo(plain_lines(note))
     if one.settings.get("key_block"):
         click.echo(f"\nKEY holds the key that was stored as {one.settings['key_block']}:", nl=False)
     click.echo(f"\n{curl(one)}")

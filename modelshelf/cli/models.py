@@ -100,7 +100,7 @@ def register(
     source: FilesystemUri, name: ModelName | None, category: str, include: tuple[str, ...], exclude: tuple[str, ...], hash: bool,
     allow_code: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Register a folder of a shared filesystem in place; copy nothing.
+    """Register a folder of a shared filesystem where it lies.
 
     The filesystem is one that config.toml names, and its region is the version's: engines run where it is mounted. A file
     that changes later is refused at the next launch.

@@ -1,4 +1,7 @@
-"""How rows are shown to people: as wide as the terminal, with no word broken and no colour where none is wanted."""
+"""How rows are shown to people: as wide as the terminal, with no word broken and no colour where none is wanted.
+
+Text of publishers and engines is made plain here: it moves no cursor and hides nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from modelshelf.words import plain, plain_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +32,7 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, s
     if not rows:
         click.echo(empty)
         return
+    rows = [[plain(cell) for cell in row] for row in rows]
     screen = console()
     widths = _widths(columns, rows, spare, screen.width)
     if widths is None:
@@ -48,7 +54,7 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, s
 
 def show_facts(facts: Sequence[tuple[str, object]]) -> None:
     """Print one fact a line; unknown ones are left out."""
-    known = [(name, str(value)) for name, value in facts if value not in (None, "", ())]
+    known = [(name, plain_lines(value)) for name, value in facts if value not in (None, "", ())]
     width = max((len(name) for name, _ in known), default=0)
     for name, value in known:
         click.echo(f"{styled(name.ljust(width), bold=True)}  {value}")

@@ -80,13 +80,14 @@ def _answer(library: Library, instance: Instance, target: Version, text: str, to
     from modelshelf.errors import outcome
     from modelshelf.library import asking
     from modelshelf.stop import Stopped, StopToken
+    from modelshelf.words import plain_lines
 
     stop = StopToken()
     to_people = sys.stdout.isatty()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
 
     def on_words(words: str) -> None:
-        click.echo(_plain(words) if to_people else words, nl=False)
+        click.echo(plain_lines(words) if to_people else words, nl=False)
         sys.stdout.flush()
 
     try:
@@ -97,8 +98,3 @@ def _answer(library: Library, instance: Instance, target: Version, text: str, to
     finally:
         signal.signal(signal.SIGINT, before)
         click.echo()
-
-
-def _plain(words: str) -> str:
-    """Return the words without what a terminal takes for a command."""
-    return "".join(letter for letter in words if letter.isprintable() or letter in "\n\t")

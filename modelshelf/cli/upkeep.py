@@ -112,9 +112,9 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
 @options.no_wait
 @options.as_json
 def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
-    """Compare catalog, store, replicas and engines; repair on request.
+    """Compare what is recorded with what is there; repair on request.
 
-    The exit status is 1 if differences are left.
+    Catalog, store, replicas and engines are compared. The exit status is 1 if differences are left.
 
     \b
     Example: modelshelf audit --rehash

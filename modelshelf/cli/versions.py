@@ -208,10 +208,7 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
         tables.show_json([cause.to_json() for cause in causes])
         return
     for cause in causes:
-        label = "because" if cause.hinders else "note"
-        click.echo(
-            f"{tables.styled(label.ljust(7), bold=True)}  {cause.because}\n{tables.styled('do', bold=True)}       {cause.command}"
-        )
+        tables.show_facts([("because" if cause.hinders else "note", cause.because), ("do", cause.command)])
     if not any(cause.hinders for cause in causes):
         click.echo(fine)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from modelshelf.sources.uri import FilesystemUri, FolderUri, HuggingFaceUri
-from modelshelf.words import printable
+from modelshelf.words import plain
 
 ChoosableUri = HuggingFaceUri | FolderUri | FilesystemUri
 """Sources that hold more files than the model needs."""
@@ -43,4 +43,4 @@ class Asked:
         words = ["modelshelf", verb, shlex.quote(str(replace(self.uri, quantization=wanted)))]
         words += [f"--include {pattern}" for pattern in (*map(shlex.quote, self.include), *include)]
         words += [f"--exclude {pattern}" for pattern in (*map(shlex.quote, self.exclude), *exclude)]
-        return printable(" ".join(words + ["--allow-code"] * self.allow_code))
+        return plain(" ".join(words + ["--allow-code"] * self.allow_code))

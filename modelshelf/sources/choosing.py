@@ -22,7 +22,7 @@ from modelshelf.names import FilePath, pattern_of, refuse_colliding
 from modelshelf.sources.asking import Asked
 from modelshelf.sources.forms import choose_safetensors
 from modelshelf.sources.quantizations import choose_gguf
-from modelshelf.words import enumerated, printable
+from modelshelf.words import enumerated, plain
 
 _OTHER_FORMS = {
     "onnx", "openvino", "original", "coreml", "tflite", "gguf", "ggml", "mlx", "metal", "tf", "tensorflow", "saved_model",
@@ -85,7 +85,7 @@ def choose(sizes: Mapping[str, int], asked: Asked, read: Callable[[str], bytes],
     roles = _judged(sorted(taken), asked)
     if not asked.allow_code:
         _refuse_named_code(roles, [name for name in rest if role_of(name) is Role.CODE], read, limits)
-    return Chosen(roles, format, tuple(f"{printable(name)}: {left[name]}" for name in sorted(left)))
+    return Chosen(roles, format, tuple(f"{plain(name)}: {left[name]}" for name in sorted(left)))
 
 
 def _bounded(read: Callable[[str], bytes], asked: Asked, limits: Limits) -> Callable[[str], bytes]:

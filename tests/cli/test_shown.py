@@ -66,6 +66,16 @@ def test_no_color_holds_for_tables_facts_and_errors(monkeypatch: pytest.MonkeyPa
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_text_of_publishers_moves_no_cursor_and_hides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a\x1b[2Jb\rc\u202ed\x9be"
+    tables.show(("LICENCE",), [(hostile,)], empty="")
+    tables.show_facts([("licence", f"first line\n{hostile}")])
+    printed = capsys.readouterr().out
+    assert not {"\x1b", "\r", "\u202e", "\x9b"} & set(printed)
+    assert printed.count(r"a\x1b[2Jb\x0dc\u202ed\x9be") == 2, "what was there is shown, as text"
+    assert "first line\n" in printed
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [
