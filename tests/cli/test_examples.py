@@ -58,7 +58,7 @@ def typed(command: str) -> list[str]:
     command = command.partition(" # ")[0].replace("://…", ":///x").replace("…", "x")
     command = re.split(r"\s{2,}(?=[a-zA-Z])|\s[|>]\s", command)[0]  # a remark beside an example, a pipe
     command = re.sub(r"\{(\w+)[^}]*\}", lambda field: PLACES.get(field[1], "x"), command).replace("%s", "x")
-    return [word.lower() if word.isupper() else word for word in shlex.split(command)[1:]]
+    return [PLACES.get(word.lower(), word.lower()) if word.isupper() else word for word in shlex.split(command)[1:]]
 
 
 @pytest.mark.parametrize(("where", "command"), sorted(set(printed())))
