@@ -57,7 +57,7 @@ def typed(command: str) -> list[str]:
     """The words after the program, fields and code replaced by what they stand for."""
     command = command.partition(" # ")[0].replace("://…", ":///x").replace("…", "x")
     command = re.split(r"\s{2,}(?=[a-zA-Z])|\s[|>]\s", command)[0]  # a remark beside an example, a pipe
-    command = re.sub(r"\{(\w+)[^}]*\}", lambda field: PLACES.get(field[1], "x"), command).replace("%s", "x")
+    command = re.sub(r"\{(?:\w+\.)*(\w+)[^}]*\}", lambda field: PLACES.get(field[1], "x"), command).replace("%s", "x")
     return [PLACES.get(word.lower(), word.lower()) if word.isupper() else word for word in shlex.split(command)[1:]]
 
 
