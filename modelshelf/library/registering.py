@@ -29,7 +29,7 @@ from modelshelf.formats.named_code import may_name_code, refuse_named_code
 from modelshelf.library import licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
-from modelshelf.names import FilesystemName, ModelName, ModelRef, ProjectName
+from modelshelf.names import FilePath, FilesystemName, ModelName, ModelRef, ProjectName
 from modelshelf.settings import Filesystem
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.folder import FolderSource
@@ -111,7 +111,7 @@ def register(
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="register") as pool:
         seen = list(pool.map(look, sorted(listing.files, key=lambda file: -file.size)))
     files = tuple(sorted(file for file, _ in seen))
-    at = Place(uri.filesystem, _filesystem(library, uri.filesystem).region, uri.folder, files)
+    at = Place(uri.filesystem, _filesystem(library, uri.filesystem).region, _folder_of(library, uri), files)
     headers = {file.path: header for file, header in seen if header is not None}
     described = describe(listing.format, headers, {}, what=target.ref, command=f"modelshelf register {uri}")
     local = {file.path: file.wanted.remote for file in listing.files}
@@ -157,6 +157,18 @@ def require_same_bytes(library: Library, target: Version, at: Place, stop: StopT
         found = _digest(LocalFile(str(file.path), "the filesystem", path.resolve(), file.size, file.changed), stop)
         if found != file.digest:
             raise PlaceChanged(what=target.ref, reason=f"{path} has the digest {found}, registered was {file.digest}")
+
+
+def _folder_of(library: Library, uri: FilesystemUri) -> FilePath:
+    """Return the folder that holds the files; of a file that was named, the one in which it lies."""
+    mount = _filesystem(library, uri.filesystem).path
+    if (mount / str(uri.folder)).is_dir():
+        return uri.folder
+    parent = uri.folder.text.rpartition("/")[0]
+    if not parent:
+        reason = "a file can be registered only if it lies in a folder of the filesystem"
+        raise SourceUnreadable(path=mount / str(uri.folder), reason=reason)
+    return FilePath(parent)
 
 
 def _filesystem(library: Library, name: FilesystemName) -> Filesystem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flows.import_folder import import_folder
 from modelshelf.catalog import versions
 from modelshelf.digest import Digest
 from modelshelf.errors import (
@@ -25,12 +27,15 @@ from modelshelf.errors import (
     SourceChanged,
     SourceUnreadable,
 )
+from modelshelf.formats.kinds import Role
 from modelshelf.library.opening import Library
+from modelshelf.names import ModelRef
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FolderUri, parse_source
 from modelshelf.stop import StopToken
 from modelshelf.store.ingest import DirectoryIngest
 from modelshelf.transfer import LocalFile
+from tasks.library import working_on
 from tests.making import P, bring_in, gguf, hub_source, safetensors, write
 from tests.stand_ins.hub import Hub
 
@@ -229,6 +234,25 @@ def test_what_is_left_out_cannot_write_on_a_terminal(folder: Path) -> None:
     found = source(folder)
     listing = found.list_files(found.pin(StopToken()), StopToken())
     assert all(line.isprintable() for line in listing.left_out)
+
+
+def test_the_flow_takes_code_along_and_a_quantisation_behind_the_path(folder: Path, library: Library) -> None:
+    write(folder / "config.json", b'{"auto_map": {"AutoModel": "modeling_x.X"}}')
+    write(folder / "modeling_x.py", b"import os")
+    write(folder / "gguf" / "m-Q8_0.gguf", gguf())
+    write(folder / "gguf" / "m-Q4_0.gguf", gguf())
+    with working_on(library, "test"):
+        with pytest.raises(NamesCode, match=r"modeling_x\.py.*--allow-code"):
+            asyncio.run(import_folder.fn(str(folder)))
+        asyncio.run(import_folder.fn(str(folder), name="coded", allow_code=True))
+        asyncio.run(import_folder.fn(f"{folder}:Q8_0", name="quantised", allow_code=True))
+    with library.catalog.reading() as connection:
+        paths = {}
+        for name in ("coded", "quantised"):
+            version = versions.find(connection, P, ModelRef.parse(name))
+            paths[name] = {(str(file.path), file.role) for file in versions.files(connection, P, version.id)}
+    assert {("modeling_x.py", Role.CODE), ("model.safetensors", Role.WEIGHT)} < paths["coded"]
+    assert [path for path, role in paths["quantised"] if role is Role.WEIGHT] == ["gguf/m-Q8_0.gguf"]
 
 
 @pytest.mark.parametrize("text", ["file://relative", "file:///a/../b", "file://"])

@@ -18,6 +18,7 @@ from modelshelf.digest import Digest
 from modelshelf.errors import (
     BadSetting,
     BadSource,
+    ChooseQuantization,
     InPlace,
     LicenseRefused,
     NamesCode,
@@ -93,6 +94,27 @@ def test_a_folder_is_ready_where_it_lies_and_nothing_is_copied(mounted: Library,
     assert {file.digest for file in place_of(mounted, version).files} == {None}, "no byte of the weights is read"
     assert caching.bring(mounted, P, version, StopToken()) == mount / "models/my-finetune"
     assert register(mounted).id == version.id, "registered again, it is the same"
+
+
+def test_of_several_quantisations_one_is_registered_and_a_file_in_its_folder(mounted: Library, mount: Path) -> None:
+    for name in ("m-Q4_K_M.gguf", "m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"):
+        write(mount / "models/several" / name, gguf())
+    with pytest.raises(ChooseQuantization, match="modelshelf register fs://shared/models/several:Q4_K_M"):
+        register_text(mounted, "models/several")
+    first = register_text(mounted, "models/several:Q4_K_M")
+    second = register_text(mounted, "models/several/m-Q8_0-00001-of-00002.gguf")
+    assert [len(place_of(mounted, version).files) for version in (first, second)] == [1, 2]
+    assert caching.bring(mounted, P, second, StopToken()) == mount / "models/several"
+    write(mount / "alone.gguf", gguf())
+    with pytest.raises(SourceUnreadable, match="lies in a folder"):
+        register_text(mounted, "alone.gguf")
+
+
+def register_text(library: Library, folder: str) -> Version:
+    with working_on(library, "test"):
+        ref = asyncio.run(register_filesystem.fn("shared", folder))
+    with library.catalog.reading() as connection:
+        return versions.find(connection, P, ModelRef.parse(ref))
 
 
 def test_an_engine_reads_it_where_it_lies(mounted: Library, mount: Path) -> None:
