@@ -12,15 +12,18 @@ from modelshelf.sources.uri import OllamaUri
 
 
 class OllamaRegistry(Block):
-    """One registry host. The block's name is the host's, with `-` for every dot and colon."""
+    """One registry. `modelshelf login` names the block after the host, and records for which address it is."""
 
     _block_type_name: ClassVar[str] = "Ollama Registry"
     _block_type_slug: ClassVar[str] = "modelshelf-ollama-registry"
 
+    origin: str = Field(default="", description="The registry's address, `https://host[:port]`: the secret is shown to no other.")
     plain_http: bool = Field(default=False, description="Speak http, not https: for registries on this machine only.")
     user: str = Field(default="", description="The user that the secret belongs to.")
     secret: SecretStr = Field(default=SecretStr(""), description="A password or access token.")
-    redirect_hosts: list[str] = Field(default=[], description="Hosts in our own network that it may redirect to.")
+    redirect_hosts: list[str] = Field(
+        default=[], description="Hosts in our network that it may redirect to, or whose tokens need the secret."
+    )
 
     def open(self, uri: OllamaUri) -> OllamaSource:
         return OllamaSource(

@@ -108,8 +108,8 @@ class CertificateRefused(OfAnyLayer, Refused):
 
 
 class RedirectRefused(OfAnyLayer, Refused):
-    """{host} sends us to {target}, which is refused: {reason}. Nothing was sent there. If this is meant, name the host in
-    the source's block: add `--redirect-host HOST` to `modelshelf login`."""
+    """{host} sends us to {target}, which is refused: {reason}. Nothing was sent there. If this is meant, name the host with
+    `--redirect-host` when you log in to the source."""
 
 
 class NotFound(OfAnyLayer, Refused):
@@ -123,6 +123,16 @@ class AccessDenied(OfAnyLayer, Refused):
 class LoginNeeded(AccessDenied):
     """{host} does not give us {what} (status {status}{detail}). If it is private or gated, accept its terms there and store a
     token: `modelshelf login {login}`."""
+
+
+class LoginNotUsed(Refused):
+    """The login stored as {block} was not used for {host}: {reason}. Nothing was sent. Repeat it: `modelshelf login ollama
+    {host}`."""
+
+
+class SpeaksHttp(Refused):
+    """{host} answers http and not https. Nothing was sent but that question. If this is meant, as for a registry on this
+    machine: `modelshelf login ollama {host} --http --no-secret`, or without `--no-secret` where it asks for a password."""
 
 
 class UnexpectedAnswer(OfAnyLayer, Refused):

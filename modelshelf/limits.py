@@ -43,6 +43,8 @@ class Limits:
     error_body_bytes: int = 2 * KiB
     connect_seconds: int = 15
     api_seconds: int = 60
+    prefect_seconds: int = 30
+    probe_seconds: int = 3
     stall_bytes_per_second: int = 1 * KiB
     stall_seconds: int = 30
     retry_after_seconds: int = 120

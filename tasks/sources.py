@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from pydantic import SecretStr
+
 from blocks.hugging_face_hub import HuggingFaceHub
 from blocks.ollama_registry import OllamaRegistry
+from modelshelf.errors import BadSetting
 from modelshelf.library import importing, licensing, registering, saving
 from modelshelf.names import ModelName, ProjectName, Tag
+from modelshelf.sources import hub_environment, logins
 from modelshelf.sources.contract import Listing, Pin, Source
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FilesystemUri, FolderUri, HuggingFaceUri, InstanceUri, OllamaUri, SourceUri
@@ -18,6 +23,7 @@ from tasks.library import in_run, library
 from tasks.retries import step
 from tasks.threads import in_thread
 
+_DEFAULT_HUB = "default"
 B = TypeVar("B", HuggingFaceHub, OllamaRegistry)
 
 
@@ -48,8 +54,19 @@ class OllamaOrigin(_Named):
     uri: OllamaUri
 
     async def open(self) -> Source:
-        name = self.uri.name.host.text.lower().translate(str.maketrans(".:", "--", "[]"))
-        return (await _load(OllamaRegistry, name) or OllamaRegistry()).open(self.uri)
+        return (await self._block() or OllamaRegistry()).open(self.uri)
+
+    async def _block(self) -> OllamaRegistry | None:
+        """This registry's block; None if nobody stored one. Raises LoginNotUsed for one that may be another registry's."""
+        host = self.uri.name.host
+        for name in dict.fromkeys((logins.block_name(host), logins.earlier_block_name(host))):
+            if (block := await _load(OllamaRegistry, name)) is None:
+                continue
+            if name != logins.block_name(host) and block.origin:
+                continue  # under its new name it is another host's
+            logins.require_for(host, name, block.origin, plain_http=block.plain_http)
+            return block
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +78,21 @@ class HuggingFaceOrigin(_Named):
     allow_code: bool = False
 
     async def open(self) -> Source:
-        hub = await _load(HuggingFaceHub, self.hub) or HuggingFaceHub()
-        return hub.open(self.uri, self.include, self.exclude, allow_code=self.allow_code)
+        return (await self._block())[0].open(self.uri, self.include, self.exclude, allow_code=self.allow_code)
+
+    async def access(self) -> str:
+        """Where the address and the token are from, for the run's log."""
+        return (await self._block())[1]
+
+    async def _block(self) -> tuple[HuggingFaceHub, str]:
+        """The stored block, or what the environment of this run says, and the words for it."""
+        if (block := await _load(HuggingFaceHub, self.hub)) is not None:
+            return block, f"the Hub's address is {block.endpoint} (login {self.hub})"
+        if self.hub != _DEFAULT_HUB and in_run():
+            reason = f"nobody stored it: `modelshelf login huggingface {self.hub}`"
+            raise BadSetting(where=f"the Hub {self.hub!r}", reason=reason)
+        found = hub_environment.read(os.environ)
+        return HuggingFaceHub(endpoint=found.endpoint, token=SecretStr(found.token)), str(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +130,8 @@ class InstanceOrigin(_Named):
 @step
 async def pin(origin: Origin) -> Pin:
     """What the tag or branch means now; everything after is asked for by this."""
+    if isinstance(origin, HuggingFaceOrigin):
+        logs.say(f"Asking: {await origin.access()}.")
     source = await origin.open()
     found = await in_thread(source.pin)
     logs.say(f"Pinned {source.uri} to {found.resolved}.")

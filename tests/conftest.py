@@ -14,6 +14,7 @@ from modelshelf import crash_points
 from modelshelf.catalog.database import Catalog
 from modelshelf.library.opening import Library, migrate
 from modelshelf.settings import Settings, private_folder
+from modelshelf.sources import hub_environment
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -34,6 +35,8 @@ def _nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    for name in (*(f"MODELSHELF_{name}_PROXY" for name in ("HTTP", "HTTPS", "ALL")), *hub_environment.NAMES):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("MODELSHELF_CATALOG_URL", raising=False)
     yield
     crash_points.on_reach = None

@@ -9,6 +9,11 @@ class ServerDown(Unavailable):
     """No modelshelf server answers for {home}: {reason}. Start it with `modelshelf up`; its log is {log}."""
 
 
+class PrefectBusy(Unavailable):
+    """The Prefect server {server} is busy: {reason}, asked {times} times. Runs go on. Try again in a moment; a server on
+    PostgreSQL takes more at once than one on SQLite."""
+
+
 class BadStateFile(Refused):
     """The state file {path} is not usable: {reason}. Nothing was started or stopped. Remove it, end a Prefect server that
     still runs for this home (`ps -ef | grep prefect`), then run `modelshelf up`."""

@@ -29,6 +29,7 @@ from modelshelf.errors import BadSecret, CatalogUnknown
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
 from modelshelf.settings import Settings, default_catalog, private_folder
+from modelshelf.wire import proxies
 
 if TYPE_CHECKING:
     from modelshelf.cli.prefect_api import PrefectApi
@@ -301,8 +302,9 @@ def _stated_deployments() -> list[dict[str, Any]]:
 def _environment(settings: Settings, url: str, *, remote: bool) -> dict[str, str]:
     """Ours less what is Prefect's, and Prefect's settings for server and runner alike. Reasons are in docs/decisions."""
     secret = _auth_for(settings, remote=remote)
+    given = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        **(given | proxies.passing_by(given) if remote else proxies.for_children(given)),
         "MODELSHELF_HOME": str(settings.home),
         "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_PROFILES_PATH": str(settings.prefect_home / "profiles.toml"),

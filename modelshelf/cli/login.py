@@ -8,6 +8,7 @@ import click
 
 from modelshelf.cli.errors import NoSuchBlockType
 from modelshelf.names import HostName, InstanceName
+from modelshelf.sources.logins import block_name, origin_of
 
 
 @click.command()
@@ -16,7 +17,11 @@ from modelshelf.names import HostName, InstanceName
 @click.option("--endpoint", help="huggingface: the Hub's address.")
 @click.option("--user", help="ollama: the user that the secret belongs to.")
 @click.option("--http", "plain_http", is_flag=True, help="ollama: plain http, for a registry on this machine.")
-@click.option("--redirect-host", multiple=True, help="A host in our own network that it may redirect to.")
+@click.option(
+    "--redirect-host",
+    multiple=True,
+    help="A host in our network that it may redirect to, or whose tokens need the login.",
+)
 @click.option("--no-secret", is_flag=True, help="Store the other settings; there is no secret.")
 def login(
     kind: str, name: str | None, endpoint: str | None, user: str | None, plain_http: bool, redirect_host: tuple[str, ...],
@@ -35,15 +40,17 @@ def login(
     from modelshelf.settings import load_settings
 
     data: dict[str, object] = {}
+    same: dict[str, object] = {}
     match kind:
         case "huggingface":
             slug, field, block = "modelshelf-hugging-face-hub", "token", str(InstanceName(name or "default"))
-            data |= {"endpoint": endpoint} if endpoint else {}
+            same |= {"endpoint": endpoint.rstrip("/")} if endpoint else {}
+            data |= same
         case "ollama":
             host = HostName(name or "registry.ollama.ai")
             slug, field = "modelshelf-ollama-registry", "secret"
-            block = host.text.lower().translate(str.maketrans(".:", "--", "[]"))
-            data |= {"plain_http": plain_http} | ({"user": user} if user else {})
+            block, same["origin"] = block_name(host), origin_of(host, plain_http=plain_http)
+            data |= {**same, "plain_http": plain_http} | ({"user": user} if user else {})
         case "engine":
             slug, field, block = "modelshelf-engine-key", "key", str(InstanceName(name or "default"))
         case _:
@@ -57,7 +64,7 @@ def login(
 
             require_usable(str(data[field]))
     api = launcher.ensure(load_settings(), lambda line: click.echo(line, err=True))
-    api.save_block(slug, block, data)
+    api.save_block(slug, block, data, same=same)
     click.echo(f"Stored for {kind} as {block!r}.")
 
 

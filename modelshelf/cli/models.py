@@ -50,7 +50,8 @@ def import_(
       modelshelf import ./my-finetune.gguf --name mine
       modelshelf import ./quantised:Q4_K_M
     """
-    from modelshelf.cli import follow
+    from modelshelf.cli import follow, hub_notice
+    from modelshelf.settings import load_settings
 
     parameters: dict[str, Any] = {"project": str(project), "category": category, "dry_run": dry_run, "name": str(name or "")}
     if isinstance(source, OllamaUri):
@@ -74,6 +75,7 @@ def import_(
         deployment = "import-huggingface/on-demand"
         parameters |= {"allow_code": allow_code}
         parameters |= {"repo": str(source.repo), "revision": str(source.revision), "hub": hub}
+        hub_notice.show(load_settings())
         parameters |= {"quantization": source.quantization or "", "include": list(include), "exclude": list(exclude)}
     plan = follow.outcome(deployment, parameters, wait=not no_wait, as_json=as_json)
     if plan is not None:

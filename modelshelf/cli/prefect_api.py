@@ -5,25 +5,30 @@ from __future__ import annotations
 import base64
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
-from modelshelf.cli.errors import NoSuchRun, NotDeployed
-from modelshelf.errors import NotFound, ServerSecretRefused, outcome
-from modelshelf.limits import DEFAULT
+from modelshelf.cli.errors import NoSuchRun, NotDeployed, PrefectBusy
+from modelshelf.errors import NoAnswer, NotFound, ServerSecretRefused, outcome
+from modelshelf.limits import DEFAULT, Limits
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
 
 _ABOUT_PREFECT = "That was a request to the Prefect server: `modelshelf status` shows whether it is up."
+_BUSY = (429, 503)
+"""Its SQLite was locked: nothing was done."""
+_PATIENCE_SECONDS = (5, 15, 40)
+"""How long each question waits. SQLite under four parallel clients was measured to stall for 53 s."""
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
 class PrefectApi:
     """One server at `url` (without `/api`)."""
 
-    def __init__(self, url: str, auth_string: str) -> None:
+    def __init__(self, url: str, auth_string: str, limits: Limits = DEFAULT) -> None:
         self._base = Url(f"{url.rstrip('/')}/api/")
         encoded = base64.b64encode(auth_string.encode()).decode()
         self._authorization = Authorization(f"Basic {encoded}") if auth_string else None
-        self._wire = Wire()
+        self._wire, self._limits = Wire(limits=limits), limits
         self._client = uuid.uuid4().hex
         self._csrf: str | None = None
 
@@ -31,11 +36,18 @@ class PrefectApi:
         """It answers, and it is the server whose secret we hold: another one's answer counts as none."""
         from modelshelf.errors import Unavailable
 
-        try:
-            answer = self._wire.request("GET", self._base.join("admin/version"), authorization=self._authorization, seconds=5)
-        except Unavailable:
-            return False
-        return answer.status == 200
+        for seconds in _PATIENCE_SECONDS:  # a busy one is not a dead one: what is taken for dead is stopped
+            try:
+                url = self._base.join("admin/version")
+                answer = self._wire.request("GET", url, authorization=self._authorization, seconds=seconds)
+            except NoAnswer:
+                continue
+            except Unavailable:
+                return False
+            if answer.status not in _BUSY:
+                return answer.status == 200
+            time.sleep(self._limits.backoff_seconds)
+        return False
 
     @outcome(_ABOUT_PREFECT)
     def require(self) -> None:
@@ -108,8 +120,11 @@ class PrefectApi:
         body = {"state": {"type": kind, "name": name, "message": message}, "force": False}
         self._send("POST", f"flow_runs/{run_id}/set_state", body, what=f"run {run_id}")
 
-    def save_block(self, type_slug: str, name: str, data: dict[str, Any]) -> None:
-        """The block of that name holds this; other fields of an existing one stay as they are."""
+    def save_block(self, type_slug: str, name: str, data: dict[str, Any], *, same: Mapping[str, Any]) -> None:
+        """The block of that name holds this.
+
+        Other fields of an existing one stay only where it holds `same` too: a secret is not taken over to another address.
+        """
         kind = self._get(f"block_types/slug/{type_slug}", what=f"block type {type_slug}")
         schemas = self._send("POST", "block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}})
         body = {"name": name, "data": data, "block_schema_id": schemas[0]["id"], "block_type_id": kind["id"]}
@@ -119,7 +134,8 @@ class PrefectApi:
             self._send("POST", "block_documents/", body, what="a block")
             return
         there = answer.expect(200, what="a block").json()
-        merge = {"data": data, "merge_existing_data": True, "block_schema_id": schemas[0]["id"]}
+        kept = all(there["data"].get(field) == value for field, value in same.items())
+        merge = {"data": data, "merge_existing_data": kept, "block_schema_id": schemas[0]["id"]}
         self._send("PATCH", f"block_documents/{there['id']}", merge, what="a block")
 
     @outcome(_ABOUT_PREFECT)
@@ -146,17 +162,35 @@ class PrefectApi:
             headers |= self._csrf_headers()
         content = json_body(body) if body is not None else None
         url = self._base.join(path)
-        for attempt in range(DEFAULT.attempts + 2):
-            answer = self._wire.request(method, url, headers=headers, body=content, authorization=self._authorization, seconds=30)
-            if answer.status not in (429, 503):  # its SQLite was locked: nothing was done
-                break
-            time.sleep(DEFAULT.backoff_seconds * 2**attempt)
-        return answer
+        return self._patiently(method, url, headers, content)
+
+    def _patiently(self, method: str, url: Url, headers: dict[str, str], content: bytes | None) -> Answer:
+        """Ask a busy server again. Each of our requests may come twice: a run is created by its idempotency key."""
+        reason, times, unanswered = "", 0, 0
+        while times < self._limits.attempts + 2 and unanswered < len(_PATIENCE_SECONDS):
+            times += 1
+            try:
+                answer = self._wire.request(
+                    method,
+                    url,
+                    headers=headers,
+                    body=content,
+                    authorization=self._authorization,
+                    seconds=self._limits.prefect_seconds,
+                )
+            except NoAnswer as error:
+                reason, unanswered = error.sentence.rstrip("."), unanswered + 1
+                continue
+            if answer.status not in _BUSY:
+                return answer
+            reason = f"it answered {answer.status}"
+            time.sleep(self._limits.backoff_seconds * 2 ** (times - 1))
+        raise PrefectBusy(server=self._base.place, reason=reason, times=times)
 
     def _csrf_headers(self) -> dict[str, str]:
         """A server with the protection off says so by refusing the question."""
         if self._csrf is None:
             url = self._base.join(f"csrf-token?client={self._client}")
-            answer = self._wire.request("GET", url, authorization=self._authorization, seconds=30)
+            answer = self._patiently("GET", url, {}, None)
             self._csrf = str(answer.json()["token"]) if answer.status == 200 else ""
         return {"Prefect-Csrf-Token": self._csrf, "Prefect-Csrf-Client": self._client} if self._csrf else {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelshelf.digest import Digest
-from modelshelf.errors import BadManifest, LimitExceeded, NotFound, NothingToImport
+from modelshelf.errors import BadManifest, LimitExceeded, ModelshelfError, NotFound, NothingToImport, SpeaksHttp, Unreachable
 from modelshelf.formats.kinds import Format, PartKind, Role
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, tag_for
@@ -82,7 +82,20 @@ class OllamaSource:
 
     def _get(self, url: Url, stop: StopToken) -> Answer:
         accept = {"Accept": f"{_DOCKER_MANIFEST}, {_OCI_MANIFEST}"}
-        return self.wire.ask("GET", url, login=self.login, headers=accept, at_most=self._limits.manifest_bytes, stop=stop)
+        try:
+            return self.wire.ask("GET", url, login=self.login, headers=accept, at_most=self._limits.manifest_bytes, stop=stop)
+        except Unreachable as error:
+            if url.scheme == "https" and self._speaks_http(stop):
+                raise SpeaksHttp(host=self.name.host) from error
+            raise
+
+    def _speaks_http(self, stop: StopToken) -> bool:
+        """Whether a registry answers here without TLS. Shown nothing, and asked for nothing but that it is one."""
+        url = Url(f"http://{self.name.host}/v2/")
+        try:
+            return self.wire.request("GET", url, follow=False, seconds=self._limits.probe_seconds, stop=stop).status in (200, 401)
+        except ModelshelfError:
+            return False
 
     def _file(self, layer: Layer) -> SourceFile:
         # `urls` of foreign layers are ignored: bytes come from the registry that was named

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from modelshelf.digest import Digest
-from modelshelf.errors import BadManifest, DigestMismatch, LimitExceeded, NotFound, NothingToImport, Refused
+from modelshelf.errors import (
+    BadManifest,
+    DigestMismatch,
+    LimitExceeded,
+    NotFound,
+    NothingToImport,
+    Refused,
+    SpeaksHttp,
+    Unreachable,
+)
 from modelshelf.library.opening import Library
+from modelshelf.sources.ollama import OllamaSource
+from modelshelf.sources.uri import OllamaName, OllamaUri
 from modelshelf.stop import StopToken
 from tests.making import SMALL, bring_in, gguf, ollama_source
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -126,3 +138,24 @@ def test_urls_in_a_descriptor_are_ignored(registry: OllamaRegistry, library: Lib
     manifest["layers"][0]["urls"] = ["http://10.0.0.1/evil"]
     registry.manifests["library/tiny", "1b"] = json.dumps(manifest).encode()
     assert bring_in(library, ollama_source(registry))[0].state == "ready"
+
+
+# --- a registry without TLS ---------------------------------------------------------------------------------------
+
+
+def test_a_registry_that_speaks_http_is_told_at_once_with_the_login_that_helps(registry: OllamaRegistry) -> None:
+    registry.add_model("library/tiny", "1b", gguf())
+    uri = OllamaUri(OllamaName.parse(f"{registry.host}/library/tiny:1b"))
+    source = OllamaSource(uri, user="me", secret="canary", limits=SMALL)
+    began = time.monotonic()
+    with pytest.raises(SpeaksHttp, match=f"`modelshelf login ollama {registry.host} --http --no-secret`"):
+        source.pin(StopToken())
+    assert time.monotonic() - began < 3
+    assert [path for _, path, _ in registry.requests] == ["/v2/"]
+    assert "Authorization" not in registry.requests[0][2]
+
+
+def test_a_registry_that_is_not_there_at_all_is_unreachable() -> None:
+    source = OllamaSource(OllamaUri(OllamaName.parse("127.0.0.1:1/library/tiny:1b")), limits=SMALL)
+    with pytest.raises(Unreachable):
+        source.pin(StopToken())

@@ -183,7 +183,7 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
                 stand_in.requests.append((self.command, self.path, dict(self.headers.items())))
             stand_in.answer(self)
 
-        do_GET = do_HEAD = do_POST = do_CONNECT = _answer
+        do_GET = do_HEAD = do_POST = do_PATCH = do_CONNECT = _answer
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: tests read `requests`."""

@@ -79,6 +79,8 @@ class OllamaRegistry(StandIn):
         if self.token is not None and not self._takes(request.headers.get("Authorization")):
             challenge = f'Bearer realm="{self.url}/token",service="stand-in",scope="pull"'
             return self.send(request, 401, b'{"errors":[]}', WWW_Authenticate=self.challenges or challenge)
+        if path == "/v2/":
+            return self.send(request, 200, b"{}")
         if match := re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", path):
             manifest = self.manifests.get((match[1], match[2]))
             if manifest is None:

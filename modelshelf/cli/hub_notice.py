@@ -1,0 +1,38 @@
+"""The Hub's settings of this shell against those that runs have: they are processes of the runner, and get its environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from modelshelf.cli import launcher
+from modelshelf.settings import Settings
+from modelshelf.sources import hub_environment
+
+
+def show(settings: Settings) -> None:
+    """Print which of the Hub's variables a run will not see as they are here. Values are not printed.
+
+    Nothing is printed where there is no runner yet: it is started with this shell's environment.
+    """
+    running = launcher.Running.read(settings)
+    if running is None or running.runner is None or not running.alive:
+        return
+    if names := hub_environment.differing(os.environ, _environment_of(running.runner.pid)):
+        click.echo(
+            f"{', '.join(names)}: the runner was started with another value than this shell has, and runs use the runner's. A "
+            "stored login wins over both: `modelshelf login huggingface`. Or start the runner anew: `modelshelf down`.",
+            err=True,
+        )
+
+
+def _environment_of(pid: int) -> dict[str, str]:
+    """The environment that a process of ours was started with; this shell's own where the system does not show it."""
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return dict(os.environ)
+    pairs = (part.decode(errors="replace").partition("=") for part in content.split(b"\0") if part)
+    return {name: value for name, _, value in pairs}
