@@ -28,7 +28,7 @@ async def define_template(
         arguments: More arguments for the engine itself.
         environment: More environment for the engine, each `NAME=VALUE`; no secrets.
         cpus: Processors that it may use; 0 or -1 is all.
-        memory: Bytes that it may allocate beside the weights; 0 or -1 is no limit.
+        memory: Bytes that all its processes may use together; 0 or -1 is no limit.
         project: The project that owns it.
     """
     request = launch_request(engine, "", 0, arguments, environment, cpus, memory, "", unprotected=False)

@@ -48,7 +48,7 @@ async def launch_instance(
         arguments: More arguments for the engine itself. An empty list asks for none: as before.
         environment: More environment for the engine, each `NAME=VALUE`; no secrets. An empty list asks for none: as before.
         cpus: Processors that it may use; 0 is all. -1 asks for none: as before, else all.
-        memory: Bytes that it may allocate beside the weights; 0 is no limit. -1 asks for none: as before, else no limit.
+        memory: Bytes that all its processes may use together; 0 is no limit. -1 asks for none: as before, else no limit.
         key: The block with the key that requests must carry (`modelshelf login engine NAME`). Empty asks for none: as before.
         unprotected: Listen beyond this machine without a key.
         project: The project that owns it.

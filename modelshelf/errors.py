@@ -450,6 +450,11 @@ class KeyIgnored(Refused):
     """{engine} answers requests for {model} that carry no key, although {instance} was launched with one."""
 
 
+class NoMemoryLimit(Refused):
+    """A limit of memory cannot be kept on this machine: {reason}. Nothing was started. Launch without `--memory`, or set
+    `cgroup` in config.toml to a cgroup v2 folder that this user may write in."""
+
+
 class ProcessesRemain(Unavailable):
     """Processes of the instance {instance} are still there {seconds} s after SIGKILL: {pids}. They end when the kernel lets
     go of them; then run it again."""

@@ -12,7 +12,15 @@ from typing import Any
 from modelshelf.errors import BadSetting
 from modelshelf.names import FilesystemName
 
-_KEYS = {"catalog_url": str, "llamacpp_server": str, "region": str, "filesystems": dict, "licenses": list, "workers": bool}
+_KEYS = {
+    "catalog_url": str,
+    "llamacpp_server": str,
+    "region": str,
+    "filesystems": dict,
+    "licenses": list,
+    "workers": bool,
+    "cgroup": str,
+}
 _SAID = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false"}
 
 
@@ -32,6 +40,8 @@ class Settings:
     catalog_url: str
     llamacpp_server: str | None = None
     """Another executable that takes the arguments of llama.cpp's `llama-server`."""
+    cgroup: Path | None = None
+    """A cgroup v2 folder in which a child is made for each instance with a limit of memory."""
     region: str = "local"
     filesystems: Mapping[str, Filesystem] = field(default_factory=dict)
     """By name: models are registered from these in place."""
@@ -76,6 +86,7 @@ def load_settings() -> Settings:
         home=home,
         catalog_url=os.environ.get("MODELSHELF_CATALOG_URL") or config.get("catalog_url") or default_catalog(home),
         llamacpp_server=config.get("llamacpp_server"),
+        cgroup=Path(config["cgroup"]) if config.get("cgroup") else None,
         region=config.get("region", "local"),
         workers=config.get("workers", False),
         licenses=tuple(config.get("licenses", ())),

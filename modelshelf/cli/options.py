@@ -105,7 +105,7 @@ def resources(command: F) -> F:
     """What an engine gets: environment, processors, memory."""
     for option in (
         click.option(
-            "--memory", type=SIZE, default=-1, metavar="SIZE", help="What it may allocate beside the weights; 0 lifts a limit."
+            "--memory", type=SIZE, default=-1, metavar="SIZE", help="The most that all its processes may use; 0 lifts a limit."
         ),
         click.option("--cpus", default=-1, metavar="N", help="Processors that it may use; 0 is all again."),
         click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="For the engine; no secrets."),

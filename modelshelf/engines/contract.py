@@ -28,6 +28,8 @@ class Mounted:
     """Which of the files is the model and what goes with it; None for versions of before this was decided at import."""
     context_length: int | None = None
     """Tokens that the model was made for, as its header says; None is unknown."""
+    architecture: str | None = None
+    """What the header calls the kind of model; None is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

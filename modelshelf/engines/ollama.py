@@ -9,6 +9,7 @@ Source: the layout and `/api/tags` of Ollama 0.6.5, as observed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from modelshelf.digest import Digest
 from modelshelf.durable import write_whole
 from modelshelf.engines import reasons
 from modelshelf.engines.contract import Command, Listen, Mounted
+from modelshelf.engines.ollama_models import manifest_digest, model_of
 from modelshelf.errors import BadName, EngineMissing, NothingToServe, UnexpectedAnswer
 from modelshelf.formats.kinds import Format
 from modelshelf.names import FilePath, ServedName
@@ -38,10 +40,10 @@ class _Laid:
 
 
 class Ollama:
-    """Serves versions that came from an Ollama registry or from another instance, several at once."""
+    """Serves versions of Ollama registries and of other instances, and GGUF in one file, several at once."""
 
     name = "ollama"
-    accepts = frozenset({Format.OLLAMA})
+    accepts = frozenset({Format.OLLAMA, Format.GGUF})
     categories = frozenset({"chat", "embedding"})
     takes_key = False
     models_at_once = 100
@@ -52,19 +54,19 @@ class Ollama:
     def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
         models, listing = own / "models", own / "models.json"
         before = _read(listing)
-        now = _Laid(
-            frozenset(_manifest_path(one.served_name) for one in mounted),
-            frozenset(str(file.path) for one in mounted for file in one.files if str(file.path).startswith("blobs/")),
-        )
+        made = {_manifest_path(one.served_name): model_of(one) for one in mounted}
+        now = _Laid(frozenset(made), frozenset(f"blobs/{name}" for model in made.values() for name in model.blobs))
         # the list first: what it names and is not there does no harm
         write_whole(listing, json.dumps({"manifests": sorted(now.manifests), "blobs": sorted(now.blobs)}))
-        for one in mounted:
-            for file in one.files:
-                if str(file.path) in now.blobs:
-                    _link(one.folder / str(file.path), models / str(file.path))
-            manifest = models / _manifest_path(one.served_name)
+        (models / "blobs").mkdir(parents=True, exist_ok=True)
+        for path, model in made.items():
+            for name, file in model.links.items():
+                _link(file, models / "blobs" / name)
+            for name, content in model.written.items():
+                write_whole(models / "blobs" / name, content, mode=0o644)
+            manifest = models / path
             manifest.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(manifest, (one.folder / "manifest.json").read_bytes(), mode=0o644)
+            write_whole(manifest, model.manifest, mode=0o644)
         for left in before.manifests - now.manifests:
             (models / left).unlink(missing_ok=True)
         needed = _blobs_needed(models)
@@ -81,8 +83,10 @@ class Ollama:
             "OLLAMA_HOST": f"{listen.host}:{listen.port}",
             "OLLAMA_MODELS": str(listen.own / "models"),
             "OLLAMA_NOPRUNE": "1",
+            "OLLAMA_NO_CLOUD": "1",  # from 0.24 on it asks ollama.com at its start, and passes requests for `:cloud` models on
         }
-        return Command((self._program(), "serve"), environment)
+        left_out = tuple(dict.fromkeys(note for one in mounted for note in model_of(one).left_out))
+        return Command((self._program(), "serve"), environment, left_out)
 
     def require_names(self, names: Sequence[ServedName]) -> None:
         """Raise BadName if two of them end as one manifest: Ollama looks names up without regard to case."""
@@ -102,7 +106,7 @@ class Ollama:
 
     def identity(self, mounted: Mounted) -> str:
         """Ollama's id of a model is the sha256 of its manifest's bytes."""
-        return next(file.digest.hex for file in mounted.files if file.digest and str(file.path) == "manifest.json")
+        return manifest_digest(mounted)
 
     def is_up(self, wire: Wire, url: Url) -> bool:
         return wire.request("GET", url.join("/api/version"), seconds=5).status == 200
@@ -147,26 +151,31 @@ def _ask(wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> A
 def _manifest_path(served: ServedName) -> str:
     """Where Ollama looks for the model that requests call so: `[host/][namespace/]name[:tag]`."""
     *front, last = str(served).split("/")
-    name, _, tag = last.partition(":")
+    name, colon, tag = last.partition(":")
     host = front.pop(0) if len(front) > 1 else _HOST
     path = f"manifests/{host}/{'/'.join(front) or _NAMESPACE}/{name}/{tag or _TAG}"
-    if ":" in path:
+    if ":" in path or "" in (*front, name) or (colon and not tag):
         raise BadName(text=repr(str(served)), kind="served name for Ollama", expected="`[host/][namespace/]name[:tag]`")
     return str(FilePath(path))
 
 
 def _link(file: Path, target: Path) -> None:
-    """A hard link: Ollama puts blobs in their place by rename and removes them by unlink, never in place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    found = file.stat()
+    """A hard link: Ollama puts blobs in their place by rename and removes them by unlink, never in place.
+
+    A file that lies in place on another file system is reached through a symbolic link.
+    """
+    try:
+        if target.samefile(file):
+            return
+    except FileNotFoundError:  # also a symbolic link whose file has gone
+        pass
+    target.unlink(missing_ok=True)
     try:
         os.link(file, target)
-    except FileExistsError:
-        there = target.lstat()
-        if (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
-            return
-        target.unlink()
-        os.link(file, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        target.symlink_to(file)
 
 
 def _read(listing: Path) -> _Laid:

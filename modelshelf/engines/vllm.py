@@ -1,16 +1,32 @@
-"""vLLM: the `vllm` command where it is installed. Source: `vllm serve --help` of vLLM 0.11.0."""
+"""vLLM: the `vllm` command where it is installed. Source: `vllm serve --help=all` and `vllm/envs.py` of vLLM 0.32.0."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.engines.openai_api import OpenAiApi
-from modelshelf.errors import EngineMissing, NothingToServe
+from modelshelf.errors import BadSetting, EngineMissing, NothingToServe
 from modelshelf.formats.kinds import Format
 from modelshelf.names import ServedName
+
+_CACHES = {
+    "VLLM_CACHE_ROOT": "vllm",
+    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",
+    "TRITON_CACHE_DIR": "triton",
+    "NUMBA_CACHE_DIR": "numba",
+}
+"""By default some of these are in the system's temporary folder, where they stay."""
+_SOCKET_FOLDER = 60
+"""The longest path below which its sockets have names of at most 107 bytes (unix(7))."""
+_QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "SPT_NOENV": "1",  # its processes write their titles: over their arguments alone, so that the instance's label stays
+}
 
 
 class Vllm(OpenAiApi):
@@ -19,14 +35,15 @@ class Vllm(OpenAiApi):
     name = "vllm"
     accepts = frozenset({Format.SAFETENSORS})
     categories = frozenset({"chat", "embedding", "reranker"})
-    takes_key = False  # it takes one only as an argument or in the environment, where others can read it
+    takes_key = False  # its key guards `/v1` alone: `/invocations` answers without it
     models_at_once = 1
 
     def require_installed(self) -> None:
         self._program()
 
     def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
-        """It reads the replica as it is."""
+        """Make the folder for temporary files; the replica is read as it is."""
+        (own / "tmp").mkdir(exist_ok=True, mode=0o700)
 
     def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
         (one,) = mounted
@@ -36,15 +53,24 @@ class Vllm(OpenAiApi):
         command += ["--host", listen.bind, "--port", str(listen.port)]
         if one.category in ("embedding", "reranker"):
             command += ["--runner", "pooling"]
-        cache = {"HOME": str(listen.own), "VLLM_CACHE_ROOT": str(listen.own / "cache")}
-        offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-        return Command((*command, *arguments), {**cache, **offline})
+        cache = listen.own / "cache"
+        caches = {name: str(cache / folder) for name, folder in _CACHES.items()}
+        environment = {"HOME": str(listen.own), "XDG_CACHE_HOME": str(cache), **caches, **_QUIET}
+        if len(temporary := str(listen.own / "tmp")) <= _SOCKET_FOLDER:
+            environment["TMPDIR"] = temporary
+        return Command((*command, *arguments), environment)
 
     def listed_name(self, served: ServedName) -> str:
         return str(served)
 
     def identity(self, mounted: Mounted) -> None:
         return None
+
+    def require_environment(self, environment: Mapping[str, str]) -> None:
+        if "VLLM_API_KEY" in environment:
+            reason = "VLLM_API_KEY guards a part of vLLM's paths only (`/invocations` answers without it), and others can read it"
+            advice = "put a proxy that asks for a key in front, and launch without VLLM_API_KEY"
+            raise BadSetting(where="the environment", reason=f"{reason}; {advice}")
 
     def _program(self) -> str:
         if (found := shutil.which("vllm")) is None:

@@ -9,6 +9,7 @@ from modelshelf.catalog.database import Catalog
 from modelshelf.library import identity
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.nodes.local import LocalNode
+from modelshelf.nodes.memory import MemoryLimits
 from modelshelf.settings import Settings, private_folder
 from modelshelf.store.directory import DirectoryStore
 
@@ -35,7 +36,7 @@ class Library:
         catalog.require()
         store = DirectoryStore(settings.store)
         store_id, node_id = identity.find_ids(catalog, settings, store)
-        return cls(settings, catalog, store, LocalNode(settings.node, store), store_id, node_id)
+        return cls(settings, catalog, store, LocalNode(settings.node, store, MemoryLimits(settings.cgroup)), store_id, node_id)
 
 
 def migrate(settings: Settings, *, take_over: bool = False) -> None:
@@ -47,7 +48,7 @@ def migrate(settings: Settings, *, take_over: bool = False) -> None:
     catalog = Catalog(settings.catalog_url)
     catalog.migrate()
     store = DirectoryStore(settings.store)
-    node = LocalNode(settings.node, store)
+    node = LocalNode(settings.node, store, MemoryLimits(settings.cgroup))
     if take_over:
         identity.take_over(catalog, settings, node)
     else:

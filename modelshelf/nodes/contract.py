@@ -54,6 +54,9 @@ class Node(Protocol):
         What is left of an engine whose first process died is ended before another is started. Raises ProcessesRemain.
         """
 
+    def require_memory_limit(self) -> None:
+        """Raise NoMemoryLimit, with the reason, if the memory of an instance cannot be limited on this machine."""
+
     def find(self, label: str) -> Process | None:
         """Return the first process of the instance, whoever started it; None if it does not run."""
 

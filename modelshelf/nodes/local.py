@@ -28,6 +28,7 @@ from modelshelf.limits import DEFAULT
 from modelshelf.nodes import members, processes
 from modelshelf.nodes.contract import Process
 from modelshelf.nodes.members import Seen
+from modelshelf.nodes.memory import MemoryLimits, Within
 from modelshelf.stop import StopToken
 from modelshelf.store.contract import LocalStore
 
@@ -37,7 +38,8 @@ _FIRST = "process.json"
 class LocalNode:
     """See `contract.Node`; `root` is this node's own folder."""
 
-    def __init__(self, root: Path, store: LocalStore) -> None:
+    def __init__(self, root: Path, store: LocalStore, memory: MemoryLimits = MemoryLimits()) -> None:  # noqa: B008
+        self._memory = memory
         self._replicas = root / "replicas"
         self._instances = root / "instances"
         self._store = store
@@ -119,9 +121,13 @@ class LocalNode:
         if first is None:
             self.stop(label, DEFAULT.engine_stop_seconds)
             (self._instances / label / _FIRST).unlink(missing_ok=True)  # until it is written anew, the label finds it
-            first = processes.spawn(label, command, log)
+            within = self._memory.within(label, command.memory) if command.memory else Within()
+            first = processes.spawn(label, command, log, prefix=within.prefix, environment=within.environment)
         write_whole(self.instance_folder(label) / _FIRST, json.dumps({"folder": str(self._folder(label)), **asdict(first)}))
         return first
+
+    def require_memory_limit(self) -> None:
+        self._memory.require()
 
     def find(self, label: str) -> Process | None:
         if (first := self._first(label)) is not None:
@@ -136,9 +142,11 @@ class LocalNode:
 
     def stop(self, label: str, seconds: float) -> None:
         members.end(lambda: self.members(label), seconds, label)
+        self._memory.forget(label)
 
     def _members(self, seen: Sequence[Seen], label: str) -> list[Process]:
-        return members.members(seen, label, self._folder(label), self._first(label))
+        inside = self._memory.pids(label)
+        return members.members(seen, label, self._folder(label), self._first(label), inside)
 
     def _first(self, label: str) -> Process | None:
         """The process that this node started last for the instance; None also in a folder that was copied or renamed."""

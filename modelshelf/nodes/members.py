@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,21 +46,23 @@ def look() -> list[Seen]:
     return list(_look())
 
 
-def members(seen: Sequence[Seen], label: str, folder: Path, first: Process | None) -> list[Process]:
+def members(seen: Sequence[Seen], label: str, folder: Path, first: Process | None, inside: Collection[int] = ()) -> list[Process]:
     """Return the processes of the instance with that label, its first process before the others.
 
-    `folder` is the instance's own, `first` the process that was started for it. A process that lost the label, because it
-    wrote its title over its environment, belongs to the instance if it is in the session of the first process.
+    `folder` is the instance's own, `first` the process that was started for it, `inside` what its cgroup holds. A process
+    that lost the label, because it wrote its title over its environment, belongs to the instance if it is in the session of
+    the first process.
     """
     labelled = [one for one in seen if one.is_of(label, folder)]
     sessions = {one.session for one in labelled if one.session == one.process.pid}
     if first is not None:
-        inside = [one for one in seen if one.session == first.pid]
+        session = [one for one in seen if one.session == first.pid]
         # a number is not given to another process while its session has members; these prove that it is still that session
-        proven = any(one.is_of(label, folder) or one.folder == folder for one in inside) and not processes.exists(first.pid)
+        proven = any(one.is_of(label, folder) or one.folder == folder for one in session) and not processes.exists(first.pid)
         if proven or processes.exists_as(first):
             sessions.add(first.pid)
-    ours = {one.process for one in (*labelled, *(one for one in seen if one.session in sessions))}
+    ours = {one.process for one in labelled}
+    ours |= {one.process for one in seen if one.session in sessions or one.process.pid in inside}
     ours = {one for one in ours if one.pid != os.getpid()}
     return sorted(ours, key=lambda one: (one.pid not in sessions, one.started, one.pid))
 

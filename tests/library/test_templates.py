@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from modelshelf.catalog.versions import Version
 from modelshelf.errors import (
     BadSetting,
     Disabled,
-    EngineDied,
+    NoMemoryLimit,
     NoSuchAlias,
     NothingToSwitch,
     StillInUse,
@@ -24,8 +25,11 @@ from modelshelf.library.launching.request import LaunchRequest, resolve
 from modelshelf.library.opening import Library
 from modelshelf.library.templates import define, remove
 from modelshelf.names import InstanceName, ModelName, ModelRef, ServedName, Tag, TemplateName
+from modelshelf.nodes.local import LocalNode
+from modelshelf.nodes.memory import MemoryLimits
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, hub_source, launch_all, launch_spec, ollama_source, safetensors
+from tests.nodes.test_memory import with_cgroup
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -46,8 +50,11 @@ def two(registry: OllamaRegistry, library: Library, tmp_path: Path) -> Iterator[
             running.stop_engine(equipped, one)
 
 
-def test_an_instance_inherits_its_template_and_what_is_asked_for_wins(two: tuple[Library, Version, Version]) -> None:
+def test_an_instance_inherits_its_template_and_what_is_asked_for_wins(
+    two: tuple[Library, Version, Version], tmp_path: Path
+) -> None:
     library, first, _ = two
+    library = with_cgroup(library, tmp_path / "cgroup")
     asked = LaunchRequest(environment=("A=1",), cpus=1, memory=1 << 32)
     define(library, P, CHAT, [(first.ref, ServedName("bot"))], asked, who="test")
     spec = resolve(library, P, model=None, template=CHAT, served=None, name=None, request=LaunchRequest(cpus=2))
@@ -58,8 +65,9 @@ def test_an_instance_inherits_its_template_and_what_is_asked_for_wins(two: tuple
     assert made.process is not None
     pid = made.process["pid"]
     assert b"A=1\0" in Path(f"/proc/{pid}/environ").read_bytes()
-    limits = Path(f"/proc/{pid}/limits").read_text()
-    assert str(1 << 32) in next(line for line in limits.splitlines() if line.startswith("Max data size"))
+    limited = tmp_path / "cgroup" / f"modelshelf-{made.label}"
+    assert (limited / "memory.max").read_text() == f"{1 << 32}\n"
+    assert (limited / "cgroup.procs").read_text() == f"{pid}\n", "it entered before it became the engine"
 
 
 def test_a_template_pins_what_an_alias_meant_when_it_was_defined(two: tuple[Library, Version, Version]) -> None:
@@ -82,7 +90,7 @@ def test_each_version_that_the_engine_does_not_take_is_refused_with_both_named(
     library, first, second = two
     hub.repo("org/m").commit({"config.json": b"{}", "model.safetensors": safetensors()})
     tensors, _ = bring_in(library, hub_source(hub, "org/m"))
-    with pytest.raises(TypeMismatch, match=rf"ollama serves ollama: {tensors.ref} is safetensors"):
+    with pytest.raises(TypeMismatch, match=rf"ollama serves gguf and ollama: {tensors.ref} is safetensors"):
         define(library, P, CHAT, [(first.ref, None), (tensors.ref, None)], LaunchRequest(engine="ollama"), who="test")
     with pytest.raises(TooManyModels, match="at most 1"):
         define(library, P, CHAT, [(first.ref, None), (second.ref, ServedName("b"))], LaunchRequest(engine="llamacpp"), who="test")
@@ -142,10 +150,15 @@ def test_there_is_no_way_back_for_an_instance_that_never_changed(two: tuple[Libr
         switching.plan_switch(library, P, InstanceName("chat-1"), None, back=True)
 
 
-def test_an_engine_that_gets_too_little_memory_says_so_and_nothing_runs(two: tuple[Library, Version, Version]) -> None:
+def test_a_limit_of_memory_that_cannot_be_kept_is_refused_before_anything_is_recorded(
+    two: tuple[Library, Version, Version], tmp_path: Path
+) -> None:
     library, first, _ = two
-    with pytest.raises(EngineDied):
-        launch_all(library, InstanceName("chat-1"), ((first, ServedName("bot")),), LaunchRequest(memory=1 << 20))
+    library = replace(library, node=LocalNode(library.settings.node, library.store, MemoryLimits(tmp_path / "nowhere")))
+    with pytest.raises(NoMemoryLimit, match="is no cgroup v2 folder"):
+        launch_all(library, InstanceName("chat-1"), ((first, ServedName("bot")),), LaunchRequest(memory=1 << 30))
+    with library.catalog.reading() as connection:
+        assert instances.page(connection, P) == []
 
 
 def test_an_alias_moves_and_is_rolled_back_and_its_history_is_kept(two: tuple[Library, Version, Version]) -> None:

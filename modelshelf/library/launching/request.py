@@ -53,7 +53,7 @@ class LaunchSettings:
     cpus: int = 0
     """The most processors that the engine may use; 0 is all."""
     memory: int = 0
-    """The most bytes that the engine may allocate beside the weights that it maps; 0 is no limit."""
+    """The most bytes that all processes of the instance may use together; 0 is no limit."""
     key_block: str = ""
     unprotected: bool = False
     template: str = ""

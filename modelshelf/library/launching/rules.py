@@ -22,6 +22,8 @@ def engine_for(library: Library, spec: LaunchSpec) -> Engine:
     require_fitting(engine, spec.serves)
     engine.require_installed()
     require_protected(engine, spec.settings)
+    if spec.settings.memory:
+        library.node.require_memory_limit()
     require_environment(spec.settings.environment)
     engine.require_environment(dict(pair.split("=", 1) for pair in spec.settings.environment))
     return engine

@@ -118,9 +118,8 @@ def mounted_of(library: Library, asking: ProjectName, serves: Serves, *, laid_ou
                     raise ReplicaGone(what=target.ref)
                 files, folder = packed, library.node.files_of(target.image)
             if target.format is not None:
-                mounted.append(
-                    Mounted(served, target.category, target.format, folder, files, target.parts, target.facts.context_length)
-                )
+                length, architecture = target.facts.context_length, target.facts.architecture
+                mounted.append(Mounted(served, target.category, target.format, folder, files, target.parts, length, architecture))
     return tuple(mounted)
 
 

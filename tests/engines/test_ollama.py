@@ -1,0 +1,112 @@
+"""What Ollama finds in its models folder: versions with a manifest of their own, and a GGUF with one that we make."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelshelf.digest import Digest
+from modelshelf.engines.contract import Listen, Mounted
+from modelshelf.engines.ollama import Ollama
+from modelshelf.engines.ollama_models import model_of
+from modelshelf.errors import BadName, NothingToServe
+from modelshelf.formats.image import PackedFile, PlacedFile
+from modelshelf.formats.kinds import Format, Role
+from modelshelf.formats.parts import Parts
+from modelshelf.names import FilePath, ServedName
+
+NAMES = ("m.gguf", "mmproj.gguf", "lora.gguf")
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Mounted:
+    folder = tmp_path / "replica"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_bytes(name.encode())
+    files = tuple(PackedFile(FilePath(name), Role.WEIGHT, Digest.of(name.encode()), len(name)) for name in NAMES)
+    model, projector, adapter = map(FilePath, NAMES)
+    parts = Parts(model, (projector,), (adapter,))
+    return Mounted(ServedName("small"), "chat", Format.GGUF, folder, files, parts, 512, "gemma3")
+
+
+def test_a_gguf_is_laid_out_as_links_under_a_manifest_that_is_the_same_every_time(gguf: Mounted, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    Ollama().lay_out([gguf], own)
+    written = (own / "models/manifests/registry.ollama.ai/library/small/latest").read_bytes()
+    assert Ollama().identity(gguf) == Digest.of(written).hex == Ollama().identity(replace(gguf, served_name=ServedName("other")))
+    manifest = json.loads(written)
+    kinds = [layer["mediaType"].removeprefix("application/vnd.ollama.image.") for layer in manifest["layers"]]
+    assert kinds == ["model", "projector", "adapter"]
+    for layer, name in zip(manifest["layers"], NAMES, strict=True):
+        blob = own / "models/blobs" / layer["digest"].replace(":", "-")
+        assert blob.samefile(gguf.folder / name), "no byte of it is copied"
+        assert layer["size"] == len(name)
+    configuration = (own / "models/blobs" / manifest["config"]["digest"].replace(":", "-")).read_bytes()
+    assert Digest.of(configuration) == Digest.parse(manifest["config"]["digest"])
+    assert json.loads(configuration)["model_family"] == "gemma3"
+
+
+def test_a_second_layout_changes_nothing_and_another_version_takes_what_is_no_longer_served(
+    gguf: Mounted, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    Ollama().lay_out([gguf], own)
+    before = {path: path.stat().st_ino for path in (own / "models/blobs").iterdir()}
+    Ollama().lay_out([gguf], own)
+    assert {path for path, inode in before.items() if path.stat().st_ino != inode} <= {
+        path for path in before if path.read_bytes().startswith(b"{")
+    }, "links stay"
+    alone = replace(gguf, parts=Parts(FilePath("m.gguf")))
+    Ollama().lay_out([alone], own)
+    assert len(list((own / "models/blobs").iterdir())) == 2, "its model and its configuration"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"parts": Parts(FilePath("m-00001-of-00002.gguf"))}, "several files"),
+        ({"parts": Parts(None)}, "no GGUF"),
+        ({"files": (PlacedFile(FilePath("m.gguf"), Role.WEIGHT, 6, 0, None),), "parts": Parts(FilePath("m.gguf"))}, "--hash"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_before_anything_starts(gguf: Mounted, change: dict[str, object], reason: str) -> None:
+    with pytest.raises(NothingToServe, match=reason):
+        model_of(replace(gguf, **change))  # type: ignore[arg-type]
+
+
+def test_what_older_versions_leave_out_is_said(gguf: Mounted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ollama").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    made = Ollama().command([gguf], Listen("127.0.0.1", 1, tmp_path), [])
+    assert made.left_out == ("Ollama before 0.30 leaves out the chat template of the GGUF.",)
+    assert made.environment["OLLAMA_NO_CLOUD"] == "1"
+
+
+@pytest.mark.parametrize("name", ["a//b", "a/", "a:", "a/b//c", "a:b:c"])
+def test_a_name_with_an_empty_part_is_refused(name: str) -> None:
+    with pytest.raises(BadName, match="host/"):
+        Ollama().require_names([ServedName(name)])
+
+
+def test_a_file_on_another_file_system_is_reached_through_a_symbolic_link(
+    gguf: Mounted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+    import os
+
+    def across(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another device")
+
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr(os, "link", across)
+    Ollama().lay_out([gguf], own)
+    Ollama().lay_out([gguf], own)
+    links = [path for path in (own / "models/blobs").iterdir() if path.is_symlink()]
+    assert {path.resolve().name for path in links} == set(NAMES)
