@@ -179,7 +179,7 @@ class LargeFilePointer(OfAnyLayer, Refused):
 
 
 class NotWhole(OfAnyLayer, Refused):
-    """{what} lacks files that {whose} names: {missing}. Fetch or ask the publisher for the missing files{advice}."""
+    """{what} lacks files that {whose} names: {missing}. Fetch the missing files, or ask the publisher for them."""
 
 
 class NamesCode(OfAnyLayer, Refused):

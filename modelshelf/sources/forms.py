@@ -162,7 +162,7 @@ def _require_known(names: Sequence[str], asked: Asked) -> None:
 
 
 def _not_whole(form: _Form, asked: Asked) -> NotWhole:
-    return NotWhole(what=asked.what, whose=form.whose, missing=enumerated(form.missing, 10), advice="")
+    return NotWhole(what=asked.what, whose=form.whose, missing=enumerated(form.missing, 10))
 
 
 def _family(name: str) -> str:

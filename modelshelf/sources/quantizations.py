@@ -129,7 +129,7 @@ def _whole(files: Sequence[str], asked: Asked) -> list[str]:
     chosen = _best(files)
     if missing := _missing(chosen):
         whose = f"its own count (`{chosen[0].rpartition('/')[2]}`)"
-        raise NotWhole(what=asked.what, whose=whose, missing=enumerated(missing, 10), advice="")
+        raise NotWhole(what=asked.what, whose=whose, missing=enumerated(missing, 10))
     return chosen
 
 
