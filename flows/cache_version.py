@@ -28,7 +28,7 @@ async def cache_version(
     with outcome("It is not on the node.", again="What was copied is kept: cache it again and it goes on from there."):
         plan = await versions.plan_cache(asking, ref, NodeName(node))
         if not dry_run:
-            await versions.fill_replica(asking, ref)
+            await versions.fill_replica(asking, ref, plan.node)
     if pin and not dry_run:
         await versions.change(asking, ref, "pin", None)
     if auto and not dry_run:

@@ -25,6 +25,8 @@ Point = Literal[
     "import.manifest_stored",
     "import.before_publish",
     "import.published",
+    "evict.decided",
+    "replica.locked",
     "replica.begun",
     "replica.linked",
     "replica.marked",
@@ -36,6 +38,7 @@ Point = Literal[
     "instance.ready",
     "audit.mending",
     "delete.row_gone",
+    "delete.replica_leaving",
     "delete.manifest_gone",
     "delete.blob_gone",
 ]

@@ -392,6 +392,10 @@ class NoSuchNode(Refused):
     """There is no node {node}. Known are: {known}."""
 
 
+class OtherNode(Refused):
+    """{node} is another machine than this one, which is the node {here}. Nothing was copied. Run it on that machine."""
+
+
 class NoReplica(Refused):
     """{what} is not cached on this node. Nothing was changed. `modelshelf cache {what}` brings it here."""
 

@@ -265,6 +265,11 @@ class ModelRef:
     project: ProjectName | None = None
 
     @classmethod
+    def of_version(cls, owner: ProjectName, model: ModelName, name: Tag) -> Self:
+        """Return how people name a version: with its project, unless that is the default one."""
+        return cls(model, name, project=None if owner.text == "default" else owner)
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         head, at, digest = text.partition("@")
         owner, slash, rest = head.rpartition("/")

@@ -41,10 +41,11 @@ async def plan_cache(project: ProjectName, model: ModelRef, node: NodeName) -> C
 
 
 @step
-async def fill_replica(project: ProjectName, model: ModelRef) -> Path:
-    """The version's files are on the node, complete."""
+async def fill_replica(project: ProjectName, model: ModelRef, node: NodeName) -> Path:
+    """The version's files are on the node, complete. Raises NoSuchNode, or OtherNode if this is not that machine."""
 
     def work(stop: StopToken) -> Path:
+        caching.require_this_node(library(), node)
         return caching.fill(library(), project, caching.resolve_ready(library(), project, model), stop)
 
     folder = await in_thread(work)

@@ -12,7 +12,7 @@ from modelshelf.catalog.tables import image, instance, model, mount, node, proje
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import NoReplica, NoSuchNode
-from modelshelf.names import NodeName, ProjectName
+from modelshelf.names import ModelName, ModelRef, NodeName, ProjectName, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Kept:
     size: int
     last_use: float
     held: str
+
+
+def lease_name(at: int, image: Digest) -> str:
+    """The lease of whoever fills the image's replica on the node."""
+    return f"replica {at} {image}"
 
 
 def node_id(connection: Connection, name: NodeName, *, region: str, kind: str) -> int:
@@ -64,6 +69,14 @@ def observe(connection: Connection, at: int, version_id: int, observed: str, rea
     _set(connection, at, version_id, desired="present", observed=observed, reason=reason, pinned=False, **verified)
 
 
+def observe_change(connection: Connection, at: int, version_id: int, before: str, observed: str, reason: str | None) -> bool:
+    """Record what was seen, unless somebody recorded something else meanwhile; whether it was recorded."""
+    verified = {"verified_at": now(connection)} if observed == "present" else {}
+    here = (replica.c.node_id == at) & (replica.c.version_id == version_id) & (replica.c.observed == before)
+    changed = update(replica).where(here).values(observed=observed, reason=reason, **verified)
+    return connection.execute(changed).rowcount == 1
+
+
 def forget_version(connection: Connection, version_id: int) -> None:
     connection.execute(delete(replica).where(replica.c.version_id == version_id))
 
@@ -88,9 +101,17 @@ def pinned(connection: Connection, version_id: int) -> list[str]:
 def kept(connection: Connection, at: int) -> list[Kept]:
     """Every replica on the node that is there or being filled: for the node's own upkeep, whoever owns it."""
     rows = connection.execute(
-        select(replica, version.c.name, version.c.image, model.c.name.label("model_name"), image.c.size)
+        select(
+            replica,
+            version.c.name,
+            version.c.image,
+            model.c.name.label("model_name"),
+            project.c.name.label("owner"),
+            image.c.size,
+        )
         .join(version, replica.c.version_id == version.c.id)
         .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
         .join(image, version.c.image == image.c.digest)
         .where(replica.c.node_id == at, replica.c.observed.in_(("present", "filling")))
     ).all()
@@ -102,9 +123,26 @@ def kept(connection: Connection, at: int) -> list[Kept]:
     for row in rows:
         why = [*users.get(row.version_id, []), *(["pinned"] if row.pinned else [])]
         why += ["being filled"] if row.observed == "filling" else []
-        ref = f"{row.model_name}:{row.name}"
+        ref = str(ModelRef.of_version(ProjectName(row.owner), ModelName(row.model_name), Tag(row.name)))
         found.append(Kept(row.version_id, ref, Digest.parse(row.image), row.size, row.last_use or 0.0, ", ".join(why)))
     return found
+
+
+def is_needed(connection: Connection, at: int, digest: Digest) -> bool:
+    """Whether the node has to have the image: a version that has it is there, being filled, or served by an instance."""
+    has_image = version.c.image == str(digest)
+    wanted = (
+        select(replica.c.version_id)
+        .join(version, replica.c.version_id == version.c.id)
+        .where(replica.c.node_id == at, replica.c.observed.in_(("present", "filling")), has_image)
+    )
+    served = (
+        select(mount.c.version_id)
+        .join(instance, mount.c.instance_id == instance.c.id)
+        .join(version, mount.c.version_id == version.c.id)
+        .where(instance.c.node_id == at, instance.c.state.in_(("starting", "ready")), has_image)
+    )
+    return any(connection.execute(found.limit(1)).first() is not None for found in (wanted, served))
 
 
 def require(connection: Connection, at: int, target: Version) -> Kept:

@@ -67,8 +67,7 @@ def stale(connection: Connection, asking: ProjectName, policy: Policy) -> list[S
         .order_by(one.since)
         .limit(policy.at_most)
     )
-    owner = None if str(asking) == "default" else asking
     return [
-        Stale(row.id, ModelRef(ModelName(row.model_name), Tag(row.name), project=owner), row.state, row.image, float(row.age))
+        Stale(row.id, ModelRef.of_version(asking, ModelName(row.model_name), Tag(row.name)), row.state, row.image, float(row.age))
         for row in rows
     ]

@@ -126,8 +126,7 @@ def serves(connection: Connection, revisions: Collection[int]) -> dict[int, tupl
         .order_by(template_model.c.served_name)
     )
     for row in rows:
-        owner = None if row.owner == "default" else ProjectName(row.owner)
-        ref = ModelRef(ModelName(row.model_name), Tag(row.name), project=owner)
+        ref = ModelRef.of_version(ProjectName(row.owner), ModelName(row.model_name), Tag(row.name))
         talks = bool((row.facts or row.place_facts or {}).get("chat_template"))
         found[row.revision_id] += (Serving(row.version_id, ref, ServedName(row.served_name), row.category, talks),)
     return found

@@ -73,7 +73,7 @@ class Version:
 
     @property
     def ref(self) -> ModelRef:
-        return ModelRef(self.model, self.name, project=None if self.project.text == "default" else self.project)
+        return ModelRef.of_version(self.project, self.model, self.name)
 
     @property
     def publisher(self) -> str:

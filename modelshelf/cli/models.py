@@ -276,7 +276,7 @@ def cache(
 ) -> None:
     """Put a version's files on a node before they are needed.
 
-    On the node beside its store nothing is copied: the files are links.
+    The files are links to the store's where the file system can make them, else proven copies.
 
     \b
     Example: modelshelf cache qwen3:0.6b --pin
@@ -293,6 +293,8 @@ def cache(
     would = "would be" if dry_run else "is" if plan["there"] else "is now"
     what = f"{plan['files']} files, {said_bytes(plan['size'])}, {said_bytes(plan['to_copy'])} to copy"
     click.echo(f"{plan['ref']} {would} cached on {plan['node']} ({what}).")
+    for evicted in plan["evicts"]:
+        click.echo(f"{evicted} {'would be' if dry_run else 'was'} evicted to make room.")
 
 
 @click.command()

@@ -7,13 +7,12 @@ from functools import partial
 from itertools import chain
 
 from modelshelf.catalog import blobs, instances, places, replicas, versions
-from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import PlaceChanged, Refused
-from modelshelf.library import registering, stamps, store_audit
+from modelshelf.library import registering, store_audit
+from modelshelf.library.evicting import remove_unneeded
 from modelshelf.library.findings import Fault, Finding, Rehash
-from modelshelf.library.importing import alone
 from modelshelf.library.launching.prove import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
@@ -62,24 +61,24 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
             files = versions.files(connection, owner, version_id) if target.state == "ready" else ()
         if target.image is None:  # it was damaged: its image is among what it holds, unless the manifest is what was lost
             with library.catalog.reading() as connection:
-                its = blobs.held_by(connection, library.store_id, version_id) & set(library.node.replicas())
+                its = blobs.held_by(connection, library.store_id, version_id) & set(library.node.replicas.list())
             known |= its
             nameless = nameless or ("" if its else str(target.ref))
             continue
         known.add(target.image)
-        if observed == "present" and not library.node.holds(target.image, files):
+        if observed == "present" and not library.node.replicas.holds(target.image, files):
             finding = Finding(
                 "replica gone", str(target.ref), "its files on the node are gone or altered", "it is absent; cache it"
             )
             yield Fault(finding, partial(_mark_absent, library, target))
-    for image in library.node.replicas():
+    for image in library.node.replicas.list():
         if image not in known:
             said = "no version's replica is recorded for it"
             if nameless:
                 repair = f"none: it may be that of {nameless}, whose image is lost; import that again"
                 yield Fault(Finding("replica extra", str(image), said, repair), None)
             else:
-                yield Fault(Finding("replica extra", str(image), said, "remove it"), partial(_evict, library, image, stop))
+                yield Fault(Finding("replica extra", str(image), said, "remove it"), partial(_remove_extra, library, image))
 
 
 def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Iterator[Fault]:
@@ -145,16 +144,8 @@ def _failed(library: Library, owner: ProjectName, one: instances.Instance) -> Ve
     return next((target for target in served if target.state != "ready"), None)
 
 
-def _evict(library: Library, image: Digest, stop: StopToken) -> None:
-    """Under the replica's lease, looked at again: a fill may have recorded it meanwhile."""
-    lease = Lease(f"replica {library.node_id} {image}", says="an audit")
-    with alone(library, lease, stop):
-        with library.catalog.reading() as connection:
-            recorded = any(kept.image == image for kept in replicas.kept(connection, library.node_id))
-            linked = versions.digests_of_image(connection, image)
-        if not recorded:
-            with stamps.linking(library, linked):
-                library.node.evict(image)
+def _remove_extra(library: Library, image: Digest) -> str | None:
+    return None if remove_unneeded(library, image) else "a run or an instance has begun to use it"
 
 
 def _mark_absent(library: Library, target: Version) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.replicas import Kept
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
-from modelshelf.errors import ModelshelfError, NodeFull, StillInUse
+from modelshelf.digest import Digest
+from modelshelf.errors import LeaseLost, ModelshelfError, NodeFull, NotReady, OtherNode, StillInUse
+from modelshelf.formats.image import PackedFile
 from modelshelf.library import registering, stamps
+from modelshelf.library.evicting import remove_unneeded
 from modelshelf.library.importing import alone
 from modelshelf.library.opening import NODE, Library
 from modelshelf.names import ModelRef, NodeName, ProjectName
@@ -24,7 +28,7 @@ from modelshelf.stop import StopToken
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """What caching does. `to_copy` in bytes: 0 on a node beside its store, where files are links."""
+    """What caching does. `to_copy` in bytes: 0 where the files can be links to the store's."""
 
     ref: ModelRef
     node: NodeName
@@ -50,42 +54,57 @@ class Warmed:
 
 
 def plan_cache(library: Library, asking: ProjectName, ref: ModelRef, node: NodeName) -> CachePlan:
-    """What would be done. Raises NotReady, NoSuchModel, NoSuchNode, or NodeFull with its numbers."""
+    """Return what would be done. Raises NotReady, NoSuchModel, NoSuchNode, OtherNode, or NodeFull with its numbers."""
     with library.catalog.reading() as connection:
-        replicas.require_node(connection, node)
+        _require_this_node(connection, node)
         target = _ready(connection, asking, ref)
         files = versions.files(connection, asking, target.id)
         evicts = _to_evict(connection, library, target)
-    assert target.image is not None
-    there = library.node.holds(target.image, files)
+    image = _image(target)
+    there = library.node.replicas.holds(image, files)
     names = () if there else tuple(one.ref for one in evicts)
-    return CachePlan(target.ref, node, sum(file.size for file in files), len(files), 0, there, names)
+    to_copy = 0 if there else _to_copy(library, files)
+    if not evicts:
+        _require_room(library, target, to_copy)
+    return CachePlan(target.ref, node, sum(file.size for file in files), len(files), to_copy, there, names)
+
+
+def require_this_node(library: Library, node: NodeName) -> None:
+    """Raise NoSuchNode, or OtherNode if it is not the one that this library is on."""
+    with library.catalog.reading() as connection:
+        _require_this_node(connection, node)
+
+
+def _require_this_node(connection: Connection, node: NodeName) -> None:
+    replicas.require_node(connection, node)
+    if node != NODE:
+        raise OtherNode(node=node, here=NODE)
 
 
 def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken) -> Path:
-    """The folder of the complete replica on this node; its row says that it was seen there.
+    """Return the folder of the complete replica on this node; its row states that it was seen there.
 
     Under a budget the least recently used replicas make room, never those that are pinned or in use; fills that run count.
+    Raises LeaseLost if this run was paused until another one took its place.
     """
-    assert target.image is not None
+    image = _image(target)
     with library.catalog.reading() as connection:
         files = versions.files(connection, asking, target.id)
     stamps.require_whole(library, target, files, stop)
-    lease = Lease(f"replica {library.node_id} {target.image}", says=f"caching {target.ref} on {NODE}")
+    lease = Lease(replicas.lease_name(library.node_id, image), says=f"caching {target.ref} on {NODE}")
     with alone(library, lease, stop):
         with library.catalog.writing() as connection:
+            lease.renew(connection)
             evicts = _to_evict(connection, library, target)
             for one in evicts:
                 replicas.release(connection, library.node_id, one.version_id, "evicted to make room")
             replicas.desire(connection, library.node_id, target.id)
-        for one in evicts:
-            _remove_files(library, one)
+        for gone in {one.image for one in evicts}:
+            remove_unneeded(library, gone)
         try:
-            with stamps.linking(library, {file.digest for file in files}):
-                folder = library.node.fill(target.image, files, stop)
+            folder = _lay_out(library, target, files, lease, stop)
         except ModelshelfError as error:
-            with library.catalog.writing() as connection:
-                replicas.observe(connection, library.node_id, target.id, "absent", str(error))
+            _give_up(library, target, lease, error)
             raise
         with library.catalog.writing() as connection:
             lease.renew(connection)
@@ -93,6 +112,46 @@ def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken
             replicas.used(connection, library.node_id, target.id)
     reach("replica.recorded")
     return folder
+
+
+def _lay_out(library: Library, target: Version, files: Sequence[PackedFile], lease: Lease, stop: StopToken) -> Path:
+    """Fill the replica while nobody else is at its image. Raises LeaseLost if it is not ours to fill any more."""
+    image = _image(target)
+    if not library.node.replicas.holds(image, files):
+        _require_room(library, target, _to_copy(library, files))
+    with library.node.replicas.alone_at(image, stop):
+        reach("replica.locked")
+        with library.catalog.writing() as connection:
+            lease.renew(connection)
+        with stamps.linking(library, {file.digest for file in files}):
+            return library.node.replicas.fill(image, files, stop)
+
+
+def _give_up(library: Library, target: Version, lease: Lease, error: ModelshelfError) -> None:
+    """Record why the replica is not there, unless it is another run's by now."""
+    with library.catalog.writing() as connection:
+        try:
+            lease.renew(connection)
+        except LeaseLost:
+            return
+        replicas.observe(connection, library.node_id, target.id, "absent", str(error))
+
+
+def _image(target: Version) -> Digest:
+    if target.image is None:
+        raise NotReady(what=target.ref, state="without an image", reason="", advice="Import it again.")
+    return target.image
+
+
+def _to_copy(library: Library, files: Sequence[PackedFile]) -> int:
+    with stamps.linking(library, {file.digest for file in files[:1]}):  # it tries a link
+        return library.node.replicas.bytes_to_copy(files)
+
+
+def _require_room(library: Library, target: Version, to_copy: int) -> None:
+    free = library.node.replicas.free_bytes()
+    if to_copy > free:
+        raise NodeFull(node=f"the node {NODE}", what=target.ref, needed=f"{to_copy:,} bytes", free=f"{free:,} bytes")
 
 
 def bring(library: Library, asking: ProjectName, target: Version, stop: StopToken) -> Path:
@@ -112,31 +171,23 @@ def evict(library: Library, asking: ProjectName, ref: ModelRef) -> int:
         if one.held:
             raise StillInUse(what=f"the replica of {target.ref}", holders=one.held)
         replicas.release(connection, library.node_id, target.id, "evicted on request")
-    _remove_files(library, one)
+    remove_unneeded(library, one.image)
     return one.size
 
 
 def warm_up(library: Library, stop: StopToken, *, seconds: float | None = None) -> list[Warmed]:
-    """Every version that is marked for every node is on this one, or it is said why not, with the numbers.
+    """Cache each version that is marked for every node on this one; return the outcome of each, with the reason where it failed.
 
-    After `seconds` no more are begun: what is left is told as not reached.
+    After `seconds` no more are begun, and the rest is reported as not reached.
     """
     done: list[Warmed] = []
     until = time.monotonic() + seconds if seconds is not None else math.inf
     with library.catalog.reading() as connection:
         wanted = versions.to_cache_everywhere(connection)
-    for owner, version_id in wanted:
+        targets = [(owner, versions.get(connection, owner, version_id)) for owner, version_id in wanted]
+    for owner, target in targets:
         stop.check()
-        with library.catalog.reading() as connection:
-            target = versions.get(connection, owner, version_id)
-            files = versions.files(connection, owner, version_id)
-        assert target.image is not None
-        if library.node.holds(target.image, files):
-            outcome, there = "was there", True
-        elif time.monotonic() >= until:
-            outcome, there = "not reached: its time was over", False
-        else:
-            outcome, there = _warmed(library, owner, target, stop)
+        outcome, there = _warmed(library, owner, target, stop, late=time.monotonic() >= until)
         done.append(Warmed(str(target.ref), target.size or 0, outcome, there))
     return done
 
@@ -150,11 +201,20 @@ def _ready(connection: Connection, asking: ProjectName, ref: ModelRef) -> Versio
     return versions.require_image(versions.require_ready(versions.find(connection, asking, ref)), "there is nothing to cache")
 
 
-def _warmed(library: Library, owner: ProjectName, target: Version, stop: StopToken) -> tuple[str, bool]:
+def _warmed(library: Library, owner: ProjectName, target: Version, stop: StopToken, *, late: bool) -> tuple[str, bool]:
+    """What became of one version, and whether it is there: a damaged or vanished one does not end the warm-up of the others."""
     try:
+        with library.catalog.reading() as connection:
+            files = versions.files(connection, owner, target.id)
+        if library.node.replicas.holds(_image(target), files):
+            return "was there", True
+        if late:
+            return "not reached: its time was over", False
         fill(library, owner, target, stop)
     except NodeFull as error:
         return f"skipped: {error}", False
+    except ModelshelfError as error:
+        return f"failed: {error}", False
     return "cached", True
 
 
@@ -178,13 +238,3 @@ def _to_evict(connection: Connection, library: Library, target: Version) -> list
             free=f"{max(0, budget - sum(one.size for one in kept)):,} bytes; in use: {held};",
         )  # fmt: skip
     return going
-
-
-def _remove_files(library: Library, one: Kept) -> None:
-    """The files of an image that no other version on this node has."""
-    with library.catalog.reading() as connection:
-        others = any(other.image == one.image for other in replicas.kept(connection, library.node_id))
-        digests = versions.digests_of_image(connection, one.image)
-    if not others:
-        with stamps.linking(library, digests):
-            library.node.evict(one.image)

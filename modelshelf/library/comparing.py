@@ -66,7 +66,7 @@ def compare(library: Library, asking: ProjectName, before: ModelRef, after: Mode
 def bytes_to_fetch(library: Library, connection: Connection, asking: ProjectName, target: Version) -> int:
     """Bytes that this node lacks to serve the version: what it links needs none."""
     files = versions.files(connection, asking, target.id)
-    if target.image is None or library.node.holds(target.image, files):
+    if target.image is None or library.node.replicas.holds(target.image, files):
         return 0
     return sum(file.size for file in files if library.store.size_of(file.digest) is None)
 

@@ -16,7 +16,7 @@ from modelshelf.catalog import blobs, instances, replicas, versions
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
 from modelshelf.errors import BlobBeingDeleted
-from modelshelf.library import stamps
+from modelshelf.library.evicting import remove_unneeded
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, ProjectName
 from modelshelf.stop import StopToken
@@ -62,11 +62,10 @@ def delete_version(library: Library, asking: ProjectName, ref: ModelRef, *, who:
 
 
 def remove_replica(library: Library, deletion: Deletion) -> None:
-    """The node's files of a deleted version are gone, unless another version has the same image."""
+    """The node's files of a deleted version are gone, unless another version on it has the same image."""
     reach("delete.row_gone")
-    if deletion.image is not None and deletion.image in deletion.blobs:
-        with stamps.linking(library, deletion.shared):
-            library.node.evict(deletion.image)
+    if deletion.image is not None:
+        remove_unneeded(library, deletion.image, deletion.shared)
     reach("delete.manifest_gone")
 
 

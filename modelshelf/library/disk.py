@@ -60,7 +60,8 @@ def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskRepor
     parts = dict.fromkeys(("images", "replicas", "instances", "reserved", "orphans", "catalog", "other"), 0)
     seen: set[tuple[int, int]] = set()
     # the store first: a file that others link to is the store's
-    for root in (store / "blobs", home):
+    # store and node by themselves: either may be a link to another file system
+    for root in (store / "blobs", store, library.settings.node, home):
         for path, told in _files(root):
             if (told.st_dev, told.st_ino) in seen:
                 continue

@@ -74,7 +74,7 @@ def why_not_visible(library: Library, asking: ProjectName, ref: ModelRef, name: 
         return [*_version_causes(library, asking, target), _not_mounted(asking, which, target)]
     again = f"modelshelf restart {name}{of_project(asking)}"
     causes = _version_causes(library, asking, target)
-    if target.image is not None and not library.node.holds(target.image, files):
+    if target.image is not None and not library.node.replicas.holds(target.image, files):
         causes.append(Cause("its files on this node are missing or not what was laid out", again))
     state, reason = seen_state(library, which)
     if state == "starting":

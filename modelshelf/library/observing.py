@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelshelf.catalog import instances, replicas, versions
+from modelshelf.catalog import instances, leases, replicas, versions
 from modelshelf.library.opening import NODE, Library
 from modelshelf.library.running import conclude_interrupted, seen_state
 from modelshelf.names import InstanceName, ProjectName
@@ -15,18 +15,32 @@ def observe(library: Library) -> list[dict[str, str]]:
         known = replicas.on_node(connection, library.node_id)
         running = instances.everywhere(connection, library.node_id)
     for version_id, owner, before in known:
-        with library.catalog.reading() as connection:
-            target = versions.get(connection, owner, version_id)
-            files = versions.files(connection, owner, version_id)
-        there = target.image is not None and library.node.holds(target.image, files)
-        now = "present" if there else "absent"
-        if now != before:
-            reason = None if there else "its files are gone or altered; cache it again"
-            with library.catalog.writing() as connection:
-                replicas.observe(connection, library.node_id, version_id, now, reason)
-        seen.append({"what": f"replica of {target.ref}", "on": str(NODE), "recorded": before, "seen": now})
+        seen.append(_look_at_replica(library, version_id, owner, before))
     seen += [_look_at(library, project, name) for project, name in running]
     return seen
+
+
+def _look_at_replica(library: Library, version_id: int, owner: ProjectName, before: str) -> dict[str, str]:
+    with library.catalog.reading() as connection:
+        target = versions.get(connection, owner, version_id)
+        files = versions.files(connection, owner, version_id) if target.state == "ready" else None
+        lease = replicas.lease_name(library.node_id, target.image) if target.image is not None else ""
+        filling = leases.holding(connection, lease) is not None
+    said = {"what": f"replica of {target.ref}", "on": str(NODE), "recorded": before}
+    if filling:  # by a run that records what comes of it
+        return {**said, "seen": before}
+    if target.image is None or files is None:
+        return {**said, "seen": _record(library, version_id, before, "absent", f"its version is {target.state}")}
+    if library.node.replicas.holds(target.image, files):
+        return {**said, "seen": _record(library, version_id, before, "present", None)}
+    return {**said, "seen": _record(library, version_id, before, "absent", "its files are gone or altered; cache it again")}
+
+
+def _record(library: Library, version_id: int, before: str, now: str, reason: str | None) -> str:
+    if now != before:
+        with library.catalog.writing() as connection:
+            replicas.observe_change(connection, library.node_id, version_id, before, now, reason)
+    return now
 
 
 def _look_at(library: Library, project: ProjectName, name: InstanceName) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,26 +25,38 @@ class Process:
     """Which boot of the machine that was."""
 
 
-class Node(Protocol):
-    """One machine: replicas by image digest, engines by the label they were started with."""
+class Replicas(Protocol):
+    """The replicas of one machine, by image digest: complete or absent."""
+
+    def alone_at(self, image: Digest, stop: StopToken | None = None) -> AbstractContextManager[None]:
+        """Nobody else fills, replaces or removes this image's replica within, however long one of them was paused."""
 
     def holds(self, image: Digest, files: Sequence[PackedFile]) -> bool:
-        """The replica is there, complete, and its files are what was laid out."""
+        """Whether the replica is complete, and its files are the store's own or proven copies of them."""
+
+    def bytes_to_copy(self, files: Sequence[PackedFile]) -> int:
+        """Return the bytes that a replica of these files would take beside the store: 0 where they can be links."""
 
     def fill(self, image: Digest, files: Sequence[PackedFile], stop: StopToken) -> Path:
-        """The folder of a complete replica, from before or made now; until it is complete, nothing is visible.
+        """Return the folder of a complete replica, from before or made now; until it is complete, nothing is visible.
 
-        The caller is alone at this image on this node: it holds the lease.
+        The caller is within `alone_at` of the image, and has looked inside it whether it is still meant.
         """
 
     def files_of(self, image: Digest) -> Path:
-        """Where the files of its replica are, if it holds one."""
+        """Return where the files of its replica are, if it holds one."""
 
     def evict(self, image: Digest) -> None:
-        """The replica is gone."""
+        """Remove the replica. The caller is within `alone_at` of the image, and has looked whether it is still meant."""
 
-    def replicas(self) -> list[Digest]:
-        """The images that it has a complete replica of."""
+    def list(self) -> Collection[Digest]:
+        """Return the images that it has a complete replica of."""
+
+
+class Node(Protocol):
+    """One machine: its replicas, and engines by the label they were started with."""
+
+    replicas: Replicas
 
     def running(self) -> dict[str, list[Process]]:
         """Return the labels of the instances of its folders that have a running process, each with all of them."""

@@ -1,35 +1,27 @@
 """The node beside a directory store: this machine.
 
-replicas/<image hex>/files/…         hard links to the store's blobs: no second copy of a byte
-replicas/<image hex>/complete.json   written last
-replicas/.<uuid>/…                   being laid out: renamed as a whole when it is complete
+replicas/…                           see `replicas`
+locks                                ranges of it are the locks by image
 instances/<label>/                   an instance's log and private files
 instances/<label>/process.json       the first process of its engine
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from modelshelf.crash_points import reach
-from modelshelf.digest import Digest
-from modelshelf.durable import sync_folder, write_whole
+from modelshelf.durable import write_whole
 from modelshelf.engines.contract import Command
-from modelshelf.errors import BlobMissing, NodeFull, WriteFailed
-from modelshelf.formats.image import PackedFile
 from modelshelf.limits import DEFAULT
 from modelshelf.nodes import members, processes
 from modelshelf.nodes.contract import Process
 from modelshelf.nodes.members import Seen
 from modelshelf.nodes.memory import MemoryLimits, Within
-from modelshelf.stop import StopToken
+from modelshelf.nodes.replicas import LocalReplicas
 from modelshelf.store.contract import LocalStore
 
 _FIRST = "process.json"
@@ -40,58 +32,9 @@ class LocalNode:
 
     def __init__(self, root: Path, store: LocalStore, memory: MemoryLimits = MemoryLimits()) -> None:  # noqa: B008
         self._memory = memory
-        self._replicas = root / "replicas"
+        self.replicas = LocalReplicas(root, store)
         self._instances = root / "instances"
-        self._store = store
-        for folder in (self._replicas, self._instances):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def holds(self, image: Digest, files: Sequence[PackedFile]) -> bool:
-        replica = self._replicas / image.hex
-        if not (replica / "complete.json").exists():
-            return False
-        return all(self._is_laid_out(replica / "files" / str(file.path), file) for file in files)
-
-    def fill(self, image: Digest, files: Sequence[PackedFile], stop: StopToken) -> Path:
-        replica = self._replicas / image.hex
-        if self.holds(image, files):
-            return replica / "files"
-        for left in self._replicas.glob(f".{image.hex}.*"):  # by a run that was killed: the caller is alone at this image
-            shutil.rmtree(left, ignore_errors=True)
-        building = self._replicas / f".{image.hex}.{uuid.uuid4().hex}"
-        try:
-            (building / "files").mkdir(parents=True)
-            reach("replica.begun")
-            for file in files:
-                stop.check()
-                self._lay_out(building / "files" / str(file.path), file)
-                reach("replica.linked")
-            marker = {"image": str(image), "files": len(files), "bytes": sum(file.size for file in files)}
-            write_whole(building / "complete.json", json.dumps(marker), mode=0o644)
-            reach("replica.marked")
-            sync_folder(building)
-            shutil.rmtree(replica, ignore_errors=True)  # what is there is not complete, or was altered
-            building.rename(replica)
-            reach("replica.renamed")
-            sync_folder(self._replicas)
-        except OSError as error:
-            raise self._explained(error, image, files) from error
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        return replica / "files"
-
-    def files_of(self, image: Digest) -> Path:
-        return self._replicas / image.hex / "files"
-
-    def evict(self, image: Digest) -> None:
-        replica = self._replicas / image.hex
-        if replica.exists():
-            replica.rename(self._replicas / f".{image.hex}.{uuid.uuid4().hex}")
-        for leaving in self._replicas.glob(f".{image.hex}.*"):
-            shutil.rmtree(leaving, ignore_errors=True)
-
-    def replicas(self) -> list[Digest]:
-        return [Digest(replica.name) for replica in self._replicas.iterdir() if (replica / "complete.json").exists()]
+        self._instances.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def running(self) -> dict[str, list[Process]]:
         """Those of our folders: another library's engines are none of our business."""
@@ -160,32 +103,3 @@ class LocalNode:
 
     def _folder(self, label: str) -> Path:
         return (self._instances / label).resolve()
-
-    def _lay_out(self, target: Path, file: PackedFile) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        blob = self._store.path_of(file.digest)
-        try:
-            os.link(blob, target, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
-                raise
-            shutil.copyfile(blob, target, follow_symlinks=False)
-            target.chmod(0o444)
-            with target.open("rb") as copy:
-                os.fsync(copy.fileno())
-
-    def _is_laid_out(self, target: Path, file: PackedFile) -> bool:
-        try:
-            found = target.lstat()
-            blob = self._store.path_of(file.digest).lstat()
-        except (FileNotFoundError, BlobMissing):  # without the store's own there is nothing to compare it with
-            return False
-        linked = (found.st_dev, found.st_ino) == (blob.st_dev, blob.st_ino)
-        return linked or (found.st_dev != blob.st_dev and found.st_size == file.size)
-
-    def _explained(self, error: OSError, image: Digest, files: Sequence[PackedFile]) -> Exception:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            disk = os.statvfs(self._replicas)
-            needed = f"{sum(file.size for file in files):,} bytes"
-            return NodeFull(node="the local node", what=image, free=f"{disk.f_bavail * disk.f_frsize:,} bytes", needed=needed)
-        return WriteFailed(what=f"the replica of {image}", path=self._replicas, reason=error.strerror or error)

@@ -74,7 +74,7 @@ class Lifecycle:
             assert connection.execute(text("SELECT count(*) FROM hold")).scalar() == 0
         assert version.state == "ready"
         assert version.image is not None
-        assert self.library.node.holds(version.image, files)
+        assert self.library.node.replicas.holds(version.image, files)
         assert running.seen_state(self.library, instance) == ("ready", None)
         assert self.engines() == 1
 

@@ -217,7 +217,7 @@ def test_its_mount_is_missing_or_points_elsewhere(tiny: tuple[Library, Version])
     library, version = tiny
     launch_all(library, CHAT, ((version, ServedName("tiny")),))
     assert version.image is not None
-    weights = next(library.node.files_of(version.image).glob("blobs/*"))
+    weights = next(library.node.replicas.files_of(version.image).glob("blobs/*"))
     weights.unlink()
     weights.write_bytes(b"something else")
     only(visible(library, version), "missing or not what was laid out", "modelshelf restart chat")

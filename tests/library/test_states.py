@@ -144,7 +144,7 @@ class Shelf(RuleBasedStateMachine):
                 for serving in one.serves if one.state in ("starting", "ready") else ():  # an audit fails one without a process
                     image = ready[serving.version_id].image
                     assert image is not None
-                    assert self.library.node.holds(image, versions.files(connection, P, serving.version_id))
+                    assert self.library.node.replicas.holds(image, versions.files(connection, P, serving.version_id))
 
     @contextlib.contextmanager
     def _maybe_killed(self, point: str | None) -> Iterator[None]:

@@ -184,7 +184,7 @@ def test_the_audit_finds_each_planted_fault_and_repairs_it(four: tuple[Library, 
     flipped.write_bytes(content)
     library.store.put(b"nobody knows this")
     assert made[3].image is not None
-    library.node.fill(made[3].image, (), StopToken())
+    library.node.replicas.fill(made[3].image, (), StopToken())
     assert launched.process is not None
     processes.stop(processes.Process(**launched.process), 0)
     stray = library.node.instance_folder("f" * 32)
@@ -273,7 +273,7 @@ def test_marked_versions_are_brought_to_the_node_and_again_when_they_were_lost(f
     assert [(one.ref, one.outcome) for one in caching.warm_up(library, StopToken())] == [(str(made[1].ref), "cached")]
     assert [one.outcome for one in caching.warm_up(library, StopToken())] == ["was there"]
     assert made[1].image is not None
-    library.node.evict(made[1].image)
+    library.node.replicas.evict(made[1].image)
     (late,) = caching.warm_up(library, StopToken(), seconds=0)
     assert (late.outcome, late.there) == ("not reached: its time was over", False)
     assert [one.outcome for one in caching.warm_up(library, StopToken())] == ["cached"]
@@ -293,7 +293,12 @@ def test_under_a_budget_the_least_recently_used_make_room_and_never_what_is_pinn
     plan = caching.plan_cache(library, P, made[2].ref, caching.NODE)
     assert plan.evicts == (str(made[0].ref),)
     caching.fill(library, P, made[2], StopToken())
-    assert [library.node.holds(one.image, _files(library, one)) for one in made if one.image] == [False, True, True, False]
+    assert [library.node.replicas.holds(one.image, _files(library, one)) for one in made if one.image] == [
+        False,
+        True,
+        True,
+        False,
+    ]
     naming.pin(library, P, made[1].ref, pinned=True)
     launch_all(library, InstanceName("chat-1"), ((made[2], ServedName("tiny")),))
     with pytest.raises(NodeFull, match=f"{2 * size + 1000:,} bytes.*pinned.*instance chat-1"):
@@ -386,7 +391,7 @@ def test_a_served_version_that_lost_a_small_blob_is_failed_coherently_and_brough
         (served,) = audit(library, repair=True)
         assert (served.kind, served.what) == ("served version failed", "default/chat-1")
         assert f"`modelshelf import {version.source}`" in served.outcome
-        assert library.node.files_of(version.image or small).exists(), "what is served stays"
+        assert library.node.replicas.files_of(version.image or small).exists(), "what is served stays"
     assert [one.name for one in _running(library)] == [InstanceName("chat-1")]
     before = registry.body_bytes
     again, plan = bring_in(library, ollama_source(registry), run="run-2")

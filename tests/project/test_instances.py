@@ -121,7 +121,10 @@ def test_what_a_launch_counts_on_is_not_evicted_under_it(equipped: Library, regi
 def test_files_that_go_away_before_the_start_are_an_error_that_explains_itself(equipped: Library, tiny: Version) -> None:
     assert tiny.image is not None
     image = tiny.image
-    with reaching("replica.recorded", lambda: equipped.node.evict(image)), pytest.raises(ReplicaGone, match="Start it again"):
+    with (
+        reaching("replica.recorded", lambda: equipped.node.replicas.evict(image)),
+        pytest.raises(ReplicaGone, match="Start it again"),
+    ):
         launch(equipped, tiny)
     failed = found(equipped)
     assert (failed.state, failed.process) == ("failed", None)

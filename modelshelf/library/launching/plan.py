@@ -62,7 +62,7 @@ def require_startable(library: Library, asking: ProjectName, spec: LaunchSpec) -
             if target.in_place:
                 registering.require_here(library, target, places.of(connection, target))
             elif cached and target.image is not None:
-                cached = library.node.holds(target.image, versions.files(connection, asking, target.id))
+                cached = library.node.replicas.holds(target.image, versions.files(connection, asking, target.id))
     return cached
 
 

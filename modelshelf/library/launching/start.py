@@ -114,9 +114,9 @@ def mounted_of(library: Library, asking: ProjectName, serves: Serves, *, laid_ou
                 files, folder = at.files, registering.require_here(library, target, at)
             else:
                 packed = versions.files(connection, asking, target.id)
-                if target.image is None or (laid_out and not library.node.holds(target.image, packed)):
+                if target.image is None or (laid_out and not library.node.replicas.holds(target.image, packed)):
                     raise ReplicaGone(what=target.ref)
-                files, folder = packed, library.node.files_of(target.image)
+                files, folder = packed, library.node.replicas.files_of(target.image)
             if target.format is not None:
                 length, architecture = target.facts.context_length, target.facts.architecture
                 mounted.append(Mounted(served, target.category, target.format, folder, files, target.parts, length, architecture))
