@@ -11,9 +11,11 @@ import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
+from glob import escape
 from pathlib import Path
 
 from modelshelf.catalog import versions
+from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import DigestMismatch, NotAnEmptyFolder, StoreDamaged, WriteFailed
@@ -21,6 +23,7 @@ from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.describing import describe
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Format, Header, Role
+from modelshelf.library.importing import alone
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import FilePath, ModelRef, ProjectName
@@ -61,6 +64,13 @@ def build(library: Library, asking: ProjectName, plan: BuildPlan, stop: StopToke
     image = rebuild(library, asking, plan.ref)
     if image.digest != plan.image:
         raise StoreDamaged(path=library.settings.store, reason=f"its files make {image.digest}, recorded is {plan.image}")
+    with alone(library, Lease(f"build {plan.to}", says=str(plan.ref)), stop):
+        for left in plan.to.parent.glob(f".{escape(plan.to.name)}.{'[0-9a-f]' * 32}"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        _write(library, plan, image, stop)
+
+
+def _write(library: Library, plan: BuildPlan, image: Image, stop: StopToken) -> None:
     building = plan.to.with_name(f".{plan.to.name}.{uuid.uuid4().hex}")
     try:
         (building / "blobs" / "sha256").mkdir(parents=True)

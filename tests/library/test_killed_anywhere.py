@@ -1,0 +1,163 @@
+"""SIGKILL before any operation on a disk or a catalog, named or not; then the same command again: it ends well, nothing is left over.
+
+Promise 3. Of each verb some instants are tried, spread over all; MODELSHELF_EVERY_OPERATION=1 tries each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from modelshelf.catalog import blobs, versions
+from modelshelf.digest import Digest
+from modelshelf.library import auditing
+from modelshelf.library.opening import Library, migrate
+from modelshelf.settings import Settings
+from modelshelf.stop import StopToken
+from tests.interrupted import Children
+from tests.library import verbs
+from tests.making import P, gguf
+from tests.stand_ins.ollama_registry import OllamaRegistry
+
+pytestmark = pytest.mark.live
+WEIGHTS = gguf(200_000)
+TRIED = 10_000 if os.environ.get("MODELSHELF_EVERY_OPERATION") else 9
+
+
+class Shelf:
+    """A library that begins anew for each kill."""
+
+    def __init__(self, home: Path, registry: OllamaRegistry, children: Children) -> None:
+        self.home, self.registry, self.children = home, registry, children
+        self.to = str(home.parent / "image")
+        self.library: Library
+
+    def begin(self, *before: str) -> None:
+        for folder in (self.home, Path(self.to)):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.home.mkdir()
+        shutil.copy(self.home.parent / "empty.db", self.home / "catalog.db")
+        self.library = _open(self.home)
+        for verb in before:
+            if hasattr(self, verb):
+                getattr(self, verb)()
+            else:
+                getattr(verbs, verb)(self.library, self.registry.host)
+
+    def orphan(self) -> None:
+        """No alias holds the version any more: a clean-up may take it."""
+        with self.library.catalog.writing() as connection:
+            connection.execute(text("DELETE FROM alias"))
+
+    def damage(self) -> None:
+        path = self.library.store.path_of(Digest.of(WEIGHTS))
+        path.chmod(0o644)
+        path.write_bytes(WEIGHTS[:-1] + b"x")
+
+    def lapse_leases(self) -> None:
+        with self.library.catalog.writing() as connection:
+            connection.execute(text("UPDATE lease SET expires = 0"))
+
+    def check_tidy(self) -> None:
+        """Nothing lies about: no arrival, no half replica, no hold, no mark, no blob that nobody knows, no wrong byte."""
+        assert list((self.library.store.root / "ingest").iterdir()) == []
+        assert [one.name for one in (self.home / "node" / "replicas").iterdir() if one.name.startswith(".")] == []
+        assert [one.name for one in self.home.parent.iterdir() if one.name.startswith(".image")] == []
+        findings = auditing.audit(self.library, StopToken(), rehash="all", repair=False, who="test", grace_seconds=0)
+        assert findings == []
+        with self.library.catalog.reading() as connection:
+            assert blobs.condemned(connection, self.library.store_id) == []
+            ready = [one for one in versions.page(connection, P) if one.state == "ready"]
+            holds = connection.execute(text("SELECT count(*) FROM hold")).scalar()
+        assert holds == 0 or not ready
+
+    def state(self) -> str:
+        with self.library.catalog.reading() as connection:
+            return ", ".join(one.state for one in versions.page(connection, P))
+
+
+def _open(home: Path) -> Library:
+    settings = Settings(home, f"sqlite:///{home / 'catalog.db'}")
+    migrate(settings)
+    return Library.open(settings)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, empty_catalog: Path, registry: OllamaRegistry) -> Iterator[Shelf]:
+    registry.add_model("library/tiny", "1b", WEIGHTS, template="a template")
+    shutil.copy(empty_catalog, tmp_path / "empty.db")
+    with Children(tmp_path / "home", registry.host) as children:
+        yield Shelf(tmp_path / "home", registry, children)
+
+
+CASES: dict[str, tuple[tuple[str, ...], str, Callable[[Shelf], None]]] = {}
+"""By verb: what was done before, with which error the second try may end because the first one had done all, and what is true then."""
+
+
+def case(verb: str, *before: str, done: str = "") -> Callable[[Callable[[Shelf], None]], Callable[[Shelf], None]]:
+    def noted(check: Callable[[Shelf], None]) -> Callable[[Shelf], None]:
+        CASES[verb] = (before, done, check)
+        return check
+
+    return noted
+
+
+@case("bring")
+def _(shelf: Shelf) -> None:
+    assert shelf.state() == "ready"
+
+
+@case("cache", "bring")
+def _(shelf: Shelf) -> None:
+    assert len(list((shelf.home / "node" / "replicas").glob("*/complete.json"))) == 1
+
+
+@case("delete", "bring", done="NoSuchModel")
+def _(shelf: Shelf) -> None:
+    assert (shelf.state(), list(shelf.library.store.blobs())) == ("", [])
+
+
+@case("clean", "bring", "orphan")
+def _(shelf: Shelf) -> None:
+    assert (shelf.state(), list(shelf.library.store.blobs())) == ("", [])
+
+
+@case("repair", "bring", "damage")
+def _(shelf: Shelf) -> None:
+    assert shelf.state() == "failed"
+
+
+@case("build", "bring", done="NotAnEmptyFolder")
+def _(shelf: Shelf) -> None:
+    assert (Path(shelf.to) / "index.json").exists()
+
+
+@pytest.mark.parametrize("verb", CASES)
+def test_killed_before_any_operation_the_same_command_again_ends_well_and_nothing_is_left_over(shelf: Shelf, verb: str) -> None:
+    before, done, check = CASES[verb]
+    name = f"tests.library.verbs:{verb}"
+    texts = (shelf.to,) if verb == "build" else ()
+    shelf.begin(*before)
+    assert shelf.children.run(name, *texts) == 0, shelf.children.error
+    check(shelf)
+    shelf.check_tidy()
+    many = shelf.children.operations
+    for operation in range(1, many + 1, max(1, many // TRIED)):
+        shelf.begin(*before)
+        status = shelf.children.run(name, *texts, operation=operation)
+        assert status in (-9, 0), shelf.children.error
+        shelf.lapse_leases()
+        again = shelf.children.run(name, *texts)
+        assert again == 0 or (done and done in shelf.children.error), (
+            f"killed before {operation} of {many}: {shelf.children.error}"
+        )
+        try:
+            check(shelf)
+            shelf.check_tidy()
+        except AssertionError as error:
+            raise AssertionError(f"{verb}, killed before operation {operation} of {many}") from error
