@@ -21,7 +21,7 @@ async def _bring_in(origin: Origin, name: str, project: str, category: str, allo
     pin = await sources.pin(origin)
     listing = await sources.list_files(origin, pin)
     if dry_run:
-        plan = await imports.plan_only(origin, asking, called, pin, listing, category)
+        plan = await imports.plan_only(origin, asking, called, pin, listing, category, allow_code)
         await reports.show_plan(plan)
         return plan
 

@@ -9,6 +9,7 @@ from modelshelf.library import importing
 from modelshelf.library.importing import Arrived, ImportPlan
 from modelshelf.names import ModelName, ProjectName
 from modelshelf.sources.contract import Listing, Pin
+from modelshelf.stop import StopToken
 from modelshelf.words import said_bytes
 from tasks import logs
 from tasks.events import tell
@@ -21,13 +22,15 @@ from tasks.threads import in_thread
 
 @step
 async def plan_only(
-    origin: Origin, project: ProjectName, name: ModelName, pin: Pin, listing: Listing, category: str
+    origin: Origin, project: ProjectName, name: ModelName, pin: Pin, listing: Listing, category: str, allow_code: bool
 ) -> ImportPlan:
     """What an import would do; recorded for the command to show, and nothing else is changed."""
     source = await origin.open()
 
-    def work(_stop: object) -> ImportPlan:
-        plan = importing.plan_dry(library(), project, name, pin, listing, source=source.uri, category=category)
+    def work(stop: StopToken) -> ImportPlan:
+        plan = importing.plan_dry(
+            library(), project, name, pin, listing, source=source, category=category, allow_code=allow_code, stop=stop
+        )
         with library().catalog.writing() as connection:
             journal.record_plan(connection, run_id(), plan.to_json())
         return plan
@@ -52,7 +55,7 @@ async def reserve(origin: Origin, project: ProjectName, name: ModelName, pin: Pi
 @step
 async def plan(project: ProjectName, version: Version, listing: Listing) -> ImportPlan:
     """What this run does, recorded before it acts; what it counts on is held in the store."""
-    plan = await in_thread(lambda _stop: importing.plan_and_hold(library(), project, version, listing, run_id()))
+    plan = await in_thread(lambda stop: importing.plan_and_hold(library(), project, version, listing, run_id(), stop))
     if plan.ready:
         logs.say(f"{version.ref} is ready already; nothing is fetched.")
         return plan

@@ -31,7 +31,7 @@ from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag, refuse_colliding
 from modelshelf.packing.modelpack import pack
 from modelshelf.sources.contract import Listing, Pin, Source, SourceFile
-from modelshelf.sources.fetch import fetch_blob
+from modelshelf.sources.fetch import fetch_blob, read_small
 from modelshelf.sources.ollama import MANIFEST_PATH, parts_of
 from modelshelf.stop import StopToken
 from modelshelf.transfer import Downloads
@@ -102,19 +102,52 @@ def admit(listing: Listing, source: str, limits: Limits = DEFAULT) -> None:
 
 
 def plan_dry(
-    library: Library, asking: ProjectName, name: ModelName, pin: Pin, listing: Listing, *, source: str, category: str
-) -> ImportPlan:
-    """What an import would do; nothing is changed, not even reserved."""
+    library: Library, asking: ProjectName, name: ModelName, pin: Pin, listing: Listing, *, source: Source, category: str,
+    allow_code: bool = False, stop: StopToken | None = None, limits: Limits = DEFAULT,
+) -> ImportPlan:  # fmt: skip
+    """What an import would do, or the refusal that it would end with before its weights are fetched.
+
+    Nothing is changed, not even reserved. Small files are read, as an import reads them first, and stored nowhere.
+    """
+    stop = stop or StopToken()
     with library.catalog.trying() as connection:
-        target = versions.reserve(connection, asking, name, pin.version, source=source, resolved=pin.resolved, category=category)
+        target = versions.reserve(
+            connection, asking, name, pin.version, source=source.uri, resolved=pin.resolved, category=category
+        )
         mine = _blobs_of(library, connection, target)
-    damaged = bool(stamps.check(library, mine, StopToken(), record=False).bad)
+    damaged = bool(stamps.check(library, mine, stop, record=False).bad)
     with (
-        holding.whole(library, asking, _digests(listing), StopToken(), changing=False) as whole,
+        holding.whole(library, asking, _digests(listing), stop, changing=False) as whole,
         library.catalog.trying() as connection,
     ):
-        target = versions.reserve(connection, asking, name, pin.version, source=source, resolved=pin.resolved, category=category)
-        return _decide(library, connection, asking, target, listing, whole, damaged=damaged)
+        target = versions.reserve(
+            connection, asking, name, pin.version, source=source.uri, resolved=pin.resolved, category=category
+        )
+        plan = _decide(library, connection, asking, target, listing, whole, damaged=damaged)
+    if not plan.ready:
+        _judge_small_files(library, target, source, listing, plan, allow_code, stop, limits)
+    return plan
+
+
+def _judge_small_files(
+    library: Library, target: Version, source: Source, listing: Listing, plan: ImportPlan, allow_code: bool, stop: StopToken,
+    limits: Limits,
+) -> None:  # fmt: skip
+    """The policy that an import would decide by what it fetches first, over the same bytes."""
+    fetched = {file.path for file in plan.files if file.fetch}
+    first = [file for file in listing.files if file.path in fetched and _comes_first(file)]
+    downloads = Downloads(source.wire, stop=stop, on_bytes=lambda _count: None, login=source.login, limits=limits)
+    with ThreadPoolExecutor(limits.files_at_once, thread_name_prefix="file") as pool:
+        contents = list(pool.map(lambda file: read_small(downloads, file.wanted, limits), first))
+    inline = {path: content for path, _, content in listing.inline}
+    read = {**inline, **{file.path: content for file, content in zip(first, contents, strict=True)}}
+    there = {file.path: file.wanted.key for file in listing.files if file.path not in fetched}
+
+    def start_of(path: FilePath, at_most: int) -> bytes:
+        return read[path][:at_most] if path in read else _start_of(library, there[path], at_most)
+
+    known = [(file.path, file.role) for file in listing.files if file.path in read or file.path in there]
+    _refuse_by_policy(library, listing, target, known, start_of, allow_code, limits)
 
 
 def plan_and_hold(
@@ -218,7 +251,7 @@ def fetch_missing(
     ]  # the listing brought these along
     small: list[Blob] = [one.blob for one in arrived[-len(listing.inline) :]] if listing.inline else []
     if not wanted:
-        _refuse_by_policy(library, listing, target, arrived, allow_code, limits)
+        _refuse_by_policy(library, listing, target, *_stored(library, arrived), allow_code, limits)
         holding.require_kept(holding.record_fetched(library, target, small))
         return tuple(arrived)
     first = [file for file in wanted if _comes_first(file)]
@@ -245,9 +278,8 @@ def fetch_missing(
                 if failures:
                     raise failures[0]
                 if some is first:
-                    _refuse_by_policy(
-                        library, listing, target, [*arrived, *(task.result() for task in begun)], allow_code, limits
-                    )
+                    now = [*arrived, *(task.result() for task in begun)]
+                    _refuse_by_policy(library, listing, target, *_stored(library, now), allow_code, limits)
         finally:
             halt.set()
             for task in tasks:
@@ -272,7 +304,7 @@ def publish(
         return _start_of(library, files[path].digest, DEFAULT.api_body_bytes)
 
     image = replace(image, facts=known(described, listing.format, files.keys(), read))
-    license = _license(library, listing, arrived) or described.license
+    license = _license(listing, *_stored(library, arrived)) or described.license
     licensing.require_allowed(library, license, target.ref)
     made = {library.store.put(image.config), library.store.put(image.manifest)}
     reach("import.manifest_stored")
@@ -341,20 +373,26 @@ def _comes_first(file: SourceFile) -> bool:
 
 
 def _refuse_by_policy(
-    library: Library, listing: Listing, target: Version, arrived: list[Arrived], allow_code: bool, limits: Limits
-) -> None:
-    licensing.require_allowed(library, _license(library, listing, arrived), target.ref, known=False)
-    for one in arrived:
-        if not allow_code and may_name_code(one.path):
-            refuse_named_code(_start_of(library, one.blob.digest, limits.api_body_bytes), one.path, limits)
+    library: Library, listing: Listing, target: Version, files: Sequence[tuple[FilePath, Role]],
+    start_of: Callable[[FilePath, int], bytes], allow_code: bool, limits: Limits,
+) -> None:  # fmt: skip
+    licensing.require_allowed(library, _license(listing, files, start_of), target.ref, known=False)
+    for path, _ in files:
+        if not allow_code and may_name_code(path):
+            refuse_named_code(start_of(path, limits.api_body_bytes), path, limits)
 
 
-def _license(library: Library, listing: Listing, arrived: Sequence[Arrived]) -> str | None:
+def _license(listing: Listing, files: Sequence[tuple[FilePath, Role]], start_of: Callable[[FilePath, int], bytes]) -> str | None:
     """As its publisher says, else as its own texts say."""
     if listing.license:
         return listing.license
-    texts = [one for one in arrived if is_license_file(one.path, one.role)]
-    return licensing.told_by_texts(_start_of(library, one.blob.digest, TEXT_BYTES) for one in texts)
+    return licensing.told_by_texts(start_of(path, TEXT_BYTES) for path, role in files if is_license_file(path, role))
+
+
+def _stored(library: Library, arrived: Sequence[Arrived]) -> tuple[list[tuple[FilePath, Role]], Callable[[FilePath, int], bytes]]:
+    """The files with their roles, and how the start of each is read from the store."""
+    digests = {one.path: one.blob.digest for one in arrived}
+    return [(one.path, one.role) for one in arrived], lambda path, at_most: _start_of(library, digests[path], at_most)
 
 
 def _start_of(library: Library, digest: Digest, at_most: int) -> bytes:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelshelf.digest import Blob, Digest
-from modelshelf.errors import DigestMismatch, SizeMismatch
+from modelshelf.errors import DigestMismatch, LimitExceeded, SizeMismatch
 from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.kinds import Header
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
 from modelshelf.store.contract import Ingest, Store
-from modelshelf.transfer import Downloads, LocalFile, Remote, prove_git_object
+from modelshelf.transfer import Downloads, LocalFile, Remote, Span, prove_git_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,56 @@ def fetch_blob(
                 raise
     with store.begin(wanted.key, wanted.remote.size) as ingest:
         return _arrive(ingest, downloads, wanted, limits, then)
+
+
+def read_small(downloads: Downloads, wanted: Wanted, limits: Limits = DEFAULT) -> bytes:
+    """The file's bytes, proven as those of `fetch_blob` are, and stored nowhere. Raises LimitExceeded if they are too many."""
+    size, whose = wanted.remote.size, wanted.remote.whose
+    if size > limits.api_body_bytes:
+        raise LimitExceeded(what=wanted.path, found=f"{size:,} bytes", limit=f"{limits.api_body_bytes:,} bytes in a dry run")
+    arriving = _InMemory(size)
+    downloads.fetch(wanted.remote, arriving, proven=wanted.digest is not None or wanted.git_oid is not None)
+    content = bytes(arriving.content)
+    found = Digest.of(content)
+    if wanted.digest is None and wanted.git_oid is not None:
+        prove_git_object(content, oid=wanted.git_oid, what=str(wanted.path), whose=whose)
+    if found != (wanted.digest or found):
+        raise DigestMismatch(what=wanted.path, whose=whose, expected=wanted.digest, found=found, size=f"{size:,}")
+    inspect_file(io.BytesIO(content), size, wanted.path, limits)
+    return content
+
+
+class _InMemory:
+    """A `Destination` that no process goes on with. Parts write to places of their own."""
+
+    resumed = False
+
+    def __init__(self, size: int) -> None:
+        self.content = bytearray(size)
+        self._finished: list[Span] = []
+
+    def validator(self) -> str | None:
+        return None
+
+    def begin_with(self, validator: str | None) -> None:
+        pass
+
+    def missing(self, part_bytes: int) -> list[Span]:
+        size = len(self.content)
+        return [Span(at, min(at + part_bytes, size)) for at in range(0, size, part_bytes)]
+
+    def write_at(self, offset: int, *pieces: bytes) -> None:
+        data = b"".join(pieces)
+        self.content[offset : offset + len(data)] = data
+
+    def finish(self, span: Span) -> None:
+        self._finished.append(span)
+
+    def arrived(self) -> int:
+        return sum(map(len, self._finished))
+
+    def reset(self) -> None:
+        self._finished.clear()
 
 
 def _arrive(

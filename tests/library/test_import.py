@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,22 @@ from sqlalchemy import text, update
 from modelshelf.catalog import versions
 from modelshelf.catalog.tables import lease as lease_table
 from modelshelf.digest import Digest
-from modelshelf.errors import DigestMismatch, DiskFull, LeaseLost, ModelshelfError, NameTaken, StillInUse
+from modelshelf.errors import (
+    DigestMismatch,
+    DiskFull,
+    LeaseLost,
+    LicenseRefused,
+    ModelshelfError,
+    NamesCode,
+    NameTaken,
+    Refused,
+    StillInUse,
+)
 from modelshelf.library import caching, deleting, importing, observing
 from modelshelf.library.opening import NODE, Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import ModelRef, ProjectName
+from modelshelf.sources.contract import Source
 from modelshelf.stop import StopToken
 from tests.making import SMALL, P, bring_in, gguf, hub_source, ollama_source, record_instance, safetensors
 from tests.stand_ins.hub import Hub
@@ -168,11 +180,63 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_fetched(registry: Olla
     source = ollama_source(registry)
     pin = source.pin(StopToken())
     listing = source.list_files(pin, StopToken())
-    plan = importing.plan_dry(library, P, source.model, pin, listing, source=source.uri, category="chat")
+    plan = importing.plan_dry(library, P, source.model, pin, listing, source=source, category="chat")
     assert plan.to_fetch == sum(content.size for content in registry.blobs.values())
-    assert registry.body_bytes == 0
+    assert registry.body_bytes < 1000, "only the small files"
+    assert list(library.store.blobs()) == [] == list(library.store.partial())
     with library.catalog.reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM version")).scalar() == 0
+
+
+def refused(library: Library, source: Source, *, dry: bool) -> ModelshelfError | None:
+    """What the import, or its dry run, ends with."""
+    try:
+        if dry:
+            pin = source.pin(StopToken())
+            listing = source.list_files(pin, StopToken())
+            importing.plan_dry(library, P, source.model, pin, listing, source=source, category="chat", limits=SMALL)
+        else:
+            bring_in(library, source, run="run-2")
+    except ModelshelfError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("why", ["space", "name taken", "auto_map", "licence", "header", "nothing"])
+def test_a_dry_run_refuses_what_the_import_refuses_in_the_same_words_and_stores_nothing(
+    hub: Hub, library: Library, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    files = {"README.md": b"one", "config.json": b"{}", "model.safetensors": safetensors()}
+    repo = hub.repo("org/tiny")
+    source = hub_source(hub, "org/tiny")
+    expected: type[ModelshelfError] | None = None
+    if why == "space":
+        expected = DiskFull
+        monkeypatch.setattr(type(library.store), "free_bytes", lambda _store: DEFAULT.free_bytes_kept + 1000)
+    elif why == "name taken":
+        expected = NameTaken
+        repo.commit(files)
+        bring_in(library, source)
+        source = hub_source(hub, "org/tiny", exclude=["README.md"])
+    elif why == "auto_map":
+        expected = NamesCode
+        files["config.json"] = b'{"auto_map": {"AutoModel": "modeling.Model"}}'
+    elif why == "licence":
+        expected = LicenseRefused
+        library = replace(library, settings=replace(library.settings, licenses=("mit",)))
+        files["LICENSE"] = b"Apache License\nVersion 2.0, January 2004\nhttp://www.apache.org/licenses/"
+    elif why == "header":
+        expected = Refused
+        files["config.json"] = b"no json"
+    if why != "name taken":
+        repo.commit(files)
+    before = sorted(library.store.blobs())
+    dry = refused(library, source, dry=True)
+    assert sorted(library.store.blobs()) == before
+    assert list(library.store.partial()) == []
+    real = refused(library, source, dry=False)
+    assert str(real).startswith(str(dry)), "and then what state things are in"
+    assert (dry is None) if expected is None else isinstance(dry, expected), dry
 
 
 def test_a_stopped_import_writes_nothing_afterwards(registry: OllamaRegistry, library: Library) -> None:
