@@ -33,7 +33,7 @@ def main(home: Path, host: str, point: str, nth: int) -> None:
     version, _ = bring_in(library, source)
     name = InstanceName("chat-1")
     launch_all(library, name, ((version, ServedName("tiny")),))
-    if point.startswith("delete."):
+    if point.startswith(("delete.", "store.")):
         running.delete_instance(library, P, name, "child")
         deleting.delete_version(library, P, version.ref, who="child")
 

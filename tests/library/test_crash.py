@@ -19,6 +19,7 @@ from modelshelf.digest import Digest
 from modelshelf.library import deleting, running
 from modelshelf.library.opening import Library
 from modelshelf.nodes import processes
+from modelshelf.stop import StopToken
 from tests.library.test_launch import ENGINE
 from tests.making import P, gguf
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -105,7 +106,7 @@ def lifecycle(library: Library, registry: OllamaRegistry) -> Iterator[Lifecycle]
 
 
 @pytest.mark.parametrize("nth", [1, 3])
-@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith("delete.")])
+@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith(("delete.", "store.", "audit."))])
 def test_killed_at_a_named_point_the_next_run_completes(lifecycle: Lifecycle, point: str, nth: int) -> None:
     child = lifecycle.start(point, nth)
     status = child.wait(60)
@@ -118,13 +119,13 @@ def test_killed_at_a_named_point_the_next_run_completes(lifecycle: Lifecycle, po
     lifecycle.check_complete()
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("delete.")])
+@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith(("delete.", "store."))])
 def test_killed_while_deleting_no_reference_points_at_a_missing_blob_and_the_rest_is_removed(
     lifecycle: Lifecycle, point: str
 ) -> None:
     assert lifecycle.start(point).wait(60) == -signal.SIGKILL
     lifecycle.check_promises()
-    deleting.remove_condemned(lifecycle.library)
+    deleting.remove_condemned(lifecycle.library, StopToken())
     assert list(lifecycle.library.store.blobs()) == []
     lifecycle.lapse_leases()
     assert lifecycle.start().wait(60) == 0
