@@ -25,12 +25,28 @@ def key(kind: str, *names: object) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text)[:_KEY_LENGTH].strip("-")
 
 
+class Markup(str):
+    """Markdown that we made ourselves, of parsed names: not escaped again."""
+
+
+def link(page: str, name: object) -> Markup:
+    """Return a link to another page. The UI shows escapes within a link's text as they are, so `name` is a parsed one."""
+    return Markup(f"[{name}](/artifacts/key/{page})")
+
+
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return the rows as a table in Markdown; the first row names the columns."""
+    """Return the rows as a table in Markdown; the first row names the columns.
+
+    The UI cuts off what is wider than the page: long words belong in `facts` or in paragraphs.
+    """
     if not rows:
         return ""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([markdown(value) for value in row.values()] for row in rows)]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, Markup) else markdown(value)
 
 
 def facts(**values: object) -> str:

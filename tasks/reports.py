@@ -17,7 +17,7 @@ from modelshelf.library.running import seen_state
 from modelshelf.names import ProjectName
 from modelshelf.words import markdown, said_bytes
 from tasks.library import in_run, library
-from tasks.pages import facts, key, publish, publish_in_place, table
+from tasks.pages import facts, key, link, publish, publish_in_place, table
 from tasks.retries import step
 from tasks.threads import in_thread
 
@@ -88,8 +88,13 @@ async def show_findings(findings: list[Finding], *, repaired: bool) -> None:
     rest = left(findings)
     words = f"{len(findings) - rest} were mended, {rest} are left" if repaired else "nothing was changed"
     summary = f"{len(findings)} differences were found; {words}." if findings else "Catalog, store, replicas and engines agree."
-    rows = [{"kind": one.kind, "what": one.what, "found": one.found, "repair": one.outcome or one.repair} for one in findings]
-    await publish("audit", f"# Audit\n\n{summary}\n\n{table(rows)}", summary)
+    each = "".join(
+        f"\n## {markdown(one.kind)}\n\n{markdown(one.what)}\n\n- found: {markdown(one.found)}\n"
+        f"- repair: {markdown(one.outcome or one.repair)}\n"
+        for one in findings[:_MANY]
+    )
+    more = f"\n{len(findings) - _MANY} more: `modelshelf audit`.\n" if len(findings) > _MANY else ""
+    await publish("audit", f"# Audit\n\n{summary}\n{each}{more}", summary)
 
 
 @step
@@ -121,30 +126,28 @@ def library_page(library: Library) -> str:
         running = [instances.find(connection, owner, name) for owner, name in named]
     held = [
         {
-            "model": one.ref, "also": ", ".join(map(str, one.aliases)), "state": one.state, "format": one.format or "",
-            "size": said_bytes(one.size) if one.size is not None else "", "source": one.source,
+            "model": link(key("import", one.model), one.ref) if one.state == "ready" else one.ref,
+            "also": ", ".join(map(str, one.aliases)),
+            "state": one.state,
+            "format": one.format or "",
+            "size": said_bytes(one.size) if one.size is not None else "",
         }
         for one in newest
-    ]  # fmt: skip
+    ]
     serving = [
         {
-            "instance": one.name, "state": seen_state(library, one)[0], "engine": one.engine,
+            "instance": link(key("instance", _other(one.project), one.name), one.name),
+            "state": seen_state(library, one)[0], "engine": one.engine,
             "serves": ", ".join(str(model.ref) for model in one.serves), "address": f"{one.bind}:{one.port}",
         }
         for one in running
     ]  # fmt: skip
-    models = sorted({_link(key("import", one.model), one.model) for one in newest if one.state == "ready"})
-    started = sorted({_link(key("instance", _other(one.project), one.name), one.name) for one in running})
-    pages = [_link(name, name) for name in ("audit", "clean", "warm-up", "nodes-and-instances")]
+    pages = [link(name, name) for name in ("audit", "clean", "warm-up", "nodes-and-instances")]
     return (
         f"# Library\n\n## Versions\n\n{table(held) or 'None yet.'}\n## Instances\n\n{table(serving) or 'None yet.'}\n"
         f"## Disk\n\n{said_bytes(library.store.free_bytes())} free where content arrives. The parts: `modelshelf disk`.\n\n"
-        f"## Reports\n\n{' · '.join([*models, *started, *pages])}\n"
+        f"## Reports\n\n{' · '.join(pages)}\n"
     )
-
-
-def _link(page: str, words: object) -> str:
-    return f"[{markdown(words)}](/artifacts/key/{page})"
 
 
 def _other(project: ProjectName) -> str:

@@ -55,7 +55,7 @@ async def audit(*, rehash: Rehash, repair: bool) -> list[Finding]:
     else:
         findings = await in_thread(lambda stop: work(stop, Meter(0)))
     for one in findings:
-        logs.say(f"{one.kind}: {one.what}: {one.found}{f' Repaired: {one.repair}' if repair else ''}")
+        logs.say(f"{one.kind}: {one.what}: {one.found} {one.outcome}")
     logs.say(f"{len(findings)} differences.")
     await _add_to_plan({"findings": [one.to_json() for one in findings], "repaired": repair})
     return findings

@@ -26,7 +26,7 @@ OnPlan = Callable[[dict[str, Any]], None]
 
 _LOOK_SECONDS = 0.3
 _LOG_SECONDS = 1.5
-_REST_SECONDS = 1.0
+_REST_SECONDS = 2.0
 _ABANDONED_SECONDS = 8.0
 """For so long a run may seem to have no process: it has just ended, or the server is busy."""
 OURS = ("Refused", "Unavailable")
@@ -189,7 +189,7 @@ class _Log:
         for line in lines:
             if line["name"].endswith(".modelshelf"):
                 self._console.print(line["message"], markup=False, highlight=False, soft_wrap=True)
-        return any(line["message"].startswith("Finished in state") for line in lines)
+        return any(line["task_run_id"] is None and line["message"].startswith("Finished in state") for line in lines)
 
 
 def _words(ended: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import certifi
 
 from modelshelf import __version__
-from modelshelf.cli import lost, server_secrets
+from modelshelf.cli import lost, server_secrets, ui
 from modelshelf.cli.errors import BadStateFile, ProgramMoved, ServerDown
 from modelshelf.durable import write_whole
 from modelshelf.errors import BadSecret, CatalogUnknown
@@ -238,7 +238,9 @@ def _start(settings: Settings, remote: str, port: int) -> PrefectApi:
     try:
         if not remote:
             command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-            started.append(_spawn(command, environment | {lost.PART: "server"}, settings.run / "server.log", settings.home))
+            shown = {"PREFECT_UI_STATIC_DIRECTORY": str(made)} if (made := ui.folder()) is not None else {}
+            own = environment | shown | {lost.PART: "server"}
+            started.append(_spawn(command, own, settings.run / "server.log", settings.home))
         server = started[0] if started else None
         _wait(settings, server, settings.run / "server.log", api.is_healthy)
         runner = None

@@ -73,9 +73,20 @@ def test_a_person_logs_in_fills_the_form_of_an_import_and_sees_its_report(
     secret = (shelf.settings.secrets / "auth-string").read_text().strip()
 
     page.goto(url)
+    page.locator("input").first.wait_for(timeout=LOADED)
+    page.wait_for_load_state("networkidle", timeout=LOADED)
+    page.locator("text=Oops").first.wait_for(state="hidden", timeout=LOADED)
+    keep(page, "login")
+    assert "Prefect Cloud" not in page.locator("body").inner_text()
     page.locator("input").first.fill(secret, timeout=LOADED)
     page.keyboard.press("Enter")
     page.locator("text=Deployments").first.wait_for(timeout=LOADED)  # the menu: the dashboard is empty before the first run
+    page.locator("text=Flow Runs").first.wait_for(timeout=LOADED)
+    page.locator(".p-toast").first.wait_for(state="detached", timeout=LOADED)
+    keep(page, "dashboard")
+    shown = page.locator("body").inner_text()
+    for words in ("Oops", "Authentication failed", "Cloud", "V2 UI available"):
+        assert words not in shown, words
 
     page.goto(f"{url}/deployments")
     page.locator("text=import-ollama").first.wait_for(timeout=LOADED)
@@ -95,7 +106,7 @@ def test_a_person_logs_in_fills_the_form_of_an_import_and_sees_its_report(
     page.locator("text=import 127.0.0.1").first.wait_for(timeout=LOADED)
     keep(page, "run")
 
-    asked = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "type": {"any_": ["markdown"]}}}
+    asked = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["import-qwen3"]}}}
     (report,) = shelf.api._send("POST", "artifacts/filter", asked)
     page.goto(f"{url}/artifacts/artifact/{report['id']}")
     page.locator("text=is ready").first.wait_for(timeout=LOADED)

@@ -154,6 +154,11 @@ def test_a_program_that_was_replaced_while_it_is_up_is_recognised_and_said(shelf
 
 def test_what_a_person_set_on_a_schedule_stays(shelf: Shelf) -> None:
     shelf("up", "--detach")
+    require_kept_schedules(shelf)
+
+
+def require_kept_schedules(shelf: Shelf) -> None:
+    """Set schedules and parameters as a person does in the UI, and compare them after `deploy` and after a restart."""
     api = shelf.api
     deployment = next(one for one in api.deployments() if one["entrypoint"].endswith("clean_stale_versions"))
     assert (deployment["parameters"], deployment["schedules"][0]["parameters"]) == ({"dry_run": True}, {"dry_run": False})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +112,24 @@ def test_pages_have_the_names_that_people_know_and_one_lists_all(shelf: Shelf, r
     assert "/artifacts/key/import-tiny" in page
     assert "## Instances" in page
     assert "free where content arrives" in page
+
+
+def test_a_launch_reports_where_and_how_to_ask_and_where_its_time_went(
+    shelf: Shelf, registry: OllamaRegistry, quick_engine: Path
+) -> None:
+    shelf("import", f"ollama://{registry.host}/library/tiny:1b")
+    url = shelf.json("launch", "tiny", "--engine", "llamacpp")["base_url"].removesuffix("/v1")
+    page = artifacts(shelf)["instance-tiny"]["data"]
+    assert f"curl -s {url}/v1/chat/completions" in page
+    assert "tiny:1b" in page.replace("\\", "")
+    stages = {
+        name: float(seconds.replace("\\", ""))
+        for name, seconds in re.findall(r"^\| ([\w ]+) \| ([\d\\.]+) \|$", page, re.MULTILINE)
+    }
+    assert {"queue", "replica", "first token"} <= stages.keys()
+    del stages["settings revision"]
+    assert sum(stages.values()) - stages["total"] == pytest.approx(stages["total"], abs=0.01)
+    shelf("delete", "--instance", "tiny")
 
 
 def test_text_of_a_publisher_is_no_markup_and_no_command_to_a_terminal(shelf: Shelf, hub: Hub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -95,10 +96,10 @@ def test_each_other_lifecycle_killed_as_a_run_leaves_nothing_to_free_by_hand(
     shelf.login(registry, hub)
     shelf("import", f"ollama://{registry.host}/library/tiny:91b")
     for deployment, parameters in (
-        ("cache-version", {"model": "tiny:91b", "engine": "llamacpp"}),
+        ("cache-version", {"model": "tiny:91b"}),
         ("launch-instance", {"model": "tiny:91b", "engine": "llamacpp"}),
         ("stop-instance", {"instance": "tiny", "delete": True}),
-        ("delete-version", {"model": "tiny:91b", "engine": "llamacpp"}),
+        ("delete-version", {"model": "tiny:91b"}),
     ):
         made = shelf.api.create_run(f"{deployment}/on-demand", parameters, uuid.uuid4().hex)["id"]
         with shelf.library.catalog.writing():  # the run comes as far as its first write
@@ -248,7 +249,7 @@ def test_a_secret_is_nowhere_but_in_its_block(
         shelf("login", "engine", "door", stdin=f"{CANARY}engine\n"),
         shelf("import", "hf://org/gated"),
         shelf("import", f"ollama://{registry.host}/library/secret:1b"),
-        shelf("launch", "secret", "--bind", "0.0.0.0", "--key", "door"),
+        shelf("launch", "secret", "--engine", "llamacpp", "--bind", "0.0.0.0", "--key", "door"),
         shelf("instances", "--json"),
         shelf("restart", "secret"),
         shelf("switch", "secret", "gated"),
@@ -282,10 +283,10 @@ def test_a_secret_is_nowhere_but_in_its_block(
     assert CANARY in key_file.read_text()
     for done in said:
         assert CANARY not in done.stdout + done.stderr
-    command_lines = [path.read_bytes() for path in _proc("cmdline")]
+    command_lines = [content for _, content in _proc("cmdline")]
     assert not [line for line in command_lines if CANARY.encode() in line]
     api = shelf.api
-    environments = [path.read_bytes() for path in _proc("environ")]
+    environments = [content for _, content in _proc("environ")]
     assert not [one for one in environments if CANARY.encode() in one], "also not in an engine's environment"
     for what in ("flow_runs", "task_runs", "artifacts", "logs", "block_documents", "deployments", "events", "variables"):
         shown = json.dumps(api._send("POST", f"{what}/filter", {} if what == "events" else {"limit": 200}, what=what))
@@ -363,7 +364,7 @@ def test_two_commands_that_find_no_server_start_one(shelf: Shelf) -> None:
     shelf("down")
     both = [subprocess.Popen(shelf.command("up", "--detach"), env=shelf.environment, stdout=subprocess.PIPE) for _ in range(2)]
     assert [one.wait(120) for one in both] == [0, 0]
-    servers = [line for path in _proc("cmdline") if b"prefect\0server\0start" in (line := path.read_bytes())]
+    servers = [line for _, line in _proc("cmdline") if b"prefect\0server\0start" in line]
     ours = [
         line
         for line in servers
@@ -382,7 +383,7 @@ def test_a_port_that_another_program_has_is_left_to_it(tmp_path: Path) -> None:
         except OSError:
             pass  # somebody has it already: as good
         taken.listen()
-        assert launcher._free_port() != 4200
+        assert launcher._free_port(4200) != 4200
 
 
 def test_a_port_that_is_taken_between_our_look_and_our_server_is_left_to_who_has_it(
@@ -398,7 +399,7 @@ def test_a_port_that_is_taken_between_our_look_and_our_server_is_left_to_who_has
         other.bind(("127.0.0.1", 0))
         other.listen()
         ports = [other.getsockname()[1]]
-        monkeypatch.setattr(launcher, "_free_port", lambda: ports.pop() if ports else seen())
+        monkeypatch.setattr(launcher, "_free_port", lambda *preferred: ports.pop() if ports else seen(*preferred))
         monkeypatch.setattr(launcher, "_deploy", lambda *_: None)
         api = launcher.ensure(settings, lambda _line: None)
         assert api.is_healthy()
@@ -408,9 +409,7 @@ def test_a_port_that_is_taken_between_our_look_and_our_server_is_left_to_who_has
 def pid_of(run: str) -> int:
     """The process that runs it."""
     wanted = f"PREFECT__FLOW_RUN_ID={run}".encode()
-    found = [int(path.parent.name) for path in _proc("environ") if wanted in path.read_bytes().split(b"\0")]
-    assert found
-    return found[0]
+    return next(pid for pid, content in _proc("environ") if wanted in content.split(b"\0"))
 
 
 def _label(shelf: Shelf) -> str:
@@ -418,13 +417,11 @@ def _label(shelf: Shelf) -> str:
         return str(connection.execute(text("SELECT label FROM instance")).scalar_one())
 
 
-def _proc(name: str) -> list[Path]:
+def _proc(name: str) -> list[tuple[int, bytes]]:
+    """The pid of each process that may be looked at, and what that file of it holds."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                (entry / name).read_bytes()
-            except OSError:
-                continue
-            found.append(entry / name)
+            with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+                found.append((int(entry.name), (entry / name).read_bytes()))
     return found

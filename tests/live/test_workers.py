@@ -15,6 +15,7 @@ import pytest
 from modelshelf.cli import launcher, server_secrets
 from modelshelf.settings import Settings, private_folder
 from tests.live.conftest import Shelf
+from tests.live.test_cut import require_kept_schedules
 from tests.making import gguf, write
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -58,6 +59,7 @@ def test_a_worker_runs_what_is_deployed_and_no_runner_is_started(
         registry.add_model("library/small", "1b", gguf(seed=3))
         shelf("import", f"ollama://{registry.host}/library/small:1b")
         assert shelf.json("show", "small")["state"] == "ready", "its blocks are known too"
+        require_kept_schedules(shelf)
     finally:
         os.killpg(worker.pid, signal.SIGTERM)
         worker.wait(30)

@@ -1,0 +1,21 @@
+// Loaded before Prefect's UI. The first view shows neither advertisements nor an error that is none.
+for (const key of ["prefect-v2-promo-dismissed", "join-the-community-modal-dismissed"]) localStorage.setItem(key, "true");
+localStorage.setItem("prefect-show-promotional-content", "false");
+if (!localStorage.getItem("prefect-password")) {
+  // The UI asks for the server's settings before anybody has logged in, and takes the answer 401 for a fault.
+  // Until somebody sends a password, whatever it reports is dismissed.
+  const hidden = document.createElement("style");
+  hidden.textContent = '[class*="p-toast"] { visibility: hidden }';
+  document.head.append(hidden);
+  const dismiss = () => document.querySelectorAll('.p-toast button, [class*="p-toast"] button').forEach((button) => button.click());
+  const observer = new MutationObserver(dismiss);
+  observer.observe(document.documentElement, { childList: true, subtree: true });
+  const sent = (event) => {
+    if (!event.isTrusted || (event.type === "keydown" && event.key !== "Enter")) return;
+    observer.disconnect();
+    dismiss();
+    setTimeout(() => hidden.remove(), 1000);
+    for (const type of ["keydown", "click"]) removeEventListener(type, sent, true);
+  };
+  for (const type of ["keydown", "click"]) addEventListener(type, sent, true);
+}
