@@ -58,5 +58,9 @@ class NotDeployed(Refused):
     """The server does not know the deployment {deployment}. Its runner may still be starting: see `modelshelf status`."""
 
 
+class NoSuchLogin(Refused):
+    """There is no login for {kind} {name}. Nothing was deleted. See `modelshelf logins`."""
+
+
 class NoSuchBlockType(Refused):
     """{kind} is not something to log in to: expected {known}."""

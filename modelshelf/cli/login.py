@@ -1,14 +1,25 @@
-"""`modelshelf login`: a secret into a Prefect block, encrypted, never echoed."""
+"""`modelshelf login`, `logins`, `logout`: secrets in Prefect blocks, encrypted, never echoed."""
 
 from __future__ import annotations
 
 import sys
+from datetime import datetime
+from typing import Any
 
 import click
 
-from modelshelf.cli.errors import NoSuchBlockType
+from modelshelf.cli import options
+from modelshelf.cli.errors import NoSuchBlockType, NoSuchLogin
 from modelshelf.names import HostName, InstanceName
 from modelshelf.sources.logins import block_name, origin_of
+
+_SLUGS = {
+    "huggingface": "modelshelf-hugging-face-hub",
+    "ollama": "modelshelf-ollama-registry",
+    "engine": "modelshelf-engine-key",
+}
+_SECRETS = {"huggingface": "token", "ollama": "secret", "engine": "key"}
+"""The kinds of blocks, and the field of each that holds the secret."""
 
 
 @click.command()
@@ -39,33 +50,95 @@ def login(
     from modelshelf.cli import launcher
     from modelshelf.settings import load_settings
 
+    block = _block(kind, name)
     data: dict[str, object] = {}
     same: dict[str, object] = {}
-    match kind:
-        case "huggingface":
-            slug, field, block = "modelshelf-hugging-face-hub", "token", str(InstanceName(name or "default"))
-            same |= {"endpoint": endpoint.rstrip("/")} if endpoint else {}
-            data |= same
-        case "ollama":
-            host = HostName(name or "registry.ollama.ai")
-            slug, field = "modelshelf-ollama-registry", "secret"
-            block, same["origin"] = block_name(host), origin_of(host, plain_http=plain_http)
-            data |= {**same, "plain_http": plain_http} | ({"user": user} if user else {})
-        case "engine":
-            slug, field, block = "modelshelf-engine-key", "key", str(InstanceName(name or "default"))
-        case _:
-            raise NoSuchBlockType(kind=repr(kind), known="huggingface, ollama or engine")
+    if kind == "huggingface" and endpoint:
+        same["endpoint"] = endpoint.rstrip("/")
+    if kind == "ollama":
+        same["origin"] = origin_of(_host(name), plain_http=plain_http)
+        data |= {"plain_http": plain_http} | ({"user": user} if user else {})
+    data |= same
     if redirect_host:
         data["redirect_hosts"] = [str(HostName(host)) for host in redirect_host]
     if not no_secret:
-        data[field] = _read_secret(kind)
+        data[_SECRETS[kind]] = _read_secret(kind)
         if kind == "engine":
             from modelshelf.engines.keys import require_usable
 
-            require_usable(str(data[field]))
+            require_usable(str(data[_SECRETS[kind]]))
     api = launcher.ensure(load_settings(), lambda line: click.echo(line, err=True))
-    api.save_block(slug, block, data, same=same)
+    api.save_block(_SLUGS[kind], block, data, same=same)
     click.echo(f"Stored for {kind} as {block!r}.")
+
+
+@click.command()
+@options.as_json
+def logins(as_json: bool) -> None:
+    """List the stored logins. Their secrets are not shown."""
+    from modelshelf.cli import launcher, reading, tables
+    from modelshelf.settings import load_settings
+
+    kinds = {slug: kind for kind, slug in _SLUGS.items()}
+    api = launcher.ensure(load_settings(), lambda line: click.echo(line, err=True))
+    found = [_login(kinds[block["block_type"]["slug"]], block) for block in api.blocks(_SLUGS.values())]
+    if as_json:
+        tables.show_json(found)
+        return
+    rows = [
+        (one["kind"], one["name"], one["address"], one["user"], "yes" if one["secret"] else "no", reading.ago(one["stored"]))
+        for one in found
+    ]
+    empty = "No logins. Store one: modelshelf login huggingface"
+    tables.show(("KIND", "NAME", "ADDRESS", "USER", "SECRET", "STORED"), rows, empty=empty, spare=("STORED", "USER"))
+
+
+@click.command()
+@click.argument("kind", metavar="huggingface|ollama|engine")
+@click.argument("name", required=False)
+def logout(kind: str, name: str | None) -> None:
+    """Delete a stored login.
+
+    \b
+    Examples:
+      modelshelf logout huggingface
+      modelshelf logout ollama registry.example
+      modelshelf logout engine front-door
+    """
+    from modelshelf.cli import launcher
+    from modelshelf.settings import load_settings
+
+    block = _block(kind, name)
+    api = launcher.ensure(load_settings(), lambda line: click.echo(line, err=True))
+    if not api.delete_block(_SLUGS[kind], block):
+        raise NoSuchLogin(kind=kind, name=name or block)
+    click.echo(f"The login for {kind} {name or block} is deleted.")
+
+
+def _block(kind: str, name: str | None) -> str:
+    """Return the name of the block. Raises NoSuchBlockType, BadName."""
+    if kind not in _SLUGS:
+        raise NoSuchBlockType(kind=repr(kind), known="huggingface, ollama or engine")
+    return block_name(_host(name)) if kind == "ollama" else str(InstanceName(name or "default"))
+
+
+def _host(name: str | None) -> HostName:
+    return HostName(name or "registry.ollama.ai")
+
+
+def _login(kind: str, block: dict[str, Any]) -> dict[str, Any]:
+    """Return what may be shown of a block: never its secret, which the server hides besides."""
+    data = block["data"]
+    address = data.get("origin") or data.get("endpoint") or ""
+    name = address.partition("://")[2] if kind == "ollama" and address else block["name"]
+    return {
+        "kind": kind,
+        "name": name,
+        "address": address,
+        "user": data.get("user") or "",
+        "secret": bool(data.get(_SECRETS[kind])),
+        "stored": datetime.fromisoformat(block["updated"]).timestamp(),
+    }
 
 
 def _read_secret(kind: str) -> str:
@@ -77,4 +150,4 @@ def _read_secret(kind: str) -> str:
     return secret
 
 
-COMMANDS = (login,)
+COMMANDS = (login, logins, logout)

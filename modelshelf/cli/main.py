@@ -19,7 +19,7 @@ _MODULES = {
     "instances": ("launch", "instances", "ps", "models", "logs", "stop", "restart", "switch"),
     "upkeep": ("nodes", "evict", "clean", "audit", "disk"),
     "runs": ("runs", "follow", "cancel", "retry"),
-    "login": ("login",),
+    "login": ("login", "logins", "logout"),
 }
 """Which module of this package has which commands."""
 

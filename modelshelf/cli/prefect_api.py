@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modelshelf.cli.errors import NoSuchRun, NotDeployed, PrefectBusy
@@ -137,6 +137,21 @@ class PrefectApi:
         kept = all(there["data"].get(field) == value for field, value in same.items())
         merge = {"data": data, "merge_existing_data": kept, "block_schema_id": schemas[0]["id"]}
         self._send("PATCH", f"block_documents/{there['id']}", merge, what="a block")
+
+    def blocks(self, type_slugs: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the blocks of these kinds, their secrets hidden by the server."""
+        asked = {"block_types": {"slug": {"any_": list(type_slugs)}}, "include_secrets": False, "limit": 200}
+        found: list[dict[str, Any]] = self._send("POST", "block_documents/filter", asked, what="the blocks")
+        return found
+
+    def delete_block(self, type_slug: str, name: str) -> bool:
+        """Delete the block of that name; return whether there was one."""
+        answer = self._request("GET", f"block_types/slug/{type_slug}/block_documents/name/{name}")
+        if answer.status == 404:
+            return False
+        found = answer.expect(200, what="a block").json()
+        self._request("DELETE", f"block_documents/{found['id']}").expect(204, 404, what="the deletion of a block")
+        return True
 
     @outcome(_ABOUT_PREFECT)
     def _get(self, path: str, *, what: str) -> Any:

@@ -303,6 +303,23 @@ def test_a_secret_is_nowhere_but_in_its_block(
     shelf("up", "--detach")
 
 
+def test_logins_are_listed_without_their_secrets_and_deleted(shelf: Shelf) -> None:
+    shelf("login", "ollama", "registry.example:5000", "--user", "me", stdin=f"{CANARY}list\n")
+    shelf("login", "engine", "list-door", stdin=f"{CANARY}list\n")
+    listed = shelf("logins")
+    assert CANARY not in listed.stdout + listed.stderr
+    stored = {(one["kind"], one["name"]): one for one in shelf.json("logins")}
+    registry = stored["ollama", "registry.example:5000"]
+    assert (registry["address"], registry["user"], registry["secret"]) == ("https://registry.example:5000", "me", True)
+    shelf("logout", "ollama", "registry.example:5000")
+    shelf("logout", "engine", "list-door")
+    assert not {("ollama", "registry.example:5000"), ("engine", "list-door")} & {
+        (one["kind"], one["name"]) for one in shelf.json("logins")
+    }
+    again = shelf("logout", "engine", "list-door", check=False)
+    assert (again.returncode, "modelshelf logins" in again.stderr) == (1, True)
+
+
 def test_the_server_is_for_this_machine_and_for_who_knows_its_secret(shelf: Shelf) -> None:
     url = json.loads((shelf.settings.run / "server.json").read_text())["url"]
     port = Url(url).port
