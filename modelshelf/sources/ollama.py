@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelshelf.digest import Digest
-from modelshelf.errors import BadManifest, LimitExceeded, ModelshelfError, NotFound, NothingToImport, SpeaksHttp, Unreachable
+from modelshelf.errors import (
+    BadManifest,
+    DigestMismatch,
+    LimitExceeded,
+    ModelshelfError,
+    NotFound,
+    NothingToImport,
+    SpeaksHttp,
+    Unreachable,
+)
 from modelshelf.formats.kinds import Format, PartKind, Role
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, tag_for
@@ -27,13 +36,20 @@ MANIFEST_PATH = FilePath("manifest.json")
 
 _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_MANIFEST_LIST = "application/vnd.ollama.manifest.list.v2+json"
+_GGUF_RUNNERS = ("ggml", "llamacpp")
+_MODEL = "application/vnd.ollama.image.model"
+_TENSOR = "application/vnd.ollama.image.tensor"
 _PARTS = {
-    "application/vnd.ollama.image.model": PartKind.MODEL,
+    _MODEL: PartKind.MODEL,
     "application/vnd.ollama.image.projector": PartKind.PROJECTOR,
     "application/vnd.ollama.image.adapter": PartKind.ADAPTER,
     "application/vnd.ollama.image.draft": PartKind.DRAFT,
 }
 _LICENSE = "application/vnd.ollama.image.license"
+
+
+_NO_MODEL = ": its manifest has no layer with a model"
 
 
 class OllamaSource:
@@ -69,19 +85,46 @@ class OllamaSource:
             content = self._manifest(str(self.name.tag), stop)
         if Digest.of(content) != wanted:
             raise NotFound(host=self._base.place, what=f"the manifest {wanted} of {self.name} any more", status=200)
-        files = tuple(self._file(layer) for layer in parse_manifest(content, what=str(self.name), limits=self._limits))
+        layers = layers_of(content, what=str(self.name), limits=self._limits)
+        if not _has_model(layers):
+            raise NothingToImport(what=self.name, detail=_why_no_model(layers) or self._why_remote(layers[0], stop))
+        files = tuple(self._file(layer) for layer in layers)
         return Listing(Format.OLLAMA, files, inline=((MANIFEST_PATH, Role.CONFIG, content),))
 
     def _manifest(self, reference: str, stop: StopToken) -> bytes:
-        url = Url(f"{self._base.text}/manifests/{reference}")
-        what = f"{self.name}"
-        answer = self._get(url, stop).expect(200, what=what, login=f"ollama {self.name.host}")
+        """The manifest of that name; where a list of manifests has it, the one of that list that our engines serve."""
+        content = self._content(f"manifests/{reference}", f"{self.name}", stop)
+        if (child := choose_child(content, what=str(self.name), limits=self._limits)) is None:
+            return content
+        what = f"the manifest {child.short} of {self.name}"
+        try:
+            content = self._content(f"manifests/{child}", what, stop)
+        except NotFound:
+            content = self._content(f"blobs/{child}", what, stop)
+        return self._proven(content, child, what)
+
+    def _why_remote(self, config: Layer, stop: StopToken) -> str:
+        """A model of Ollama's cloud says in its config where it runs; it has no weights to import."""
+        what = f"the config of {self.name}"
+        content = self._proven(self._content(f"blobs/{config.digest}", what, stop), config.digest, what)
+        match load_json(content, file=what, limits=self._limits):
+            case {"remote_host": str(host), "remote_model": str(model)} if host:
+                return f": it is a cloud model, which runs as {model[:100]!r} at {host[:100]!r}, and has no weights"
+        return _NO_MODEL
+
+    def _proven(self, content: bytes, digest: Digest, what: str) -> bytes:
+        if (found := Digest.of(content)) != digest:
+            raise DigestMismatch(what=what, whose=self._base.place, expected=digest, found=found, size=len(content))
+        return content
+
+    def _content(self, path: str, what: str, stop: StopToken) -> bytes:
+        answer = self._get(Url(f"{self._base.text}/{path}"), stop).expect(200, what=what, login=f"ollama {self.name.host}")
         if not answer.body:
             raise BadManifest(what=what, reason="it is empty")
         return answer.body
 
     def _get(self, url: Url, stop: StopToken) -> Answer:
-        accept = {"Accept": f"{_DOCKER_MANIFEST}, {_OCI_MANIFEST}"}
+        accept = {"Accept": f"{_DOCKER_MANIFEST}, {_OCI_MANIFEST}, {_MANIFEST_LIST}"}
         try:
             return self.wire.ask("GET", url, login=self.login, headers=accept, at_most=self._limits.manifest_bytes, stop=stop)
         except Unreachable as error:
@@ -143,12 +186,48 @@ def named_for_inspection(layer: Layer) -> FilePath:
 
 
 def parse_manifest(content: bytes, *, what: str, limits: Limits = DEFAULT) -> tuple[Layer, ...]:
-    """The blobs that a manifest names, each once, the config first. Raises BadManifest, LimitExceeded, NothingToImport."""
+    """The blobs that a manifest of a model names. Raises BadManifest, LimitExceeded, NothingToImport."""
+    layers = layers_of(content, what=what, limits=limits)
+    if not _has_model(layers):
+        raise NothingToImport(what=what, detail=_why_no_model(layers) or _NO_MODEL)
+    return layers
+
+
+def choose_child(content: bytes, *, what: str, limits: Limits = DEFAULT) -> Digest | None:
+    """The first manifest of a list that has GGUF for llama.cpp or Ollama; None if this is no list of Ollama's.
+
+    Source: the list that Ollama proposes (pull request 16590): `manifests` with `digest`, `runner` and `format`.
+    """
+    match load_json(content, file=f"the manifest of {what}", limits=limits):
+        case {"mediaType": str(kind), "manifests": list(listed)} if kind == _MANIFEST_LIST:
+            pass
+        case _:
+            return None
+    if len(listed) > limits.files:
+        raise LimitExceeded(what=f"the manifest of {what}", found=f"{len(listed)} manifests", limit=limits.files)
+    others = []
+    for child in listed:
+        match child:
+            case {"digest": str(digest), "runner": str(runner), "format": str(form)}:
+                if runner in _GGUF_RUNNERS and form == "gguf":
+                    return Digest.parse(digest)
+                others.append(f"{runner[:20]!r} with {form[:20]!r}")
+            case _:
+                raise BadManifest(what=what, reason="its list has a manifest without digest, runner and format")
+    raise NothingToImport(
+        what=what, detail=f": it is published for {', '.join(others[:5]) or 'nothing'}, which no engine here serves"
+    )
+
+
+def layers_of(content: bytes, *, what: str, limits: Limits = DEFAULT) -> tuple[Layer, ...]:
+    """The blobs that a manifest names, each once, the config first. Raises BadManifest, LimitExceeded."""
     match load_json(content, file=f"the manifest of {what}", limits=limits):
         case {"manifests": _}:
             raise BadManifest(what=what, reason="it is an index of other manifests, no model")
-        case {"schemaVersion": 2, "config": dict(config), "layers": list(listed)}:
-            pass
+        case {"schemaVersion": 2, "config": dict(config), "layers": list() | None as given}:
+            listed = given or []  # Go writes an empty list as null
+        case {"schemaVersion": 2, "config": dict(config), **rest} if "layers" not in rest:
+            listed = []
         case _:
             raise BadManifest(what=what, reason="it has no config and layers of schema version 2")
     if len(listed) > limits.files:
@@ -159,9 +238,18 @@ def parse_manifest(content: bytes, *, what: str, limits: Limits = DEFAULT) -> tu
         if (twin := layers.get(layer.digest)) is not None and twin.size != layer.size:
             raise BadManifest(what=what, reason=f"it lists {layer.digest} with two sizes")
         layers.setdefault(layer.digest, layer)
-    if not any(layer.media_type == "application/vnd.ollama.image.model" for layer in layers.values()):
-        raise NothingToImport(what=what, detail=": its manifest has no layer with a model")
     return tuple(layers.values())
+
+
+def _has_model(layers: tuple[Layer, ...]) -> bool:
+    return any(layer.media_type == _MODEL for layer in layers)
+
+
+def _why_no_model(layers: tuple[Layer, ...]) -> str:
+    """What the layers are in place of a model; empty if they do not show it."""
+    if any(layer.media_type == _TENSOR for layer in layers):
+        return ": its weights are single tensors for MLX, which no engine here serves"
+    return ""
 
 
 def _layer(descriptor: Any, what: str, limits: Limits) -> Layer:

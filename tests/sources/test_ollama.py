@@ -159,3 +159,77 @@ def test_a_registry_that_is_not_there_at_all_is_unreachable() -> None:
     source = OllamaSource(OllamaUri(OllamaName.parse("127.0.0.1:1/library/tiny:1b")), limits=SMALL)
     with pytest.raises(Unreachable):
         source.pin(StopToken())
+
+
+# --- what a registry has beside models of GGUF ------------------------------------------------------------------------
+
+LIST = "application/vnd.ollama.manifest.list.v2+json"
+
+
+def listed(registry: OllamaRegistry, tag: str = "1b") -> list[str]:
+    source = ollama_source(registry, f"library/tiny:{tag}")
+    return [str(file.path) for file in source.list_files(source.pin(StopToken()), StopToken()).files]
+
+
+def stub(registry: OllamaRegistry, config: dict[str, object], layers: object) -> None:
+    digest, size = registry.add_blob(json.dumps(config).encode())
+    described = {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": digest, "size": size}
+    manifest = {"schemaVersion": 2, "config": described, "layers": layers}
+    registry.manifests["library/tiny", "1b"] = json.dumps(manifest).encode()
+
+
+@pytest.mark.parametrize("layers", [[], None])
+def test_a_cloud_model_is_named_for_what_it_is(registry: OllamaRegistry, layers: object) -> None:
+    stub(registry, {"remote_host": "https://ollama.com:443", "remote_model": "kimi:1t"}, layers)
+    with pytest.raises(NothingToImport, match="cloud model, which runs as 'kimi:1t' at 'https://ollama.com:443'"):
+        listed(registry)
+
+
+def test_an_empty_model_that_is_no_cloud_model_has_no_model(registry: OllamaRegistry) -> None:
+    stub(registry, {"model_format": "gguf"}, [])
+    with pytest.raises(NothingToImport, match="no layer with a model"):
+        listed(registry)
+
+
+def test_single_tensors_for_mlx_are_named_for_what_they_are(registry: OllamaRegistry) -> None:
+    digest, size = registry.add_blob(b"tensor")
+    stub(registry, {}, [{"mediaType": "application/vnd.ollama.image.tensor", "digest": digest, "size": size, "name": "w"}])
+    with pytest.raises(NothingToImport, match="single tensors for MLX"):
+        listed(registry)
+
+
+def manifest_list(registry: OllamaRegistry, *children: tuple[str, str, str]) -> None:
+    """The tag `1b` becomes a list; each child is a runner, a format and the tag whose manifest it names."""
+    entries = []
+    for runner, form, tag in children:
+        content = registry.manifests["library/tiny", tag]
+        digest = str(Digest.of(content))
+        registry.manifests["library/tiny", digest] = content
+        entries.append({"mediaType": "m", "digest": digest, "size": len(content), "runner": runner, "format": form})
+    body = {"schemaVersion": 2, "mediaType": LIST, "manifests": entries}
+    registry.manifests["library/tiny", "1b"] = json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("runner", ["ggml", "llamacpp"])
+def test_of_a_list_of_manifests_the_one_with_gguf_is_the_model(registry: OllamaRegistry, library: Library, runner: str) -> None:
+    registry.add_model("library/tiny", "mlx", gguf(seed=1))
+    wanted = registry.add_model("library/tiny", "gguf", gguf(seed=2))
+    manifest_list(registry, ("mlx", "safetensors", "mlx"), (runner, "gguf", "gguf"))
+    version, _ = bring_in(library, ollama_source(registry))
+    assert version.resolved == Digest.of(wanted).hex
+    assert version.state == "ready"
+
+
+def test_a_list_without_gguf_says_what_it_is_for(registry: OllamaRegistry) -> None:
+    registry.add_model("library/tiny", "mlx", gguf())
+    manifest_list(registry, ("mlx", "safetensors", "mlx"))
+    with pytest.raises(NothingToImport, match="published for 'mlx' with 'safetensors'"):
+        listed(registry)
+
+
+def test_a_child_that_is_not_what_the_list_names_is_refused(registry: OllamaRegistry) -> None:
+    content = registry.add_model("library/tiny", "gguf", gguf())
+    manifest_list(registry, ("ggml", "gguf", "gguf"))
+    registry.manifests["library/tiny", str(Digest.of(content))] = registry.add_model("library/tiny", "x", gguf(seed=9))
+    with pytest.raises(DigestMismatch):
+        listed(registry)
