@@ -7,6 +7,7 @@ written is on the disk when the call returns.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from modelshelf.crash_points import reach
 
+NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""How link(2) fails where no hard link can be made: another file system, or one without them."""
 _LEFT_OVER_SECONDS = 3600.0
 """A writer of a small file that has not renamed it after so long was killed."""
 

@@ -114,6 +114,13 @@ def held_by(connection: Connection, at: int, version_id: int) -> set[Digest]:
     return {Digest.parse(row.digest) for row in rows}
 
 
+def of_versions(connection: Connection, version_ids: Collection[int]) -> set[Digest]:
+    """Return the digests of the files of these versions' images."""
+    files = select(image_file.c.digest).join(version, version.c.image == image_file.c.image)
+    rows = connection.execute(files.where(version.c.id.in_(version_ids)).distinct())
+    return {Digest.parse(row.digest) for row in rows}
+
+
 def release_holds(connection: Connection, version_id: int) -> None:
     connection.execute(delete(hold).where(hold.c.version_id == version_id))
 

@@ -9,7 +9,6 @@ Source: the layout and `/api/tags` of Ollama 0.6.5, as observed.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelshelf.digest import Digest
-from modelshelf.durable import write_whole
+from modelshelf.durable import NO_LINK, write_whole
 from modelshelf.engines import reasons
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.engines.ollama_models import manifest_digest, model_of
@@ -162,7 +161,7 @@ def _manifest_path(served: ServedName) -> str:
 def _link(file: Path, target: Path) -> None:
     """A hard link: Ollama puts blobs in their place by rename and removes them by unlink, never in place.
 
-    A file that lies in place on another file system is reached through a symbolic link.
+    Where no hard link can be made, the file is reached through a symbolic link.
     """
     try:
         if target.samefile(file):
@@ -173,7 +172,7 @@ def _link(file: Path, target: Path) -> None:
     try:
         os.link(file, target)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        if error.errno not in NO_LINK:
             raise
         target.symlink_to(file)
 

@@ -207,6 +207,7 @@ def _warmed(library: Library, owner: ProjectName, target: Version, stop: StopTok
         with library.catalog.reading() as connection:
             files = versions.files(connection, owner, target.id)
         if library.node.replicas.holds(_image(target), files):
+            stamps.require_whole(library, target, files, stop)
             return "was there", True
         if late:
             return "not reached: its time was over", False

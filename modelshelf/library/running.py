@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from modelshelf.catalog import instances, journal
+from modelshelf.catalog import blobs, instances, journal
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.leases import Lease, holding
 from modelshelf.engines.contract import Engine
+from modelshelf.library import stamps
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import InstanceName, ProjectName
@@ -34,9 +35,12 @@ def stop_instance(library: Library, asking: ProjectName, name: InstanceName, who
 def delete_instance(library: Library, asking: ProjectName, name: InstanceName, who: str) -> None:
     """It is stopped and gone, with its log and what it wrote."""
     which = stop_instance(library, asking, name, who)
+    with library.catalog.reading() as connection:
+        linked = blobs.of_versions(connection, {serving.version_id for serving in which.serves})
     with library.catalog.writing() as connection:
         instances.remove(connection, asking, which, who)
-    library.node.discard_instance(which.label)
+    with stamps.linking(library, linked):
+        library.node.discard_instance(which.label)
 
 
 def stop_engine(library: Library, which: Instance, limits: Limits = DEFAULT) -> None:

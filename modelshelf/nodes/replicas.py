@@ -23,7 +23,7 @@ from pathlib import Path
 
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
-from modelshelf.durable import sync_folder, write_whole
+from modelshelf.durable import NO_LINK, sync_folder, write_whole
 from modelshelf.errors import BlobMissing, NodeFull, StoreDamaged, WriteFailed
 from modelshelf.formats.image import PackedFile
 from modelshelf.limits import MiB
@@ -32,8 +32,6 @@ from modelshelf.store.contract import LocalStore
 from modelshelf.store.files import stamp_of
 from modelshelf.store.locks import DigestLocks
 
-_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What link(2) answers where two names cannot share a file: another file system, none with links, too many links."""
 _STEP = 4 * MiB
 
 
@@ -81,7 +79,7 @@ class LocalReplicas:
         try:
             os.link(self._store.path_of(files[0].digest), probe, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in NO_LINK:
                 raise self._explained(error, files[0].digest, files) from error
             return sum(file.size for file in files)
         probe.unlink(missing_ok=True)
@@ -145,7 +143,7 @@ class LocalReplicas:
         try:
             os.link(self._store.path_of(file.digest), target, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in NO_LINK:
                 raise
             copies[str(file.path)] = self._copy(target, file, stop)
 

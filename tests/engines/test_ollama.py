@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelshelf.digest import Digest
+from modelshelf.durable import NO_LINK
 from modelshelf.engines.contract import Listen, Mounted
 from modelshelf.engines.ollama import Ollama
 from modelshelf.engines.ollama_models import model_of
@@ -94,14 +95,14 @@ def test_a_name_with_an_empty_part_is_refused(name: str) -> None:
         Ollama().require_names([ServedName(name)])
 
 
-def test_a_file_on_another_file_system_is_reached_through_a_symbolic_link(
-    gguf: Mounted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", NO_LINK)
+def test_where_no_hard_link_can_be_made_a_file_is_reached_through_a_symbolic_link(
+    gguf: Mounted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    import errno
     import os
 
     def across(*_: object) -> None:
-        raise OSError(errno.EXDEV, "another device")
+        raise OSError(number, "no hard link")
 
     own = tmp_path / "own"
     own.mkdir()

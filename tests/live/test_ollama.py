@@ -26,6 +26,7 @@ from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FolderUri, InstanceUri, OllamaName
 from modelshelf.stop import StopToken
 from modelshelf.wire import Url, Wire, json_body
+from tests.library.test_true_bytes import stale
 from tests.making import P, bring_in, launch_all, ollama_source
 from tests.nodes.test_members import until
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -75,6 +76,13 @@ def test_its_models_are_links_and_no_byte_of_the_weights_is_copied(both: tuple[L
         assert blob.samefile(stored)
     weights = [blob for blob in (own / "blobs").iterdir() if blob.stat().st_size > 1_000_000]
     assert len(weights) == 1, "the two share one file"
+
+
+def test_links_to_its_models_cost_no_reading_of_the_weights(both: tuple[Library, Instance]) -> None:
+    library, instance = both
+    assert stale(library) == []
+    running.delete_instance(library, P, instance.name, "test")
+    assert stale(library) == []
 
 
 def test_what_is_made_or_removed_inside_stays_inside(both: tuple[Library, Instance]) -> None:

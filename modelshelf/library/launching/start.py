@@ -19,7 +19,7 @@ from modelshelf.engines.keys import require_usable
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import InstanceRuns, ReplicaGone
 from modelshelf.formats.image import ModelFile
-from modelshelf.library import registering
+from modelshelf.library import registering, stamps
 from modelshelf.library.launching.request import LaunchSettings, LaunchSpec, Serves
 from modelshelf.library.launching.rules import engine_for, port_for, require_as_asked, require_free
 from modelshelf.library.opening import Library
@@ -67,7 +67,8 @@ def start(library: Library, asking: ProjectName, which: Instance, serves: Serves
     command = command_of(library, engine, which, mounted, settings, key)
     if process is None:
         require_free(which.bind, which.port)
-        with _replicas_in_place(which):
+        linked = {file.digest for one in mounted for file in one.files if file.digest is not None}
+        with _replicas_in_place(which), stamps.linking(library, linked):
             engine.lay_out(mounted, library.node.instance_folder(which.label))
         process = library.node.start(which.label, command, log_file(library, which))
         reach("instance.spawned")
