@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flows.importing import bring_in
 from flows.lifecycle import lifecycle
-from flows.parameters import Patterns, ShortText
-from modelshelf.names import Category
+from flows.parameters import CategoryOrNone, Patterns, ShortText
 from modelshelf.sources.uri import FolderUri
 from tasks.sources import FolderOrigin
 
@@ -17,7 +16,7 @@ async def import_folder(
     include: Patterns = [],  # noqa: B006 - Prefect shows the default in its form
     exclude: Patterns = [],  # noqa: B006
     project: ShortText = "default",
-    category: Category = "chat",
+    category: CategoryOrNone = "",
     allow_code: bool = False,
     dry_run: bool = False,
 ) -> str:
@@ -29,7 +28,7 @@ async def import_folder(
         include: Take only files that match one of these patterns.
         exclude: Leave out files that match one of these patterns.
         project: The project that owns it.
-        category: What it is used for.
+        category: What it is used for; by default what its files say.
         allow_code: Take the publisher's code along, and the model although its configuration names code.
         dry_run: Only say what would be copied.
     """

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flows.importing import bring_in
 from flows.lifecycle import lifecycle
-from flows.parameters import Patterns, ShortText
-from modelshelf.names import Category
+from flows.parameters import CategoryOrNone, Patterns, ShortText
 from modelshelf.sources.uri import HuggingFaceUri
 from tasks.sources import HuggingFaceOrigin
 
@@ -19,7 +18,7 @@ async def import_huggingface(
     exclude: Patterns = [],  # noqa: B006
     name: ShortText = "",
     project: ShortText = "default",
-    category: Category = "chat",
+    category: CategoryOrNone = "",
     hub: ShortText = "default",
     allow_code: bool = False,
     dry_run: bool = False,
@@ -37,7 +36,7 @@ async def import_huggingface(
         exclude: Shell patterns; files that match one are left out.
         name: What the library calls it; by default the repository's own name.
         project: The project that owns it.
-        category: What it is used for.
+        category: What it is used for; by default what its files say.
         hub: The block with the Hub's address and token (`modelshelf login huggingface`).
         allow_code: Take the publisher's code along, and the model although its configuration names code (`auto_map`).
         dry_run: Only say what would be fetched.

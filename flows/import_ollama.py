@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flows.importing import bring_in
 from flows.lifecycle import lifecycle
-from flows.parameters import ShortText
-from modelshelf.names import Category
+from flows.parameters import CategoryOrNone, ShortText
 from modelshelf.sources.uri import OllamaName, OllamaUri
 from tasks.sources import OllamaOrigin
 
@@ -15,7 +14,7 @@ async def import_ollama(
     model: ShortText,
     name: ShortText = "",
     project: ShortText = "default",
-    category: Category = "chat",
+    category: CategoryOrNone = "",
     dry_run: bool = False,
 ) -> str:
     """Brings a model from an Ollama registry into the library.
@@ -27,7 +26,7 @@ async def import_ollama(
         model: As for `ollama pull`: `qwen3:0.6b`, `namespace/name:tag`, `host/namespace/name:tag`.
         name: What the library calls it; by default the model's own name.
         project: The project that owns it.
-        category: What it is used for.
+        category: What it is used for; by default what its files say.
         dry_run: Only say what would be fetched.
     """
     origin = OllamaOrigin(OllamaUri(OllamaName.parse(model)))

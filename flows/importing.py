@@ -32,6 +32,6 @@ async def _bring_in(origin: Origin, name: str, project: str, category: str, allo
             await imports.follow_tag(asking, version, pin)
         else:
             arrived = await imports.fetch_missing(origin, asking, version, listing, plan, allow_code)
-            version = await imports.publish(asking, version, listing, arrived, pin, lease)
+            version = await imports.publish(asking, version, listing, arrived, pin, lease, category)
     await reports.show_import(asking, version, plan)
     return plan

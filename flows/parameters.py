@@ -20,6 +20,8 @@ Keep = Annotated[int, Field(ge=0, le=1000)]
 Days = Annotated[float, Field(ge=0, le=36500)]
 Minutes = Annotated[int, Field(ge=0, le=10_080)]
 AtMost = Annotated[int, Field(ge=1, le=5000)]
+CategoryOrNone = Literal["", "chat", "embedding", "reranker", "image", "audio", "video"]
+"""A category, or none: as the files of the model say."""
 Patterns = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=100)]
 EngineChoice = Literal["auto", EngineName]
 """An engine, or none asked for."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flows.lifecycle import lifecycle
-from flows.parameters import Patterns, ShortText
+from flows.parameters import CategoryOrNone, Patterns, ShortText
 from modelshelf.errors import outcome
-from modelshelf.names import Category, FilesystemName, ModelName, ProjectName
+from modelshelf.names import FilesystemName, ModelName, ProjectName
 from modelshelf.sources.uri import FilesystemUri
 from tasks import imports, leases, places, sources
 from tasks.sources import FilesystemOrigin
@@ -19,7 +19,7 @@ async def register_filesystem(
     include: Patterns = [],  # noqa: B006 - Prefect shows the default in its form
     exclude: Patterns = [],  # noqa: B006
     project: ShortText = "default",
-    category: Category = "chat",
+    category: CategoryOrNone = "",
     hash: bool = False,
     allow_code: bool = False,
     dry_run: bool = False,
@@ -35,7 +35,7 @@ async def register_filesystem(
         include: Take only files that match one of these patterns.
         exclude: Leave out files that match one of these patterns.
         project: The project that owns it.
-        category: What it is used for.
+        category: What it is used for; by default what its files say.
         hash: Read every byte and record digests, so that an audit can compare them.
         allow_code: Take the publisher's code along, and the model although its configuration names code.
         dry_run: Only say what would be registered.
@@ -56,5 +56,7 @@ async def register_filesystem(
             if plan.ready:
                 await imports.follow_tag(asking, version, pin)
             else:
-                version = await places.register(origin, asking, version, listing, pin, plan, lease, allow_code=allow_code)
+                version = await places.register(
+                    origin, asking, version, listing, pin, plan, lease, allow_code=allow_code, category=category
+                )
     return str(version.ref)

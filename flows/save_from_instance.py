@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flows.importing import bring_in
 from flows.lifecycle import lifecycle
-from flows.parameters import ShortText
-from modelshelf.names import Category, InstanceName, ProjectName, Tag
+from flows.parameters import CategoryOrNone, ShortText
+from modelshelf.names import InstanceName, ProjectName, Tag
 from modelshelf.sources.uri import InstanceUri, OllamaName
 from tasks.sources import InstanceOrigin
 
@@ -17,7 +17,7 @@ async def save_from_instance(
     name: ShortText = "",
     version: ShortText = "",
     project: ShortText = "default",
-    category: Category = "chat",
+    category: CategoryOrNone = "",
     dry_run: bool = False,
 ) -> str:
     """Saves a model that someone pulled or made inside an Ollama instance. The instance goes on; only what the store lacks is
@@ -29,7 +29,7 @@ async def save_from_instance(
         name: What the library calls it; by default the same name.
         version: What its version is called, before the pin's eight digits; by default the tag.
         project: The project that owns both.
-        category: What it is used for.
+        category: What it is used for; by default what its files say.
         dry_run: Only say what would be copied.
     """
     uri = InstanceUri(InstanceName(instance), OllamaName.parse(model))

@@ -493,6 +493,11 @@ class SwitchFailed(Refused):
     """{instance} does not come up with {after}: {reason} {now}"""
 
 
+class CategoryInUse(Refused):
+    """{model} is served by {holders}, started as what it is listed for now. Nothing was changed. Stop these (`modelshelf stop
+    {instance}`), then `modelshelf category {model} {category}` changes it."""
+
+
 class InstanceRuns(Refused):
     """{instance} is {state} with {found}; this asks for {wanted}. Nothing was changed. Stop it first (`modelshelf stop
     {instance}`), or launch under another name (`--as`)."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modelshelf.catalog import journal, versions
+from modelshelf.catalog import journal
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
-from modelshelf.library import importing
+from modelshelf.library import categories, importing
 from modelshelf.library.importing import Arrived, ImportPlan
 from modelshelf.names import ModelName, ProjectName
 from modelshelf.sources.contract import Listing, Pin
@@ -45,9 +45,7 @@ async def reserve(origin: Origin, project: ProjectName, name: ModelName, pin: Pi
 
     def work(_stop: object) -> Version:
         with library().catalog.writing() as connection:
-            return versions.reserve(
-                connection, project, name, pin.version, source=source.uri, resolved=pin.resolved, category=category
-            )
+            return categories.reserve(connection, project, name, pin, source=source.uri, category=category, who=who())
 
     return await in_thread(work)
 
@@ -98,12 +96,22 @@ async def follow_tag(project: ProjectName, version: Version, pin: Pin) -> None:
 
 @step
 async def publish(
-    project: ProjectName, version: Version, listing: Listing, arrived: tuple[Arrived, ...], pin: Pin, lease: Lease
+    project: ProjectName,
+    version: Version,
+    listing: Listing,
+    arrived: tuple[Arrived, ...],
+    pin: Pin,
+    lease: Lease,
+    category: str = "",
 ) -> Version:
     """The version is ready and listed, or nothing of it is visible."""
     published = await in_thread(
-        lambda _stop: importing.publish(library(), project, version, listing, arrived, pin, lease=lease, who=who())
+        lambda _stop: importing.publish(
+            library(), project, version, listing, arrived, pin, lease=lease, who=who(), category=category
+        )
     )
+    if (disagreement := categories.disagreement(published)) is not None:
+        logs.say(disagreement)
     logs.say(f"Published {published.ref}: image {published.image}.")
     tell("version.ready", f"{project}/{published.ref}")
     return published

@@ -38,7 +38,7 @@ async def plan(origin: FilesystemOrigin, version: Version, listing: Listing, *, 
 @step
 async def register(
     origin: FilesystemOrigin, project: ProjectName, version: Version, listing: Listing, pin: Pin, plan: RegisterPlan,
-    lease: Lease, *, allow_code: bool,
+    lease: Lease, *, allow_code: bool, category: str,
 ) -> Version:  # fmt: skip
     """The version is ready, its files where they were."""
     ready = await shown(
@@ -47,7 +47,7 @@ async def register(
         plan.to_hash,
         lambda stop, meter: registering.register(
             library(), project, version, origin.uri, listing, pin, lease=lease, stop=stop, who=who(), hash=plan.to_hash > 0,
-            allow_code=allow_code, on_bytes=meter.add,
+            allow_code=allow_code, category=category, on_bytes=meter.add,
         ),
     )  # fmt: skip
     logs.say(f"Registered {ready.ref} where it lies.")

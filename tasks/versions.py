@@ -9,7 +9,7 @@ from typing import Any
 
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import BadSetting
-from modelshelf.library import building, caching, deleting, metrics, naming, observing
+from modelshelf.library import building, caching, categories, deleting, metrics, naming, observing
 from modelshelf.library.building import BuildPlan
 from modelshelf.library.caching import CachePlan
 from modelshelf.library.deleting import Deletion
@@ -69,7 +69,7 @@ async def delete(project: ProjectName, model: ModelRef) -> Deletion:
 
 
 @step
-async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | None) -> ModelRef:
+async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | None, category: str = "") -> ModelRef:
     """The version is called or marked so. Raises BadSetting if there is no such change, or an alias is missing or too much."""
     if (alias is not None) != (what in ("promote", "roll-back", "unalias")):
         raise BadSetting(where=f"the change {what!r}", reason="an alias belongs to promote, roll-back and unalias alone")
@@ -85,6 +85,11 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
         "pin": lambda: naming.pin(library(), project, ref, pinned=True),
         "unpin": lambda: naming.pin(library(), project, ref, pinned=False),
     }
+    if what == "category":
+        model = await in_thread(lambda _stop: categories.categorise(library(), project, ref.model, category, who=who()))
+        logs.say(f"{model} is listed as {category}.")
+        tell("model.category", f"{project}/{model}")
+        return model
     if what not in changes:
         raise BadSetting(where=f"the change {what!r}", reason=f"known are {', '.join(changes)}")
     changed = await in_thread(lambda _stop: changes[what]())

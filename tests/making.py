@@ -113,7 +113,7 @@ def reaching(point: crash_points.Point, act: Callable[[], None] | None) -> Itera
 def bring_in(
     library: Library, source: Source, *, name: str = "", project: ProjectName = P, run: str = "run-1",
     limits: Limits = SMALL, before_publish: Callable[[], None] | None = None, allow_code: bool = False,
-    category: str = "chat",
+    category: str = "",
 ) -> tuple[Version, ImportPlan]:  # fmt: skip
     """Run the import flow itself, on this library and without Prefect; return the version and the flow's plan."""
     with working_on(replace(library, limits=limits), run), reaching("import.fetched", before_publish):

@@ -16,15 +16,17 @@ from modelshelf.catalog.leases import holding
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import (
     instance,
+    model,
     mount,
     node,
     project,
     template_revision,
+    version,
 )
 from modelshelf.catalog.templates import Serving
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import NoSuchInstance, StillInUse
-from modelshelf.names import InstanceName, NodeName, ProjectName
+from modelshelf.names import InstanceName, ModelName, NodeName, ProjectName
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,25 @@ def remove(connection: Connection, asking: ProjectName, which: Instance, who: st
     connection.execute(delete(instance).where(instance.c.id == which.id))
     templates.remove(connection, asking, templates.own_name(which.name))
     journal.record_event(connection, asking, who, "instance.deleted", str(which.name))
+
+
+def running(connection: Connection, asking: ProjectName, name: ModelName) -> list[str]:
+    """Return the instances, of whatever project, that are up or starting with a version of the project's own model."""
+    rows = connection.execute(
+        select(project.c.name.label("project_name"), instance.c.name)
+        .join(project, instance.c.project_id == project.c.id)
+        .where(
+            instance.c.state.in_(("starting", "ready")),
+            instance.c.id.in_(select(mount.c.instance_id).where(mount.c.version_id.in_(_of_model(connection, asking, name)))),
+        )
+        .order_by(instance.c.name)
+    )
+    return [row.name if row.project_name == str(asking) else f"{row.project_name}/{row.name}" for row in rows]
+
+
+def _of_model(connection: Connection, asking: ProjectName, name: ModelName) -> Select[tuple[int]]:
+    owner = project_id(connection, asking)
+    return select(version.c.id).join(model).where(model.c.project_id == owner, model.c.name == str(name))
 
 
 def require_unused(connection: Connection, target: Version) -> None:

@@ -13,7 +13,7 @@ from modelshelf import __version__
 _MODULES = {
     "server": ("up", "down", "status", "deploy"),
     "models": ("import", "register", "list", "show", "cache", "delete"),
-    "versions": ("save", "build", "alias", "disable", "enable", "unpin", "no-auto", "diff", "explain"),
+    "versions": ("save", "build", "alias", "category", "disable", "enable", "unpin", "no-auto", "diff", "explain"),
     "templates": ("template",),
     "talk": ("run",),
     "instances": ("launch", "instances", "ps", "models", "logs", "stop", "restart", "switch"),

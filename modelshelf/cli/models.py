@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("import")
 @click.argument("source", type=options.parsed(options.source, "SOURCE"))
 @click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.")
-@click.option("--category", type=click.Choice(CATEGORIES), default="chat", show_default=True, help="What it is used for.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="What it is used for.  [default: as its files say]")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match (hf://, folders).")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match (hf://, folders).")
 @click.option(
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @options.no_wait
 @options.as_json
 def import_(
-    source: SourceUri, name: ModelName | None, category: str, include: tuple[str, ...], exclude: tuple[str, ...],
+    source: SourceUri, name: ModelName | None, category: str | None, include: tuple[str, ...], exclude: tuple[str, ...],
     allow_code: bool, hub: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Bring a model in: pinned, fetched, verified, packed, listed.
@@ -53,7 +53,12 @@ def import_(
     from modelshelf.cli import follow, hub_notice
     from modelshelf.settings import load_settings
 
-    parameters: dict[str, Any] = {"project": str(project), "category": category, "dry_run": dry_run, "name": str(name or "")}
+    parameters: dict[str, Any] = {
+        "project": str(project),
+        "category": category or "",
+        "dry_run": dry_run,
+        "name": str(name or ""),
+    }
     if isinstance(source, OllamaUri):
         if include or exclude:
             raise click.UsageError("--include and --exclude are for hf:// sources; a registry's model is taken whole.")
@@ -85,7 +90,7 @@ def import_(
 @click.command()
 @click.argument("source", type=options.parsed(options.filesystem, "fs://FILESYSTEM/FOLDER"))
 @click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.")
-@click.option("--category", type=click.Choice(CATEGORIES), default="chat", show_default=True, help="What it is used for.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="What it is used for.  [default: as its files say]")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match.")
 @click.option("--hash", is_flag=True, help="Read every byte and record digests, for audits.")
@@ -99,8 +104,8 @@ def import_(
 @options.no_wait
 @options.as_json
 def register(
-    source: FilesystemUri, name: ModelName | None, category: str, include: tuple[str, ...], exclude: tuple[str, ...], hash: bool,
-    allow_code: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
+    source: FilesystemUri, name: ModelName | None, category: str | None, include: tuple[str, ...], exclude: tuple[str, ...],
+    hash: bool, allow_code: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Register a folder of a shared filesystem where it lies.
 
@@ -117,7 +122,7 @@ def register(
 
     parameters: dict[str, Any] = {
         "filesystem": str(source.filesystem), "folder": str(source).removeprefix(f"fs://{source.filesystem}/"),
-        "name": str(name or ""), "category": category,
+        "name": str(name or ""), "category": category or "",
         "include": list(include), "exclude": list(exclude), "hash": hash, "allow_code": allow_code, "project": str(project),
         "dry_run": dry_run,
     }  # fmt: skip
@@ -131,6 +136,8 @@ def register(
     what = f"{plan['source']}, {len(plan['files'])} files, {said_bytes(plan['total'])}, region {plan['region']}"
     is_now = "was registered already" if plan["ready"] else "would be registered" if dry_run else "is ready"
     click.echo(f"{plan['ref']} {is_now}: {what}. Nothing is copied.")
+    if not dry_run:
+        _say_category(plan["ref"], project)
 
 
 @click.command("list")
@@ -207,6 +214,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
     """
     from modelshelf.catalog import instances, places, replicas, versions
     from modelshelf.cli import reading, tables
+    from modelshelf.library.categories import disagreement
     from modelshelf.words import said_bytes
 
     with reading.open_catalog().reading() as connection:
@@ -233,7 +241,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("also called", ", ".join(map(str, one.aliases))),
             ("state", f"{_state(one)}: {one.reason}" if one.reason else _state(one)),
             ("auto-cache", "yes: it is brought to every node" if one.auto_cache else None),
-            ("category", one.category),
+            ("category", f"{one.category}: {found}" if (found := disagreement(one)) else one.category),
             ("visible to", one.visibility),
             ("publisher", one.publisher),
             ("source", one.source),
@@ -246,6 +254,10 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("quantisation", facts.quantization or facts.precision),
             ("context length", facts.context_length),
             ("chat template", "its own" if facts.chat_template else None),
+            ("model file", one.parts.model if one.parts else None),
+            ("projectors", ", ".join(map(str, one.parts.projectors)) if one.parts else None),
+            ("adapters", ", ".join(map(str, one.parts.adapters)) if one.parts else None),
+            ("draft models", ", ".join(map(str, one.parts.drafts)) if one.parts else None),
             ("licence", one.license),
             ("size", f"{said_bytes(one.size)} ({one.size:,} bytes)" if one.size is not None else None),
             ("cached on", ", ".join(f"{replica.node} ({replica.observed})" for replica in cached)),
@@ -356,6 +368,19 @@ def say_import(plan: dict[str, Any], project: ProjectName, *, dry_run: bool) -> 
     else:
         click.echo(f"{named} is ready: {moved} were fetched, {free}.")
         say_how_to_serve(named, project)
+    if not dry_run:
+        _say_category(named, project)
+
+
+def _say_category(ref: str, project: ProjectName) -> None:
+    """Print the category, and where the files of the version disagree."""
+    from modelshelf.catalog import versions
+    from modelshelf.cli import reading
+    from modelshelf.library.categories import disagreement
+
+    with reading.open_catalog().reading() as connection:
+        version = versions.find(connection, project, ModelRef.parse(ref))
+    click.echo(f"Category: {version.category}.{' ' + found if (found := disagreement(version)) else ''}")
 
 
 def say_how_to_serve(named: str, project: ProjectName) -> None:
@@ -398,5 +423,6 @@ def _version_json(one: Any, *, interrupted: bool) -> dict[str, Any]:
         "publisher": one.publisher,
         "aliases": [str(alias) for alias in one.aliases],
         "image": str(one.image) if one.image else None,
+        "parts": one.parts.to_json() if one.parts else None,
         "interrupted": interrupted,
     }

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from modelshelf.cli import options
-from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName, Tag
+from modelshelf.names import CATEGORIES, InstanceName, ModelName, ModelRef, ProjectName, Tag
 
 _model = click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
 
@@ -213,14 +213,32 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
         click.echo(fine)
 
 
-COMMANDS = (save, build, alias, disable, enable, unpin, no_auto, diff, explain)
+@click.command()
+@click.argument("model", type=options.parsed(ModelName, "MODEL"))
+@click.argument("category", type=click.Choice(CATEGORIES))
+@options.project
+@options.as_json
+def category(model: ModelName, category: str, project: ProjectName, as_json: bool) -> None:
+    """Change what a model is used for, in all its versions. Instances that serve it must be stopped first.
+
+    \b
+    Example: modelshelf category all-minilm embedding
+    """
+    changed = _change(ModelRef(model), "category", project, as_json=as_json, category=category)
+    if changed is not None:
+        click.echo(f"{changed['ref']} is listed as {category}.")
 
 
-def _change(model: ModelRef, change: str, project: ProjectName, *, as_json: bool, alias: str = "") -> dict[str, Any] | None:
+COMMANDS = (save, build, alias, category, disable, enable, unpin, no_auto, diff, explain)
+
+
+def _change(
+    model: ModelRef, change: str, project: ProjectName, *, as_json: bool, alias: str = "", category: str = ""
+) -> dict[str, Any] | None:
     """What the run changed; None if it was printed as JSON."""
     from modelshelf.cli import follow
 
-    parameters = {"model": str(model), "change": change, "alias": alias, "project": str(project)}
+    parameters = {"model": str(model), "change": change, "alias": alias, "category": category, "project": str(project)}
     return follow.outcome("change-version/on-demand", parameters, wait=True, as_json=as_json)
 
 

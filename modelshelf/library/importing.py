@@ -25,7 +25,7 @@ from modelshelf.formats.kinds import Header, PartKind, Role
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.formats.named_code import may_name_code, refuse_named_code
 from modelshelf.formats.parts import Parts
-from modelshelf.library import holding, licensing, stamps
+from modelshelf.library import categories, holding, licensing, stamps
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag, refuse_colliding
@@ -111,18 +111,14 @@ def plan_dry(
     """
     stop = stop or StopToken()
     with library.catalog.trying() as connection:
-        target = versions.reserve(
-            connection, asking, name, pin.version, source=source.uri, resolved=pin.resolved, category=category
-        )
+        target = categories.reserve(connection, asking, name, pin, source=source.uri, category=category, who="")
         mine = _blobs_of(library, connection, target)
     damaged = bool(stamps.check(library, mine, stop, record=False).bad)
     with (
         holding.whole(library, asking, _digests(listing), stop, changing=False) as whole,
         library.catalog.trying() as connection,
     ):
-        target = versions.reserve(
-            connection, asking, name, pin.version, source=source.uri, resolved=pin.resolved, category=category
-        )
+        target = categories.reserve(connection, asking, name, pin, source=source.uri, category=category, who="")
         plan = _decide(library, connection, asking, target, listing, whole, damaged=damaged)
     if not plan.ready:
         _judge_small_files(library, target, source, listing, plan, allow_code, stop, limits)
@@ -292,7 +288,7 @@ def fetch_missing(
 
 def publish(
     library: Library, asking: ProjectName, target: Version, listing: Listing, arrived: tuple[Arrived, ...], pin: Pin, *,
-    lease: Lease, who: str,
+    lease: Lease, who: str, category: str = "",
 ) -> Version:  # fmt: skip
     """The version is ready and listed; its manifest and every blob are durable. Blobs, config, manifest, row: in this order."""
     headers = {one.path: header for one in arrived if (header := _header(library, listing, one)) is not None}
@@ -313,21 +309,24 @@ def publish(
             if library.store.size_of(blob.digest) != blob.size:
                 raise BlobMissing(store=library.settings.store, digest=blob.digest)
         reach("import.before_publish")
-        published = _publish(library, asking, target, image, made, described.parts, pin, lease=lease, license=license, who=who)
+        published = _publish(
+            library, asking, target, image, made, described.parts, pin, lease=lease, license=license, who=who, category=category
+        )
     reach("import.published")
     return published
 
 
 def _publish(
     library: Library, asking: ProjectName, target: Version, image: Image, made: set[Blob], parts: Parts, pin: Pin, *,
-    lease: Lease, license: str | None, who: str,
+    lease: Lease, license: str | None, who: str, category: str,
 ) -> Version:  # fmt: skip
     with library.catalog.writing() as connection:
         blobs.record(connection, library.store_id, made)
-        return versions.publish(
+        published = versions.publish(
             connection, asking, target, image, lease=lease, store_id=library.store_id, license=license,
             parts=parts, tag=pin.requested, who=who,
         )  # fmt: skip
+        return categories.settle(connection, asking, published, named=category, who=who)
 
 
 def follow_tag(library: Library, asking: ProjectName, target: Version, pin: Pin, *, who: str) -> None:

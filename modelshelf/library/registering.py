@@ -26,7 +26,7 @@ from modelshelf.formats.image import PlacedFile
 from modelshelf.formats.kinds import Header
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.formats.named_code import may_name_code, refuse_named_code
-from modelshelf.library import licensing
+from modelshelf.library import categories, licensing
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, FilesystemName, ModelName, ModelRef, ProjectName
@@ -74,9 +74,7 @@ def plan_dry(
 ) -> RegisterPlan:  # fmt: skip
     """What a registration would list; nothing is changed."""
     with library.catalog.trying() as connection:
-        target = versions.reserve(
-            connection, asking, name, pin.version, source=str(uri), resolved=pin.resolved, category=category
-        )
+        target = categories.reserve(connection, asking, name, pin, source=str(uri), category=category, who="")
     return plan(library, target, uri, listing, hash=hash)
 
 
@@ -97,7 +95,8 @@ def plan(library: Library, target: Version, uri: FilesystemUri, listing: Listing
 
 def register(
     library: Library, asking: ProjectName, target: Version, uri: FilesystemUri, listing: Listing, pin: Pin, *, lease: Lease,
-    stop: StopToken, who: str, hash: bool, allow_code: bool, on_bytes: Callable[[int], None] = lambda _count: None,
+    stop: StopToken, who: str, hash: bool, allow_code: bool, category: str = "",
+    on_bytes: Callable[[int], None] = lambda _count: None,
 ) -> Version:  # fmt: skip
     """The version is ready, its files where they were; headers were read, and with `hash` every byte."""
     with library.catalog.writing() as connection:
@@ -119,11 +118,12 @@ def register(
     license = license or described.license
     licensing.require_allowed(library, license, target.ref)
     with library.catalog.writing() as connection:
-        return places.publish(
+        published = places.publish(
             connection, asking, target, at, format=listing.format, facts=facts, parts=described.parts, license=license,
             lease=lease,
             tag=pin.requested, who=who,
         )  # fmt: skip
+        return categories.settle(connection, asking, published, named=category, who=who)
 
 
 def require_here(library: Library, target: Version, at: Place) -> Path:

@@ -21,6 +21,7 @@ from modelshelf.settings import Settings, default_catalog
 
 ARGUMENTS: dict[str, list[str]] = {
     "import": ["ollama://tiny:1b"], "register": ["fs://weights/a"], "save": ["chat-1", "tiny"], "build": ["tiny", "/nowhere/new"],
+    "category": ["tiny", "embedding"],
     "diff": ["tiny:1", "tiny:2"], "template": ["list"], "launch": ["tiny"], "switch": ["chat-1", "tiny"],
     "login": ["huggingface", "--no-secret"], "completion": ["zsh"],
 }  # fmt: skip

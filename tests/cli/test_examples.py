@@ -20,7 +20,7 @@ SOURCES = sorted(
     path for folder in ("modelshelf", "flows", "tasks", "blocks", "deployments") for path in (ROOT / folder).glob("**/*.py")
 )
 PLACES = {
-    "what": "qwen3:0.6b", "model": "qwen3", "alias": "stable", "instance": "chat-1", "template": "both", "host": "hub.example",
+    "category": "embedding", "what": "qwen3:0.6b", "model": "qwen3", "alias": "stable", "instance": "chat-1", "template": "both", "host": "hub.example",
     "login": "huggingface", "project": "default", "filesystem": "shared", "found": "qwen3:0.6b", "run": "3f2a91c0",
     "source": "ollama://qwen3:0.6b",
 }  # fmt: skip
