@@ -87,7 +87,8 @@ class HuggingFaceOrigin(_Named):
     async def _block(self) -> tuple[HuggingFaceHub, str]:
         """The stored block, or what the environment of this run says, and the words for it."""
         if (block := await _load(HuggingFaceHub, self.hub)) is not None:
-            return block, f"the Hub's address is {block.endpoint} (login {self.hub})"
+            endpoint = hub_environment.endpoint_of(block.endpoint, where=f"the endpoint of login {self.hub}")
+            return block, f"the Hub's address is {endpoint} (login {self.hub})"
         if self.hub != _DEFAULT_HUB and in_run():
             reason = f"nobody stored it: `modelshelf login huggingface {self.hub}`"
             raise BadSetting(where=f"the Hub {self.hub!r}", reason=reason)

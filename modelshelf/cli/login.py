@@ -54,7 +54,9 @@ def login(
     data: dict[str, object] = {}
     same: dict[str, object] = {}
     if kind == "huggingface" and endpoint:
-        same["endpoint"] = endpoint.rstrip("/")
+        from modelshelf.sources.hub_environment import endpoint_of
+
+        same["endpoint"] = endpoint_of(endpoint, where="--endpoint")
     if kind == "ollama":
         same["origin"] = origin_of(_host(name), plain_http=plain_http)
         data |= {"plain_http": plain_http} | ({"user": user} if user else {})

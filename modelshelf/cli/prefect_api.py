@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -166,7 +167,7 @@ class PrefectApi:
         if answer.status == 422:
             from modelshelf.errors import UnexpectedAnswer
 
-            raise UnexpectedAnswer(host=self._base.place, what=what, reason=answer.body.decode(errors="replace")[:500])
+            raise UnexpectedAnswer(host=self._base.place, what=what, reason=_why_not_taken(answer))
         answer.expect(200, 201, 204, what=what)
         return answer.json() if answer.body else {}
 
@@ -209,3 +210,10 @@ class PrefectApi:
             answer = self._patiently("GET", url, {}, None)
             self._csrf = str(answer.json()["token"]) if answer.status == 200 else ""
         return {"Prefect-Csrf-Token": self._csrf, "Prefect-Csrf-Client": self._client} if self._csrf else {}
+
+
+def _why_not_taken(answer: Answer) -> str:
+    """Which fields Prefect does not take, and why: its answer repeats the request too, which may hold a secret."""
+    found = re.findall(r'"loc":\[([^\]]*)\],"msg":"((?:[^"\\]|\\.)*)"', answer.body.decode(errors="replace"))
+    told = [f"{where.replace(chr(34), '').replace(',', '.')}: {reason}" for where, reason in found]
+    return "; ".join(told)[:500] or "status 422"

@@ -26,7 +26,8 @@ class RegistryLogin:
     def __init__(
         self, wire: Wire, registry: Url, *, user: str, secret: str, trusted_hosts: frozenset[str], limits: Limits = DEFAULT
     ) -> None:
-        self._wire, self._registry, self._trusted, self._limits = wire, registry, trusted_hosts, limits
+        self._wire, self._registry, self._limits = wire, registry, limits
+        self._trusted = frozenset(host.lower() for host in trusted_hosts)
         basic = base64.b64encode(f"{user}:{secret}".encode()).decode()
         self._basic = Authorization(f"Basic {basic}") if secret else None
         self._current: Authorization | None = None

@@ -25,6 +25,8 @@ from modelshelf.wire import Answer, Login, Url, Wire
 _LOGIN = "huggingface"
 _KEPT = {"accept", "user-agent"}
 """Headers of the client that are passed on. What is shown to whom is not its decision."""
+_READ = {"link", "content-type", "x-error-code", "x-error-message", "x-request-id", "x-repo-commit"}
+"""Headers of an answer that the client reads."""
 
 
 class HubClient:
@@ -91,12 +93,13 @@ class _Asking:
             raise LimitExceeded(what=self._what, found=f"more than {self._limits.api_pages} pages", limit=self._limits.api_pages)
         url = Url(str(request.url))
         ours = url.origin == self._endpoint.origin
+        named_by_us = self._last is None or self._last.url.origin == self._endpoint.origin
         if request.method != "GET" or not (ours or self._last is not None):
             raise UnexpectedAnswer(host=url.place, what=self._what, reason=f"the Hub's client would {request.method} {url}")
         answer = self._wire.ask(
             "GET",
             url,
-            login=self._login if ours else None,
+            login=self._login if ours and named_by_us else None,
             headers={name: value for name, value in request.headers.items() if name.lower() in _KEPT},
             named_by=self._last,  # the next page is named by the one before
             stop=self._stop,
@@ -104,9 +107,9 @@ class _Asking:
         self._last = answer
         if answer.status in (408, 425, 429) or answer.status >= 500:
             answer.expect(200, what=self._what)  # ours to try again: the client would sleep where no stop reaches it
-        if answer.status == 200:
+        if answer.status < 300:
             load_json(answer.body, file=f"the answer of {answer.url.place}", limits=self._limits)
-        headers = {name: value for name, value in answer.headers.items() if name not in ("content-encoding", "transfer-encoding")}
+        headers = {name: answer.headers[name] for name in _READ & answer.headers.keys() if answer.headers[name].isascii()}
         return httpx2.Response(answer.status, headers=headers, content=answer.body, request=request)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelshelf.errors import BadSetting
+from modelshelf.errors import BadSetting, UnexpectedAnswer
+from modelshelf.wire import Url
 
 PUBLIC = "https://huggingface.co"
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -36,6 +37,7 @@ def read(environment: Mapping[str, str]) -> HubEnvironment:
     sources = []
     if endpoint := environment.get("HF_ENDPOINT", "").strip().rstrip("/"):
         sources.append("HF_ENDPOINT")
+        endpoint = endpoint_of(endpoint, where="HF_ENDPOINT")
     token = ""
     for name in _TOKENS:
         if not token and (token := environment.get(name, "").strip()):
@@ -43,10 +45,22 @@ def read(environment: Mapping[str, str]) -> HubEnvironment:
     if not token and (path := environment.get("HF_TOKEN_PATH", "").strip()):
         try:
             token = Path(path).expanduser().read_text().strip()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a home that there is not
             raise BadSetting(where="HF_TOKEN_PATH", reason=f"{path} cannot be read ({error})") from error
         sources.append("HF_TOKEN_PATH")
     return HubEnvironment(endpoint or PUBLIC, token, tuple(sources))
+
+
+def endpoint_of(text: str, *, where: str) -> str:
+    """Return a Hub's address, with the path that a mirror may have. Raises BadSetting, in which no login is repeated."""
+    try:
+        url = Url(text.strip().rstrip("/"))
+    except UnexpectedAnswer as error:
+        reason = f"{error.facts['reason']}; expected `https://host[:port][/path]`, the token apart from it"
+        raise BadSetting(where=where, reason=reason) from error
+    if "?" in url.text:
+        raise BadSetting(where=where, reason=f"{str(url)!r} has a query after it, which no address of a Hub has")
+    return url.text
 
 
 def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:

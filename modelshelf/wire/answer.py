@@ -52,12 +52,14 @@ class Answer:
         raise UnexpectedAnswer(host=host, what=what, reason=f"status {self.status}{detail}")
 
     def without(self, shown: Authorization) -> Self:
-        """This answer, if it is an error, less the secret that was shown: some servers repeat what they were sent."""
-        if self.status < 400:
+        """A redirect or an error less the secret that was shown (some servers repeat what they were sent); else this answer."""
+        if self.status < 300:
             return self
-        secret = shown.value.rpartition(" ")[2]
-        headers = {name: value.replace(secret, "(secret)") for name, value in self.headers.items()}
-        return replace(self, headers=headers, body=self.body.replace(secret.encode(), b"(secret)"))
+        headers, body = dict(self.headers), self.body
+        for secret in shown.secrets:
+            headers = {name: value.replace(secret, "(secret)") for name, value in headers.items()}
+            body = body.replace(secret.encode(), b"(secret)")
+        return replace(self, headers=headers, body=body)
 
     def _detail(self) -> str:
         said = " ".join(self.headers.get("x-error-message", self.body.decode(errors="replace")).split())

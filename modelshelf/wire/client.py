@@ -27,7 +27,7 @@ class Wire:
     """HTTP to one source: `trusted_hosts` are those that its block names beside the source's own."""
 
     def __init__(self, *, trusted_hosts: frozenset[str] = frozenset(), limits: Limits = DEFAULT) -> None:
-        self._trusted = trusted_hosts
+        self._trusted = frozenset(host.lower() for host in trusted_hosts)
         self._limits = limits
         self._handles: deque[pycurl.Curl] = deque()
         self._public: set[str] = set()
@@ -105,11 +105,13 @@ class Wire:
         source = (named_by.source or named_by.url) if named_by is not None else url
         at_loopback = named_by is not None and named_by.at_loopback
         hops: list[Mapping[str, str]] = []
+        own = True
         for _ in range(self._limits.redirects + 1):
             guard = Guard(source, url, self._trusted, at_loopback, self._public)
             guard.check_scheme(before)
             guard.check_literal()
-            answer, connected = self._hop(call, url, guard, at_most, first)
+            own = own and url.origin == first.origin  # for good: where others send us is not asked with our login
+            answer, connected = self._hop(call if own else replace(call, authorization=None), url, guard, at_most)
             hops.append(answer.headers)
             if connected is not None and url.host == source.host:
                 at_loopback = at_loopback or (url is source and connected.is_loopback)
@@ -124,10 +126,10 @@ class Wire:
         reason = f"it is the redirect number {self._limits.redirects + 1}"
         raise RedirectRefused(host=first.place, target=url, reason=reason)
 
-    def _hop(self, call: Call, url: Url, guard: Guard, at_most: int, first: Url) -> tuple[Answer, Address | None]:
+    def _hop(self, call: Call, url: Url, guard: Guard, at_most: int) -> tuple[Answer, Address | None]:
         receiver = Receiver(call, url, at_most, self._limits)
         headers = [f"{name}: {value}" for name, value in {"Accept-Encoding": "identity", **call.headers}.items()]
-        shown = call.authorization if url.origin == first.origin else None
+        shown = call.authorization
         if shown is not None:
             headers.append(f"Authorization: {shown.value}")
         proxy = proxies.proxy_for(url)

@@ -12,6 +12,7 @@ from modelshelf.errors import RedirectRefused
 from modelshelf.wire.url import Url
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 class Guard:
@@ -62,7 +63,9 @@ class Guard:
 
 
 def is_public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast
+    """Return whether the address is one of the Internet's. Of IPv6, only 2000::/3 is (IANA, "IPv6 Global Unicast Address")."""
+    outside = address.version == 4 or address in _UNICAST
+    return outside and address.is_global and not address.is_multicast
 
 
 def plain(address: Address) -> Address:

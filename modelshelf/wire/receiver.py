@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from modelshelf.wire.url import Authorization, Url
 
 _LISTS = {"www-authenticate", "link", "ratelimit"}
 """Headers whose lines are parts of one list (RFC 9110, 5.3) that we read; of any other the last line counts."""
+_STATUS = re.compile(r"HTTP/[0-9.]+ ([0-9]{3})(?: |$)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,8 @@ class Receiver:
             raise LimitExceeded(what=f"the header that {self._url.place} sends", found=found, limit=limit)
         self._count += 1
         text = line.decode("latin-1").strip()
-        if text.startswith("HTTP/"):
-            self.status = int(text.split()[1])
+        if (status := _STATUS.match(text)) is not None:
+            self.status = int(status[1])
             self.headers = {}
         elif ":" in text:
             name, _, value = text.partition(":")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Self
@@ -10,11 +12,20 @@ from urllib.parse import urljoin, urlsplit
 from modelshelf.errors import BadSetting, UnexpectedAnswer
 
 _PORTS = {"http": 80, "https": 443}
+_TELLING = 8
+"""Letters from which on a password is looked for alone: a shorter one is in many words."""
+_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
+"""A last part that makes a host an IPv4 address for some readers, in whatever form. Source: URL standard, "ends in a number"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An http or https address without user, fragment, blank or control character."""
+    """An http or https address without user, fragment, blank or control character.
+
+    Its host is a name, or an address in its usual form: what libcurl or a proxy reads as another host than we do (`127.1`,
+    `0x7f000001`, `%31%30.0.0.1`) is refused.
+    """
 
     text: str
     scheme: str = field(init=False)
@@ -26,10 +37,11 @@ class Url:
             parts = urlsplit(self.text)
             port = parts.port
         except ValueError as error:
-            raise UnexpectedAnswer(host="the source", what="an address", reason=f"{self.text[:100]!r}: {error}") from error
-        good = re.fullmatch(r"[!-~]+", self.text) and parts.scheme in _PORTS and parts.hostname and parts.username is None
-        if not good or port == 0 or "\\" in self.text:
-            raise UnexpectedAnswer(host="the source", what="an address", reason=f"{self.text[:100]!r} is not usable")
+            raise UnexpectedAnswer(host="the source", what="an address", reason=f"{_shown(self.text)!r}: {error}") from error
+        good = re.fullmatch(r"[!-~]+", self.text) and parts.scheme in _PORTS and parts.username is None
+        if not good or port == 0 or "\\" in self.text or not _is_host(parts.netloc, parts.hostname or ""):
+            raise UnexpectedAnswer(host="the source", what="an address", reason=f"{_shown(self.text)!r} is not usable")
+        object.__setattr__(self, "text", self.text.partition("#")[0])
         object.__setattr__(self, "scheme", parts.scheme)
         object.__setattr__(self, "host", str(parts.hostname).rstrip("."))
         object.__setattr__(self, "port", port or _PORTS[parts.scheme])
@@ -46,10 +58,29 @@ class Url:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     def join(self, location: str) -> Self:
-        return type(self)(urljoin(self.text, location.partition("#")[0]))
+        try:
+            joined = urljoin(self.text, location)
+        except ValueError as error:
+            raise UnexpectedAnswer(host=self.place, what="an address", reason=f"{_shown(location)!r}: {error}") from error
+        return type(self)(joined)
 
     def __str__(self) -> str:
         return self.text.partition("?")[0]
+
+
+def _is_host(netloc: str, host: str) -> bool:
+    bracketed = re.fullmatch(r"\[[^\[\]]*\](?::[0-9]*)?", netloc) is not None
+    try:
+        address = ipaddress.ip_address(host.removesuffix("."))
+    except ValueError:
+        last = host.removesuffix(".").rpartition(".")[2]
+        return not bracketed and _NAME.fullmatch(host) is not None and _NUMBER.fullmatch(last) is None
+    return bracketed == (address.version == 6) and "%" not in host
+
+
+def _shown(text: str) -> str:
+    """What a message may tell of an address that is none: no login and no query, either may hold a secret."""
+    return re.sub(r"(?<=//)[^/?#]*@|^[^/?#]*@", "", text.partition("?")[0])[:100]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +92,16 @@ class Authorization:
     def __post_init__(self) -> None:
         if re.fullmatch(r"[ -~]+", self.value) is None:
             raise BadSetting(where="a stored secret", reason="it has a character in it that no header may have")
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must not be repeated, the longest first: the value's secret, and what HTTP's "Basic" scheme wraps in it."""
+        scheme, _, secret = self.value.rpartition(" ")
+        if scheme != "Basic":
+            return [secret]
+        login = base64.b64decode(secret).decode(errors="replace")
+        password = login.partition(":")[2]
+        return [secret, login, *([password] if len(password) >= _TELLING else [])]
 
     @classmethod
     def bearer(cls, token: str) -> Self:

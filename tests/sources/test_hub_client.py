@@ -84,6 +84,20 @@ def test_the_next_page_is_held_to_what_a_redirect_may_be(model: Hub) -> None:
         assert "Authorization" not in other.requests[0][2]
 
 
+def test_a_page_that_another_server_names_is_not_asked_with_the_token(model: Hub) -> None:
+    model.lists_sizes = False
+    source = hub_source(model, "org/model", token="canary")
+    pin = source.pin(STOP)
+    with Hub() as other:
+        link = f'<{model.url}/api/models/org/private/tree/main>; rel="next"'
+        other.api_answer = lambda request: other.send(request, 200, b"[]", Link=link)
+        model.page_links = [f"{other.url}/api/models/org/model/tree/{pin.resolved}"]
+        with pytest.raises(ModelshelfError):
+            source.list_files(pin, STOP)
+    (shown,) = [headers for _, path, headers in model.requests if "/private/" in path]
+    assert "Authorization" not in shown
+
+
 def test_nothing_leaves_by_another_door(model: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary")
     with pytest.raises(Exception, match="no source asks"):
@@ -139,6 +153,20 @@ def test_metadata_that_is_none_is_an_error_of_ours(model: Hub, body: bytes, erro
     model.api_answer = answering(model, 200, body)
     with pytest.raises(error):
         hub_source(model, "org/model").pin(STOP)
+
+
+@pytest.mark.parametrize("status", [200, 201, 203, 206])
+def test_an_answer_is_bounded_whatever_its_status_of_success_is(model: Hub, status: int) -> None:
+    model.api_answer = answering(model, status, b'{"a":' + b"[" * 100_000)
+    with pytest.raises(BadJson):
+        hub_source(model, "org/model").pin(STOP)
+
+
+def test_a_header_in_another_encoding_is_no_matter(model: Hub) -> None:
+    commit = model.repo("org/model").branches["main"]
+    body = b'{"id":"org/model","sha":"%s","siblings":[]}' % commit.encode()
+    model.api_answer = answering(model, 200, body, X_Served_By="\xe9\xff")
+    assert hub_source(model, "org/model").pin(STOP).resolved == commit
 
 
 # --- how long is waited -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from blocks.hugging_face_hub import HuggingFaceHub
 from modelshelf.cli import hub_notice
 from modelshelf.cli.launcher import Program, Running
-from modelshelf.errors import BadSetting
+from modelshelf.errors import BadSetting, ModelshelfError
 from modelshelf.nodes import processes
 from modelshelf.settings import Settings, private_folder
 from modelshelf.sources.hub_environment import differing, read
@@ -76,6 +76,33 @@ def test_where_nothing_is_set_it_is_the_public_hub_without_a_token() -> None:
 def test_the_token_is_in_no_words() -> None:
     found = read({"HF_TOKEN": "canary", "HF_ENDPOINT": "https://h.example"})
     assert "canary" not in f"{found}{found!r}"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["https://me:canary@h.example", "https://h.example/?token=canary", "me:canary@h.example", "https://canary@h.example/hub"],
+)
+def test_an_endpoint_with_a_login_in_it_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """The address is logged with each run, and shown by `modelshelf logins`."""
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(BadSetting, match="HF_ENDPOINT") as caught:
+        asyncio.run(HuggingFaceOrigin(URI, "default").access())
+    assert "canary" not in str(caught.value)
+
+    async def load(_kind: object, _name: str) -> HuggingFaceHub:
+        return HuggingFaceHub(endpoint=endpoint)
+
+    monkeypatch.setattr(sources, "_load", load)
+    with pytest.raises(BadSetting, match="login default") as caught:
+        asyncio.run(HuggingFaceOrigin(URI, "default").access())
+    assert "canary" not in str(caught.value)
+
+
+def test_a_mirror_below_a_path_is_asked_below_it(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/api/huggingface/hub//")
+    with pytest.raises(ModelshelfError):
+        asyncio.run(HuggingFaceOrigin(URI, "default").open()).pin(StopToken())
+    assert hub.requests[0][1].startswith("/api/huggingface/hub/api/models/org/model")
 
 
 def test_what_differs_between_shell_and_runner_is_named_without_its_value() -> None:

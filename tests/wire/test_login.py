@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from modelshelf.sources.fetch import fetch_blob
 from modelshelf.stop import StopToken
 from modelshelf.store.directory import DirectoryStore
 from modelshelf.transfer import Downloads
-from modelshelf.wire import Answer, Url, Wire
+from modelshelf.wire import Answer, Authorization, Url, Wire
 from tests.making import SMALL, gguf, ollama_source
 from tests.stand_ins.http import StandIn
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -207,6 +208,24 @@ def test_a_realm_that_redirects_passes_no_password_on(tiny: OllamaRegistry, serv
         login_of(tiny, frozenset({service.host})).renew(challenged(tiny, f'Bearer realm="{service.url}/hop"'), None, STOP)
         assert str(service.shown()[0]).startswith("Basic ")
         assert other.shown() == [None]
+
+
+def test_a_server_that_repeats_what_it_was_shown_has_no_secret_in_our_messages(tiny: OllamaRegistry) -> None:
+    class Repeating(StandIn):
+        status = 500
+
+        def answer(self, request: BaseHTTPRequestHandler) -> None:
+            body = b"me:canary-word and canary-word and " + request.headers["Authorization"].encode()
+            self.send(request, self.status, body, Location="http://10.0.0.1/canary-word")
+
+    with Repeating() as server:
+        basic = Authorization("Basic " + base64.b64encode(b"me:canary-word").decode())
+        answer = Wire(limits=SMALL).request("GET", Url(server.url), authorization=basic)
+        assert (b"canary" in answer.body, basic.secrets[0].encode() in answer.body) == (False, False)
+        server.status = 302
+        with pytest.raises(RedirectRefused) as caught:
+            Wire(limits=SMALL).request("GET", Url(server.url), authorization=basic)
+        assert "canary" not in str(caught.value)
 
 
 # --- what it answers ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from modelshelf.cli import launcher
 from modelshelf.cli.errors import PrefectBusy
 from modelshelf.cli.prefect_api import PrefectApi
+from modelshelf.errors import UnexpectedAnswer
 from modelshelf.limits import DEFAULT
 from modelshelf.settings import Settings
 from tests.stand_ins.http import StandIn
@@ -27,6 +28,8 @@ class Prefect(StandIn):
     status = 503
     silent = 0
     stored: dict[str, object] | None = None
+    detail: list[dict[str, object]] = []
+    """Why a block is not taken, in Prefect's words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +48,9 @@ class Prefect(StandIn):
         if "block_documents/name" in request.path:
             there = json.dumps({"id": "d", "data": self.stored}).encode()
             return self.send(request, 404 if self.stored is None else 200, there)
+        if "/block_documents/" in request.path and self.detail:
+            told = {"exception_message": "Invalid", "exception_detail": self.detail, "request_body": json.loads(body)}
+            return self.send(request, 422, json.dumps(told, separators=(",", ":")).encode())
         if "/block_documents/" in request.path:
             self.saved.append(json.loads(body))
         if "schemas" in request.path:
@@ -101,6 +107,16 @@ def test_a_secret_is_not_taken_over_to_another_address(prefect: Prefect, stored:
     same = {"origin": "https://a.example"}
     PrefectApi(prefect.url, "a:b", QUICK).save_block("kind", "name", {**same, "user": "me"}, same=same)
     assert [body["merge_existing_data"] for body in prefect.saved] == [kept]
+
+
+def test_a_block_that_prefect_does_not_take_is_reported_without_its_secret(prefect: Prefect) -> None:
+    """Prefect's answer repeats the whole request beside the reason."""
+    prefect.detail = [
+        {"type": "string_type", "loc": ["body", "data", "user"], "msg": "Input should be a string", "input": "canary"}
+    ]
+    with pytest.raises(UnexpectedAnswer, match="body.data.user: Input should be a string") as caught:
+        PrefectApi(prefect.url, "a:b", QUICK).save_block("kind", "name", {"secret": "canary"}, same={})
+    assert "canary" not in str(caught.value)
 
 
 def test_server_and_runner_ask_loopback_through_no_proxy(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

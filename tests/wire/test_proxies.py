@@ -96,6 +96,11 @@ BROKEN = [
     f"socks5h://{LOGIN}@127.0.0.1:1",
     f"{LOGIN}@127.0.0.1:1",
     f"http://{LOGIN}@[::1",
+    "http://me:pa/canary@127.0.0.1:1",
+    "http://me:p@canary@127.0.0.1:1",
+    "http://me:p'canary@h:99999",
+    "http://canary@h:99999",
+    "htp://me:pa/canary@h:1",
 ]
 
 

@@ -47,6 +47,7 @@ def get(server: StandIn, **options: object) -> bytes:
 
 PRIVATE = [
     "10.0.0.1", "172.16.5.5", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "240.0.0.1",
+    "[fec0::1]", "[::10.0.0.1]", "[64:ff9b:1::a00:1]", "[::ffff:0:10.0.0.1]",
     "[::]", "[fe80::1]", "[fc00::1]", "[::ffff:10.0.0.1]", "[::ffff:169.254.169.254]", "[64:ff9b::a00:1]", "[2002:a00:1::]",
 ]  # fmt: skip
 
@@ -118,6 +119,55 @@ def test_credentials_are_shown_again_on_the_same_host(server: Redirecting) -> No
     server.target = "/x"
     get(server)
     assert server.shown("/x") == "Bearer canary-secret"
+
+
+def test_credentials_are_not_shown_again_after_a_redirect_through_another_origin(server: Redirecting) -> None:
+    """The other server chose what is asked here: with our login it would read, or do, what it may not."""
+    with Redirecting() as other:
+        server.target, other.target = f"{other.url}/", f"{server.url}/private"
+        assert get(server) == b"here"
+    assert server.shown("/") == "Bearer canary-secret"
+    assert server.shown("/private") is None
+
+
+ELSEWHERE = [
+    "http://127.1/", "http://0x7f000001/", "http://2130706433/", "http://0177.0.0.1/", "http://10.0.0.0x1/", "http://1.2.3.4.5/",
+    "http://%31%30.0.0.1/", "http://[fe80::1%25eth0]/", "http://[::1]]/", "http://[v1.x]/", "http://[127.0.0.1]/", "http://[",
+    "http://./", "http://good.example;x/", "http://a,b/", "http://a'b/", "http://*.example/", "http://good.example%2f.evil/",
+    "http://h:99999/", "http://-x.example/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+def test_a_host_that_others_read_as_another_is_no_address(server: Redirecting, target: str) -> None:
+    """libcurl and a proxy read `127.1` as 127.0.0.1: through a proxy, the address in the URL is all that can be checked."""
+    server.target = target
+    with pytest.raises(UnexpectedAnswer, match="address"):
+        get(server)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("host", ["a_b.example", "a.example.", "xn--bcher-kva.example", "8.8.8.8", "[2a00::1]", "1x.example"])
+def test_an_ordinary_host_is_an_address(host: str) -> None:
+    assert Url(f"https://{host}/x#y").text == f"https://{host}/x"
+
+
+def test_an_address_that_is_none_is_reported_without_login_and_query() -> None:
+    for text in ("https://me:canary@h.example/", "https://h.example:x/?token=canary", "me:canary@h.example"):
+        with pytest.raises(UnexpectedAnswer) as caught:
+            Url(text)
+        assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["HTTP/x y: z", "HTTP/9: z", "HTTP/1.1 200x: y"])
+def test_a_header_that_looks_like_a_status_is_a_header(line: str) -> None:
+    class Odd(StandIn):
+        def answer(self, request: BaseHTTPRequestHandler) -> None:
+            request.wfile.write(f"HTTP/1.1 200 OK\r\nX: 1\r\n{line}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    with Odd() as server:
+        answer = Wire(limits=SMALL).request("GET", Url(f"{server.url}/"))
+        assert (answer.status, answer.headers["x"]) == (200, "1")
 
 
 @pytest.mark.parametrize(
