@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into, now
@@ -131,18 +131,29 @@ def kept(connection: Connection, at: int) -> list[Kept]:
 def is_needed(connection: Connection, at: int, digest: Digest) -> bool:
     """Whether the node has to have the image: a version that has it is there, being filled, or served by an instance."""
     has_image = version.c.image == str(digest)
+    return any(connection.execute(found.where(has_image).limit(1)).first() is not None for found in _needed(at))
+
+
+def needed(connection: Connection, at: int) -> set[Digest] | None:
+    """Return every image that the node has to have; None if the image of one of these versions is lost, and so not known."""
+    images = {row.image for found in _needed(at) for row in connection.execute(found)}
+    return None if None in images else {Digest.parse(named) for named in images}
+
+
+def _needed(at: int) -> tuple[Select[tuple[str | None]], Select[tuple[str | None]]]:
+    """The images of the versions that are on the node or being filled, and of those that its instances serve."""
     wanted = (
-        select(replica.c.version_id)
-        .join(version, replica.c.version_id == version.c.id)
-        .where(replica.c.node_id == at, replica.c.observed.in_(("present", "filling")), has_image)
+        select(version.c.image)
+        .join(replica, replica.c.version_id == version.c.id)
+        .where(replica.c.node_id == at, replica.c.observed.in_(("present", "filling")))
     )
     served = (
-        select(mount.c.version_id)
+        select(version.c.image)
+        .join(mount, mount.c.version_id == version.c.id)
         .join(instance, mount.c.instance_id == instance.c.id)
-        .join(version, mount.c.version_id == version.c.id)
-        .where(instance.c.node_id == at, instance.c.state.in_(("starting", "ready")), has_image)
+        .where(instance.c.node_id == at, instance.c.state.in_(("starting", "ready")))
     )
-    return any(connection.execute(found.limit(1)).first() is not None for found in (wanted, served))
+    return wanted, served
 
 
 def require(connection: Connection, at: int, target: Version) -> Kept:

@@ -19,7 +19,7 @@ from modelshelf.digest import Digest
 from modelshelf.errors import LeaseLost, ModelshelfError, NodeFull, NotReady, OtherNode, StillInUse
 from modelshelf.formats.image import PackedFile
 from modelshelf.library import registering, stamps
-from modelshelf.library.evicting import remove_unneeded
+from modelshelf.library.evicting import remove_left_over, remove_unneeded
 from modelshelf.library.importing import alone
 from modelshelf.library.opening import NODE, Library
 from modelshelf.names import ModelRef, NodeName, ProjectName
@@ -164,7 +164,11 @@ def bring(library: Library, asking: ProjectName, target: Version, stop: StopToke
 
 
 def evict(library: Library, asking: ProjectName, ref: ModelRef) -> int:
-    """The replica is not on this node any more; its bytes. Raises StillInUse for one that is pinned or mounted, NoReplica."""
+    """The replica is not on this node any more; its bytes. Raises StillInUse for one that is pinned or mounted, NoReplica.
+
+    Safe to run again: what a killed run left is removed first.
+    """
+    remove_left_over(library)
     with library.catalog.writing() as connection:
         target = versions.find(connection, asking, ref)
         one = replicas.require(connection, library.node_id, target)

@@ -16,6 +16,7 @@ from modelshelf.catalog.stale import Policy, Stale
 from modelshelf.digest import Digest
 from modelshelf.errors import NoSuchModel, StillInUse, Unreadable
 from modelshelf.library.deleting import Deletion, remove_condemned, remove_replica, remove_rows
+from modelshelf.library.evicting import remove_left_over
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import ModelRef, ProjectName
@@ -74,6 +75,7 @@ def clean(library: Library, asking: ProjectName, plan: CleanPlan, stop: StopToke
     Safe to run again, also after a kill: what was marked is finished first.
     """
     require_readable(library, asking, plan.versions)
+    remove_left_over(library)
     freed = remove_condemned(library, stop) + library.store.discard_abandoned(DEFAULT.abandoned_seconds)
     removed: list[str] = []
     left: list[tuple[str, str]] = []

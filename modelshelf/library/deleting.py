@@ -16,7 +16,7 @@ from modelshelf.catalog import blobs, instances, replicas, versions
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
 from modelshelf.errors import BlobBeingDeleted
-from modelshelf.library.evicting import remove_unneeded
+from modelshelf.library.evicting import remove_left_over, remove_unneeded
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, ProjectName
 from modelshelf.stop import StopToken
@@ -53,6 +53,7 @@ def delete_version(library: Library, asking: ProjectName, ref: ModelRef, *, who:
     Safe to run again: what a killed run left is removed first.
     """
     stop = stop or StopToken()
+    remove_left_over(library)
     remove_condemned(library, stop)
     with library.catalog.writing() as connection:
         deletion = remove_rows(library, connection, asking, ref, who=who)

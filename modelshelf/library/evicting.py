@@ -15,6 +15,19 @@ from modelshelf.library import stamps
 from modelshelf.library.opening import Library
 
 
+def remove_left_over(library: Library) -> None:
+    """Remove the replicas on this node that nothing needs: what a killed eviction or deletion left.
+
+    Nothing is removed while the image of a version on this node is lost: the files could be its.
+    """
+    present = library.node.replicas.list()
+    with library.catalog.reading() as connection:
+        needed = replicas.needed(connection, library.node_id)
+    if needed is not None:
+        for image in set(present) - needed:
+            remove_unneeded(library, image)
+
+
 def remove_unneeded(library: Library, image: Digest, shared: Iterable[Digest] = ()) -> bool:
     """Remove the image's files from this node, unless a version that has it is wanted, being filled or served here.
 

@@ -50,7 +50,7 @@ class Replicas(Protocol):
         """Remove the replica. The caller is within `alone_at` of the image, and has looked whether it is still meant."""
 
     def list(self) -> Collection[Digest]:
-        """Return the images that it has a complete replica of."""
+        """Return the images that have files here: a replica, or what a fill or a removal that was killed left of one."""
 
 
 class Node(Protocol):

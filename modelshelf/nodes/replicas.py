@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -33,6 +34,8 @@ from modelshelf.store.files import stamp_of
 from modelshelf.store.locks import DigestLocks
 
 _STEP = 4 * MiB
+_NAME = re.compile(r"\.?([0-9a-f]{64})(?:\.[0-9a-f]{32})?", re.ASCII)
+"""The folder of a replica, or one of those that a fill or a removal goes through."""
 
 
 class LocalReplicas:
@@ -126,7 +129,8 @@ class LocalReplicas:
             raise WriteFailed(what=f"the removal of the replica of {image}", path=self._root, reason=error.strerror) from error
 
     def list(self) -> Collection[Digest]:
-        return [Digest(replica.name) for replica in self._root.iterdir() if (replica / "complete.json").exists()]
+        names = (_NAME.fullmatch(folder.name) for folder in self._root.iterdir())
+        return {Digest(found[1]) for found in names if found is not None}
 
     def _move_away(self, image: Digest) -> None:
         replica = self._root / image.hex

@@ -117,12 +117,17 @@ def _(shelf: Shelf) -> None:
     assert len(list((shelf.home / "node" / "replicas").glob("*/complete.json"))) == 1
 
 
-@case("delete", "bring", done="NoSuchModel")
+@case("evict", "bring", "cache", done="NoReplica")
+def _(shelf: Shelf) -> None:
+    assert (shelf.state(), list((shelf.home / "node" / "replicas").glob("*/complete.json"))) == ("ready", [])
+
+
+@case("delete", "bring", "cache", done="NoSuchModel")
 def _(shelf: Shelf) -> None:
     assert (shelf.state(), list(shelf.library.store.blobs())) == ("", [])
 
 
-@case("clean", "bring", "orphan")
+@case("clean", "bring", "cache", "orphan")
 def _(shelf: Shelf) -> None:
     assert (shelf.state(), list(shelf.library.store.blobs())) == ("", [])
 
