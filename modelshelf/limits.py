@@ -26,6 +26,8 @@ class Limits:
     """The bound that the safetensors reference reader uses for its header."""
     json_depth: int = 64
     json_digits: int = 30
+    json_values: int = 4_000_000
+    """Values of one document, by its commas and brackets: the shortest takes two bytes of a file, and up to 80 of memory."""
     gguf_entries: int = 100_000
     gguf_array_items: int = 10_000_000
     gguf_string_bytes: int = 64 * MiB

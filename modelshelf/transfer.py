@@ -281,7 +281,7 @@ class _Download:
         self._wire, self._remote, self._into, self._stop = wire, remote, into, stop
         self._report, self._limits, self._login = on_bytes, limits, login
         self._proven = proven
-        self._known_validator = into.validator() if into.resumed else None
+        self._heard, self._known_validator = into.resumed, into.validator() if into.resumed else None
         self._others: list[Span] = []
         self._futures: list[Future[None]] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -306,14 +306,14 @@ class _Download:
 
     def answered(self, validator: str | None, *, ranged: bool) -> None:
         """The first answer is here: note what is being served, and let the other parts begin."""
-        if not self._proven and self._known_validator is not None and validator != self._known_validator:
+        if not self._proven and self._heard and validator != self._known_validator:
             changed = ContentChanged(
                 what=self._remote.what, host=self._remote.url.place, before=self._known_validator, after=validator
             )
             raise _StartAgain(changed)
         if self._pool is None:
             return
-        self._known_validator = validator
+        self._heard, self._known_validator = True, validator
         self._into.begin_with(validator)
         pool, self._pool = self._pool, None
         if ranged:

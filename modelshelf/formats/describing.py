@@ -122,9 +122,12 @@ def _in_order(paths: Sequence[FilePath], headers: Mapping[FilePath, Header]) -> 
 
 
 def _require_whole(model: Sequence[FilePath], headers: Mapping[FilePath, Header], what: object) -> None:
-    shards = headers[model[0]].shards
-    if len(model) < shards:
-        raise ShardsMissing(what=what, found=len(model), expected=shards, file=model[0])
+    """Raise ShardsMissing unless each number of the set, by the headers, is there: the same shard twice is not two of them."""
+    shards = max(headers[path].shards for path in model)
+    numbers = [headers[path].shard for path in model]
+    found = len({number for number in numbers if number is None or number < shards}) if None not in numbers else len(model)
+    if found < shards:
+        raise ShardsMissing(what=what, found=found, expected=shards, file=model[0])
 
 
 def _called(paths: Sequence[FilePath], headers: Mapping[FilePath, Header]) -> str:

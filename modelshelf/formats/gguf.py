@@ -63,6 +63,8 @@ class _Reader:
         self._file, self._size, self._name, self._limits = file, size, name, limits
         self._items = 0
         self._at = 0
+        self._named = 0
+        """Bytes of all keys and names: what is remembered of a header, whose texts may be longer than our memory."""
 
     def read(self) -> Header:
         if self._take(4) != MAGIC:
@@ -89,7 +91,7 @@ class _Reader:
             if key in known:
                 raise self._broken(f"{key[:80]!r} is there twice")
             value = self._value(kind, 0)
-            known[key] = value if isinstance(value, int | str) else None
+            known[key] = value[: _LETTERS + 1] if isinstance(value, str) else value if isinstance(value, int) else None
         return known
 
     def _read_tensors(self, count: int, alignment: int) -> int:
@@ -156,8 +158,12 @@ class _Reader:
 
     def _key(self) -> str:
         """A key or a tensor's name: what llama.cpp looks things up by."""
+        name = self._bytes(65_535)
+        self._named += len(name)
+        if self._named > self._limits.header_bytes:
+            raise self._broken(f"its keys and names have more than {self._limits.header_bytes} bytes together")
         try:
-            return self._bytes(65_535).decode()
+            return name.decode()
         except UnicodeDecodeError as error:
             raise self._broken("a key or a tensor's name is not UTF-8") from error
 

@@ -12,7 +12,7 @@ from modelshelf.errors import NamesCode
 from modelshelf.formats.lenient_json import Document, decode, read_leniently
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
-from modelshelf.words import enumerated
+from modelshelf.words import enumerated, plain
 
 _KEYS = ("auto_map", "custom_pipelines", "custom_pipeline", "trust_remote_code")
 _OTHER_FILES = frozenset({"modules.json", "model_index.json"})
@@ -32,14 +32,17 @@ def refuse_named_code(content: bytes, path: FilePath, limits: Limits = DEFAULT, 
 
     `code` lists the source's files of code, for the message.
     """
-    files = f"; code is in {enumerated(code)}" if code else ""
+    if (named := named_code(content, limits)) is not None:
+        raise NamesCode(file=path, named=named, files=f"; code is in {enumerated(code)}" if code else "")
+
+
+def named_code(content: bytes, limits: Limits = DEFAULT) -> str | None:
+    """Return what the configuration says of code, cut off after 200 letters; None if it names none."""
     if len(content) >= limits.api_body_bytes:
-        unsearched = f"unknown: only files below {limits.api_body_bytes:,} bytes are searched"
-        raise NamesCode(file=path, named=unsearched, files=files)
+        return f"unknown: only files below {limits.api_body_bytes:,} bytes are searched"
     document = read_leniently(content, limits)
     named = _in_letters(content) if document is None else _in_pairs(document) or _in_modules(document)
-    if named is not None:
-        raise NamesCode(file=path, named=named[:_LETTERS], files=files)
+    return plain(named[:_LETTERS]) if named is not None else None
 
 
 def _in_pairs(document: Document) -> str | None:

@@ -46,7 +46,9 @@ def _check_tensors(header: dict[str, Any], data_size: int, name: str, limits: Li
     spans: list[tuple[int, int]] = []
     for tensor, entry in header.items():
         match entry:
-            case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
+            case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]} if (
+                type(begin) is int and type(end) is int  # `true` is an int for Python alone
+            ):
                 pass
             case _:
                 raise _broken(name, f"tensor {tensor[:80]!r} has no dtype, shape and two offsets")

@@ -15,7 +15,7 @@ from itertools import count
 from modelshelf.errors import ChooseModel, FormatRefused, HostileFileName, HostileFileNames, LimitExceeded, NothingToImport
 from modelshelf.formats.allowed import are_other_weights, is_archive, role_of, why_not
 from modelshelf.formats.kinds import Format, Role
-from modelshelf.formats.named_code import may_name_code, refuse_named_code
+from modelshelf.formats.named_code import may_name_code, named_code, refuse_named_code
 from modelshelf.formats.weights import is_importance_matrix, quantization_of, spelled, suffix_of
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, pattern_of, refuse_colliding
@@ -83,7 +83,11 @@ def choose(sizes: Mapping[str, int], asked: Asked, read: Callable[[str], bytes],
         else:
             taken.add(name)
     roles = _judged(sorted(taken), asked)
-    if not asked.allow_code:
+    if format is Format.GGUF and not asked.allow_code:
+        for path in _naming_code(roles, sizes, read, limits):
+            del roles[path]
+            left[path.text] = "it names code, and no engine reads it beside GGUF (`--allow-code` takes it along)"
+    elif not asked.allow_code:
         _refuse_named_code(roles, [name for name in rest if role_of(name) is Role.CODE], read, limits)
     return Chosen(roles, format, tuple(f"{plain(name)}: {left[name]}" for name in sorted(left)))
 
@@ -201,6 +205,18 @@ def _refuse_named_code(roles: Mapping[FilePath, Role], code: Sequence[str], read
     for path, role in roles.items() if code else ():
         if role is Role.CONFIG and may_name_code(path):
             refuse_named_code(read(path.text), path, limits, code=code)
+
+
+def _naming_code(
+    roles: Mapping[FilePath, Role], sizes: Mapping[str, int], read: Callable[[str], bytes], limits: Limits
+) -> list[FilePath]:
+    """Return the configuration that names code, or is too large to be searched."""
+    configuration = [path for path, role in roles.items() if role is Role.CONFIG and may_name_code(path)]
+    return [
+        path
+        for path in configuration
+        if sizes[path.text] >= limits.api_body_bytes or named_code(read(path.text), limits) is not None
+    ]
 
 
 def _judged(names: Sequence[str], asked: Asked) -> dict[FilePath, Role]:

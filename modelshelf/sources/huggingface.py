@@ -32,6 +32,10 @@ from modelshelf.sources.uri import HuggingFaceUri
 from modelshelf.stop import StopToken
 from modelshelf.transfer import Remote, prove_git_object
 from modelshelf.wire import Authorization, Url, Wire
+from modelshelf.words import plain
+
+_LICENSE_LETTERS = 80
+"""The Hub's identifiers of licences are shorter (Hub documentation, "Licenses")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class HuggingFaceSource:
         if len(siblings) > self._limits.files:
             raise LimitExceeded(what=self._repo, found=f"{len(siblings)} files", limit=self._limits.files)
         listed = {str(sibling.rfilename): _listed(sibling) for sibling in siblings}
+        if len(listed) != len(siblings):
+            raise UnexpectedAnswer(host=self._endpoint.place, what=self._repo, reason="it lists a file twice")
         if any(file.size is None for file in listed.values()):
             listed = self._listed_otherwise(listed, CommitId(pin.resolved), stop)
         sizes = {name: file.size if isinstance(file.size, int) else 0 for name, file in listed.items()}
@@ -98,7 +104,7 @@ class HuggingFaceSource:
         return Listing(
             chosen.format,
             files,
-            license=license_ if isinstance(license_, str) else None,
+            license=plain(license_)[:_LICENSE_LETTERS] if isinstance(license_, str) and license_ else None,
             left_out=chosen.left_out,
         )
 
@@ -118,7 +124,7 @@ class HuggingFaceSource:
 
     def _file(self, path: FilePath, role: Role, listed: _Listed, commit: str) -> SourceFile:
         size, oid = listed.size, listed.git_oid
-        if not isinstance(size, int) or not 0 <= size <= self._limits.file_bytes:
+        if type(size) is not int or not 0 <= size <= self._limits.file_bytes:
             raise UnexpectedAnswer(host=self._endpoint.place, what=path, reason=f"it lists a size of {str(size)[:50]!r}")
         if oid is not None and re.fullmatch(r"[0-9a-f]{40}", oid) is None:
             raise UnexpectedAnswer(host=self._endpoint.place, what=path, reason=f"its git object id is {oid[:50]!r}")

@@ -5,6 +5,7 @@ The manifest is kept byte for byte: its sha256 is the id that `ollama list` show
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,8 @@ _PARTS = {
     "application/vnd.ollama.image.adapter": PartKind.ADAPTER,
     "application/vnd.ollama.image.draft": PartKind.DRAFT,
 }
+_MEDIA_TYPE = re.compile(r"[!-~]{1,127}/[!-~]{1,127}", re.ASCII)
+"""Source: RFC 6838, 4.2."""
 _LICENSE = "application/vnd.ollama.image.license"
 
 
@@ -254,7 +257,7 @@ def _why_no_model(layers: tuple[Layer, ...]) -> str:
 
 def _layer(descriptor: Any, what: str, limits: Limits) -> Layer:
     match descriptor:
-        case {"mediaType": str(media_type), **rest} if media_type.isascii() and media_type.isprintable():
+        case {"mediaType": str(media_type), **rest} if _MEDIA_TYPE.fullmatch(media_type):
             pass
         case _:
             raise BadManifest(what=what, reason="a layer has no media type")

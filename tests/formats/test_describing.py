@@ -67,6 +67,25 @@ def test_a_set_that_lacks_a_shard_is_refused(tmp_path: Path) -> None:
         described({"m-00001-of-00003.gguf": shard})
 
 
+@pytest.mark.parametrize("numbers", [(0, 0, 0), (0, 1, 1), (0, 1, 7), (1, 2, 3)])
+def test_a_set_that_has_a_shard_twice_in_place_of_another_is_refused(tmp_path: Path, numbers: tuple[int, ...]) -> None:
+    shards = {
+        f"m-0000{place}-of-00003.gguf": header(tmp_path, {**LLAMA, "split.no": number, "split.count": 3}, 32)
+        for place, number in enumerate(numbers, 1)
+    }
+    with pytest.raises(ShardsMissing, match="a set of 3 files"):
+        described(shards)
+
+
+def test_a_set_whose_second_file_counts_more_than_its_first_is_refused(tmp_path: Path) -> None:
+    shards = {
+        f"m-0000{number + 1}-of-00002.gguf": header(tmp_path, {**LLAMA, "split.no": number, "split.count": count}, 32)
+        for number, count in ((0, 2), (1, 4_000_000_000))
+    }
+    with pytest.raises(ShardsMissing, match="a set of 4000000000 files"):
+        described(shards)
+
+
 def test_the_parameters_are_those_of_the_model_alone(tmp_path: Path) -> None:
     found = described(
         {

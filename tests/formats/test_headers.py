@@ -65,6 +65,10 @@ def test_whole_files_are_read() -> None:
         with_header({"a": tensor(0, 8, [1 << 70])}), with_header({"a": {"dtype": "U8"}}), with_header({"a": tensor(0, 8, [True])}),
         with_header(b'{"a": {"dtype":"U8","shape":[8],"data_offsets":[0,8]}, "a": {"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'),
         with_header(b'{"a": NaN}'), with_header(b"not json"), with_header(b"\xff\xfe{}"),
+        with_header({"a": tensor(False, True, [1])}, b"\0"), with_header({"a": tensor(0, True, [1])}, b"\0"),
+        with_header('{"a": {"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'.encode("utf-16-le")),
+        with_header({"__metadata__": ["pt"], "a": tensor(0, 8, [8])}), with_header({"__metadata__": {"a": None}, "b": tensor(0, 8, [8])}),
+        with_header({"__metadata__": {"a": {"b": "c"}}, "b": tensor(0, 8, [8])}), with_header({"\ud800": tensor(0, 8, [8])}),
     ],
 )  # fmt: skip
 def test_a_broken_safetensors_header_is_refused(content: bytes) -> None:
@@ -97,6 +101,24 @@ G = b"GGUF"
 def test_a_broken_gguf_header_is_refused(content: bytes) -> None:
     with pytest.raises(BadHeader):
         read_g(content)
+
+
+def test_a_gguf_with_many_long_texts_costs_the_memory_of_one() -> None:
+    """A header may hold 100,000 texts of up to 64 MiB each."""
+    text = b"x" * (1 << 20)
+    entries = b"".join(struct.pack("<Q", 3) + b"k%02d" % n + struct.pack("<IQ", 8, len(text)) + text for n in range(40))
+    content = G + struct.pack("<IQQ", 3, 0, 40) + entries
+    tracemalloc.start()
+    read_g(content)
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_gguf_whose_names_are_too_long_together_is_refused() -> None:
+    entries = b"".join(struct.pack("<Q", 500) + b"%0500d" % number + struct.pack("<IB", 0, 1) for number in range(3))
+    content = G + struct.pack("<IQQ", 3, 0, 3) + entries
+    with pytest.raises(BadHeader, match="1000 bytes together"):
+        read_gguf(io.BytesIO(content), len(content), name="m.gguf", limits=replace(DEFAULT, header_bytes=1000))
 
 
 def test_a_gguf_that_promises_much_costs_little_memory() -> None:
@@ -167,11 +189,33 @@ def test_the_header_readers_survive_a_fuzzed_corpus() -> None:
         b"",
         b"{",
         b"\xff",
+        b'\xef\xbb\xbf{"a": 1}',
+        '{"a": 1}'.encode("utf-16"),
+        '{"a": 1}'.encode("utf-16-le"),
+        '{"a": 1}'.encode("utf-32"),
+        b'["\\ud800"]',
+        b'{"\\uDC00\\uD800": 1}',
+        b"1e999",
+        b"-1E400",
     ],
 )
 def test_json_that_two_readers_could_read_differently_is_refused(content: bytes) -> None:
     with pytest.raises(BadJson):
         load_json(content, file="x.json")
+
+
+def test_a_pair_of_surrogates_that_is_a_letter_is_read() -> None:
+    assert load_json(b'["\\ud83d\\ude00"]', file="x.json") == ["\U0001f600"]
+
+
+def test_small_json_that_would_fill_the_memory_is_not_parsed() -> None:
+    """Each `[],` of three bytes is a list of 56 in memory: 64 MiB of them took 1.8 GB and 20 s."""
+    content = b"[" + b"[]," * 3_000_000 + b"0]"
+    tracemalloc.start()
+    with pytest.raises(BadJson, match="values"):
+        load_json(content, file="x.json")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_json_over_its_size_is_not_parsed() -> None:

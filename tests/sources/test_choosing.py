@@ -314,6 +314,24 @@ def test_with_the_flag_the_code_comes_along_as_code() -> None:
     assert (roles["modeling_x.py"], roles["lib/y.py"], roles["config.json"]) == (Role.CODE, Role.CODE, Role.CONFIG)
 
 
+GGUF_CODED = {
+    "m-Q4_K_M.gguf": b"",
+    "config.json": b'{"\\u0061uto_map": {"AutoModel": "other/repo--x.X"}}',
+    "sub/tokenizer_config.json": b'{"auto_map": {"AutoTokenizer": ["x.X", null]},}',
+    "generation_config.json": b"{}",
+    "modeling_x.py": b"",
+}
+
+
+def test_beside_gguf_configuration_that_names_code_is_left_out_as_no_engine_reads_it() -> None:
+    found = chosen(GGUF_CODED)
+    assert {path.text for path in found.roles} == {"m-Q4_K_M.gguf", "generation_config.json"}
+    assert [line for line in found.left_out if "no engine reads it beside GGUF" in line and "--allow-code" in line] == [
+        line for line in found.left_out if line.startswith(("config.json: ", "sub/tokenizer_config.json: "))
+    ]
+    assert {path.text for path in chosen(GGUF_CODED, allow_code=True).roles} == set(GGUF_CODED)
+
+
 def test_code_that_nothing_names_is_left_out() -> None:
     found = chosen({**CODED, "config.json": b"{}", "build.sh": b"", "lib.so": b""})
     assert {path.text for path in found.roles} == {"config.json", "model.safetensors"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import resource
 from collections.abc import Callable
 from dataclasses import replace
@@ -160,6 +161,36 @@ def test_an_answer_is_bounded_whatever_its_status_of_success_is(model: Hub, stat
     model.api_answer = answering(model, status, b'{"a":' + b"[" * 100_000)
     with pytest.raises(BadJson):
         hub_source(model, "org/model").pin(STOP)
+
+
+def test_a_file_that_is_listed_twice_is_an_error(model: Hub) -> None:
+    source = hub_source(model, "org/model")
+    pin = source.pin(STOP)
+    entry = {"rfilename": "model.safetensors", "size": 1, "blobId": "0" * 40}
+    body = {"id": "org/model", "sha": pin.resolved, "siblings": [entry, {**entry, "size": 2}]}
+    model.api_answer = answering(model, 200, json.dumps(body).encode())
+    with pytest.raises(UnexpectedAnswer, match="twice"):
+        source.list_files(pin, STOP)
+
+
+@pytest.mark.parametrize("size", [-1, True, 1.5, "7", 10**29, [1]])
+def test_a_size_that_is_none_is_an_error(model: Hub, size: object) -> None:
+    source = hub_source(model, "org/model")
+    pin = source.pin(STOP)
+    entry = {"rfilename": "model.safetensors", "size": size, "lfs": {"sha256": "0" * 64, "size": 1, "pointerSize": 1}}
+    body = {"id": "org/model", "sha": pin.resolved, "siblings": [entry]}
+    model.api_answer = answering(model, 200, json.dumps(body).encode())
+    with pytest.raises(UnexpectedAnswer, match="size"):
+        source.list_files(pin, STOP)
+
+
+def test_a_licence_of_the_hub_is_one_short_line(model: Hub) -> None:
+    model.repo("org/model").license = "mit\x1b[31m\u202e\n" + "x" * 10_000
+    source = hub_source(model, "org/model")
+    license = source.list_files(source.pin(STOP), STOP).license
+    assert license is not None
+    assert license.startswith("mit\\x1b[31m")
+    assert len(license) == 80
 
 
 def test_a_header_in_another_encoding_is_no_matter(model: Hub) -> None:

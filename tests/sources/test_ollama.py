@@ -86,6 +86,16 @@ def test_a_manifest_that_is_none_is_refused(registry: OllamaRegistry, manifest: 
         source.list_files(source.pin(StopToken()), StopToken())
 
 
+@pytest.mark.parametrize("media_type", ["x", "a/" + "b" * 1000, "a/b\x1b", "a/ b", ""])
+def test_a_media_type_that_is_none_is_refused(registry: OllamaRegistry, media_type: str) -> None:
+    manifest = json.loads(registry.add_model("library/tiny", "1b", gguf()))
+    manifest["layers"][0]["mediaType"] = media_type
+    registry.manifests["library/tiny", "1b"] = json.dumps(manifest).encode()
+    source = ollama_source(registry)
+    with pytest.raises(BadManifest, match="media type"):
+        source.list_files(source.pin(StopToken()), StopToken())
+
+
 def test_a_manifest_without_a_model_layer_is_refused(registry: OllamaRegistry) -> None:
     manifest = json.loads(registry.add_model("library/tiny", "1b", gguf(), template="t"))
     manifest["layers"] = manifest["layers"][1:]

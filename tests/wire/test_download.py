@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from modelshelf.digest import Digest
 from modelshelf.errors import (
     AccessDenied,
     ConnectionCut,
+    ContentChanged,
     DigestMismatch,
     LimitExceeded,
     ModelshelfError,
@@ -171,6 +173,23 @@ def test_content_that_changes_all_the_time_is_refused_where_no_digest_is_known(f
     fetch.digest = None
     fetch.server.faults.etag_changes = True
     with pytest.raises(Exception, match="changed on"):
+        fetch()
+    assert fetch.nothing_visible()
+
+
+def test_content_that_has_an_etag_later_and_none_at_first_is_refused_where_no_digest_is_known(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two servers behind a name sends none: its part is not known to be of the other's file."""
+    fetch.digest = None
+    original = BaseHTTPRequestHandler.send_header
+
+    def hiding(self: BaseHTTPRequestHandler, name: str, value: str) -> None:
+        if name != "ETag" or not self.headers.get("Range", "").startswith("bytes=0-"):
+            original(self, name, value)
+
+    monkeypatch.setattr(BaseHTTPRequestHandler, "send_header", hiding)
+    with pytest.raises(ContentChanged):
         fetch()
     assert fetch.nothing_visible()
 
