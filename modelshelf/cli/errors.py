@@ -14,6 +14,12 @@ class PrefectBusy(Unavailable):
     PostgreSQL takes more at once than one on SQLite."""
 
 
+class PrefectTrouble(Unavailable):
+    """A request to the Prefect server {server} failed for a reason of its own: it answered {status} when asked for {what}.
+    A full disk is the usual reason: `modelshelf status` shows the free space. The server's log is `run/server.log` in the
+    home folder."""
+
+
 class BadStateFile(Refused):
     """The state file {path} is not usable: {reason}. Nothing was started or stopped. Remove it, end a Prefect server that
     still runs for this home (`ps -ef | grep prefect`), then run `modelshelf up`."""

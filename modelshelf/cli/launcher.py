@@ -25,7 +25,7 @@ from modelshelf import __version__
 from modelshelf.cli import lost, server_secrets, ui
 from modelshelf.cli.errors import BadStateFile, ProgramMoved, ServerDown
 from modelshelf.durable import write_whole
-from modelshelf.errors import BadSecret, CatalogUnknown
+from modelshelf.errors import BadSecret, CatalogUnknown, Unavailable
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
 from modelshelf.settings import Settings, default_catalog, private_folder
@@ -183,7 +183,10 @@ def stop(settings: Settings, say: Say) -> bool:
             say(f"{error} Its runs are not waited for.")
             api = None
         if api is not None:
-            _drain(api, say, ours=running.server is not None and not settings.workers)
+            try:
+                _drain(api, say, ours=running.server is not None and not settings.workers)
+            except Unavailable as error:  # it is stopped all the same: a full disk would keep it for ever
+                say(f"{error} Its runs are not waited for.")
         stop_processes(settings)
         return True
 

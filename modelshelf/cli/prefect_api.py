@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from modelshelf.cli.errors import NoSuchRun, NotDeployed, PrefectBusy
+from modelshelf.cli.errors import NoSuchRun, NotDeployed, PrefectBusy, PrefectTrouble
 from modelshelf.errors import NoAnswer, NotFound, ServerSecretRefused, outcome
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
@@ -197,6 +197,8 @@ class PrefectApi:
             except NoAnswer as error:
                 reason, unanswered = error.sentence.rstrip("."), unanswered + 1
                 continue
+            if answer.status == 500:
+                raise PrefectTrouble(server=self._base.place, status=answer.status, what=url.text.rpartition("/api/")[2])
             if answer.status not in _BUSY:
                 return answer
             reason = f"it answered {answer.status}"

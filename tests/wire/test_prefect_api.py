@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from modelshelf.cli import launcher
-from modelshelf.cli.errors import PrefectBusy
+from modelshelf.cli.errors import PrefectBusy, PrefectTrouble
 from modelshelf.cli.prefect_api import PrefectApi
 from modelshelf.errors import UnexpectedAnswer
 from modelshelf.limits import DEFAULT
@@ -82,6 +82,13 @@ def test_a_prefect_that_stays_busy_is_named_and_no_publisher_is(prefect: Prefect
     with pytest.raises(PrefectBusy, match=f"The Prefect server {prefect.host} is busy: it answered 503, asked 7 times") as caught:
         PrefectApi(prefect.url, "a:b", QUICK).flow_name("1")
     assert not any(word in str(caught.value) for word in PUBLISHERS)
+
+
+def test_a_server_whose_disk_is_full_says_so_at_once_and_no_token_is_blamed(prefect: Prefect) -> None:
+    prefect.busy, prefect.status = 1000, 500
+    with pytest.raises(PrefectTrouble, match=f"the Prefect server {prefect.host} .* answered 500 .*full disk"):
+        PrefectApi(prefect.url, "a:b", QUICK).runs(1)
+    assert len(prefect.requests) == 1
 
 
 def test_a_busy_server_is_not_taken_for_a_dead_one(prefect: Prefect) -> None:
