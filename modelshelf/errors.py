@@ -26,13 +26,13 @@ class BadName(OfAnyLayer, Refused):
 
 
 class BadReference(Refused):
-    """{text} is not a model reference: expected `model`, `model:tag`, `model:version` or `model@sha256:…`, with
-    `project/` before it if it is another project's. See `modelshelf list`."""
+    """{text} is not a model reference: expected `model`, `model:tag`, `model:version` or `model@sha256:…`, with `project/`
+    in front for another project's model. See `modelshelf list`."""
 
 
 class TagAndDigestDisagree(Refused):
-    """{reference} names a tag and a digest that disagree: the tag is {found}. Omit one of the two, or look with
-    `modelshelf show`."""
+    """{reference} names a tag and a digest that disagree: the tag is {found}. Omit one of the two; `modelshelf show` prints
+    a version's digest."""
 
 
 class BadSource(Refused):
@@ -45,16 +45,16 @@ class HostileFileName(OfAnyLayer, Refused):
 
 
 class CollidingFileNames(OfAnyLayer, Refused):
-    """{first} and {second} would be one file on some systems: their names differ only by case or Unicode form. Omit
+    """{first} and {second} would be the same file on some systems: their names differ only in case or Unicode form. Omit
     one of them, for example with `--exclude {pattern}`."""
 
 
 class HostileFileNames(OfAnyLayer, Refused):
-    """{what} has files whose names cannot be laid out on every system: {names}. Omit them: `{example}`."""
+    """{what} has files whose names are not allowed on every system: {names}. Omit them: `{example}`."""
 
 
 class LimitExceeded(OfAnyLayer, Refused):
-    """{what} is over a limit: {found}, at most {limit} is accepted."""
+    """{what} exceeds a limit: found {found}, at most {limit} is accepted."""
 
 
 class BadSetting(Refused):
@@ -66,13 +66,13 @@ class BadSecret(Refused):
 
 
 class CatalogUnknown(Refused):
-    """Prefect runs elsewhere ({server}), but no catalog was named: its flows and this command would each see a catalog
-    of their own. Set MODELSHELF_CATALOG_URL, or `catalog_url` in {config}."""
+    """Prefect runs on another server ({server}), and no catalog is configured: its flows and this command would use
+    different catalogs. Set MODELSHELF_CATALOG_URL, or `catalog_url` in {config}."""
 
 
 class ServerSecretRefused(Refused):
-    """The Prefect server {server} does not take our secret (status {status}). Nothing was started. Set
-    PREFECT_API_AUTH_STRING to what it was started with, and run `modelshelf up --server URL` again."""
+    """The Prefect server {server} refused our secret (status {status}). Nothing was started. Set PREFECT_API_AUTH_STRING to
+    the string that the server was started with, and run `modelshelf up --server URL` again."""
 
 
 # --- network ----------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class Unreachable(OfAnyLayer, Unavailable):
 
 
 class Stalled(OfAnyLayer, Unavailable):
-    """{host} stopped sending: less than {rate} bytes a second for {seconds} s."""
+    """{host} stopped sending: fewer than {rate} bytes a second for {seconds} s."""
 
 
 class NoAnswer(OfAnyLayer, Unavailable):
@@ -95,7 +95,7 @@ class ServerTrouble(OfAnyLayer, Unavailable):
 
 
 class TooBusy(OfAnyLayer, Unavailable):
-    """{host} asks us to wait (status {status}, {seconds} s), longer than the {limit} s we wait by ourselves."""
+    """{host} asks us to wait {seconds} s (status {status}); modelshelf waits {limit} s at most."""
 
 
 class ConnectionCut(OfAnyLayer, Unavailable):
@@ -103,13 +103,13 @@ class ConnectionCut(OfAnyLayer, Unavailable):
 
 
 class CertificateRefused(OfAnyLayer, Refused):
-    """The certificate of {host} is not trusted: {reason}. Nothing was sent to it. If the host is right, name its
-    authority's file with SSL_CERT_FILE."""
+    """The certificate of {host} is not trusted: {reason}. Nothing was sent to it. If this is the right host, set
+    SSL_CERT_FILE to the file with its certificate authority."""
 
 
 class RedirectRefused(OfAnyLayer, Refused):
-    """{host} sends us to {target}, which is refused: {reason}. Nothing was sent there. If this is meant, name the host with
-    `--redirect-host` when you log in to the source."""
+    """{host} redirects to {target}, which is refused: {reason}. Nothing was sent there. If you trust that host, name it
+    with `--redirect-host` when you log in to the source."""
 
 
 class NotFound(OfAnyLayer, Refused):
@@ -117,35 +117,36 @@ class NotFound(OfAnyLayer, Refused):
 
 
 class AccessDenied(OfAnyLayer, Refused):
-    """{host} does not give us {what} (status {status}{detail})."""
+    """{host} denies access to {what} (status {status}{detail})."""
 
 
 class LoginNeeded(AccessDenied):
-    """{host} does not give us {what} (status {status}{detail}). If it is private or gated, accept its terms there and store a
-    token: `modelshelf login {login}`."""
+    """{host} denies access to {what} (status {status}{detail}). If it is private or gated, accept its terms on its page and
+    store a token: `modelshelf login {login}`."""
 
 
 class LoginNotUsed(Refused):
-    """The login stored as {block} was not used for {host}: {reason}. Nothing was sent. Repeat it: `modelshelf login ollama
-    {host}`."""
+    """The login stored as {block} was not used for {host}: {reason}. Nothing was sent. Log in again: `modelshelf login
+    ollama {host}`."""
 
 
 class SpeaksHttp(Refused):
-    """{host} answers http and not https. Nothing was sent but that question. If this is meant, as for a registry on this
-    machine: `modelshelf login ollama {host} --http --no-secret`, or without `--no-secret` where it asks for a password."""
+    """{host} answers http, not https. Nothing was sent but that one request. If plain http is intended, as for a registry
+    on this machine: `modelshelf login ollama {host} --http --no-secret`, or without `--no-secret` if the registry asks for
+    a password."""
 
 
 class UnexpectedAnswer(OfAnyLayer, Refused):
-    """{host} gave an answer for {what} that we cannot use: {reason}."""
+    """{host} gave an unusable answer for {what}: {reason}."""
 
 
 class ContentChanged(OfAnyLayer, Unavailable):
-    """{what} changed on {host} while it was being received (ETag {before}, now {after})."""
+    """{what} changed on {host} during the download (ETag {before}, now {after})."""
 
 
 class SourceChanged(OfAnyLayer, Refused):
-    """{path} changed while it was being read ({before} bytes at first, {after} at the end). Try again when nobody writes
-    to it."""
+    """{path} changed while it was being read ({before} bytes at the start, {after} at the end). Try again when nothing
+    writes to it."""
 
 
 class SourceUnreadable(OfAnyLayer, Refused):
@@ -156,13 +157,13 @@ class SourceUnreadable(OfAnyLayer, Refused):
 
 
 class DigestMismatch(OfAnyLayer, Refused):
-    """{what} is not the file that {whose} lists: expected {expected}, received {found} (all {size} bytes). If it is always
-    the same, something between us and {whose} alters the file."""
+    """{what} is not the file that {whose} lists: expected {expected}, received {found} (all {size} bytes). If every attempt
+    fails the same way, something between this machine and {whose} alters the file."""
 
 
 class SizeMismatch(OfAnyLayer, Refused):
-    """{what} is not the file that {whose} lists: expected {expected} bytes, received {found}. If it is always the same,
-    something between us and {whose} alters the file."""
+    """{what} is not the file that {whose} lists: expected {expected} bytes, received {found}. If every attempt fails the
+    same way, something between this machine and {whose} alters the file."""
 
 
 class NotWhatItSays(OfAnyLayer, Refused):
@@ -170,30 +171,30 @@ class NotWhatItSays(OfAnyLayer, Refused):
 
 
 class FormatRefused(OfAnyLayer, Refused):
-    """{what} needs files of kinds that are not taken: {files}. Ask the publisher for safetensors or GGUF{advice}."""
+    """{what} needs files of kinds that are not accepted: {files}. Ask the publisher for safetensors or GGUF{advice}."""
 
 
 class LargeFilePointer(OfAnyLayer, Refused):
-    """{file} is a Git LFS pointer, not the file that it stands for. Run `git lfs pull` where it was cloned; a publisher who
-    committed the pointer itself has to upload the file."""
+    """{file} is a Git LFS pointer, not the file itself. Run `git lfs pull` in the clone; if the publisher committed the
+    pointer, ask the publisher to upload the file."""
 
 
 class NotWhole(OfAnyLayer, Refused):
-    """{what} lacks files that {whose} names: {missing}. Fetch the missing files, or ask the publisher for them."""
+    """{what} lacks files that {whose} lists: {missing}. Fetch the missing files, or ask the publisher for them."""
 
 
 class NamesCode(OfAnyLayer, Refused):
-    """{file} names code of the publisher that an engine may run ({named}){files}. If you trust it, repeat the command with
-    `--allow-code`: the code comes along, and no import runs it."""
+    """{file} names code of the publisher that an engine may run ({named}){files}. If you trust the publisher, repeat the
+    command with `--allow-code`: the code is imported too, and no import runs it."""
 
 
 class LicenseRefused(Refused):
-    """{what} is under the licence {license}; this library takes {allowed}. Nothing of it is listed. If it is meant to be
-    taken, add its licence to `licenses` in {config}."""
+    """{what} is under the licence {license}; this library accepts {allowed}. No version was made ready. To accept it, add its
+    licence to `licenses` in {config}."""
 
 
 class BadHeader(OfAnyLayer, Refused):
-    """{file} has a broken {format} header: {reason}. Ask the publisher for a whole file."""
+    """{file} has a broken {format} header: {reason}. Ask the publisher for an intact file."""
 
 
 class BadJson(OfAnyLayer, Refused):
@@ -205,29 +206,29 @@ class BadManifest(OfAnyLayer, Refused):
 
 
 class NothingToImport(OfAnyLayer, Refused):
-    """{what} has no file to import{detail}."""
+    """{what} has no files to import{detail}."""
 
 
 class SeveralModels(OfAnyLayer, Refused):
-    """{what} holds several models and one is expected: {choices}. Choose: `{example}`."""
+    """{what} holds several models, and one was expected: {choices}. Choose one: `{example}`."""
 
 
 class NoModelAmong(OfAnyLayer, Refused):
-    """{what} holds no model that could be served by itself: {found}. An adapter or a projector belongs to a base model: import
-    the base, with the file beside it."""
+    """{what} holds no model that can be served on its own: {found}. An adapter or a projector belongs to a base model:
+    import the base model together with that file."""
 
 
 class ShardsMissing(OfAnyLayer, Refused):
-    """{what} is incomplete: {file} belongs to a set of {expected} files, {found} of them are here. Import the folder or
-    repository that has all of them."""
+    """{what} is incomplete: {file} belongs to a set of {expected} files, and {found} of them are present. Import the folder
+    or repository that has all of them."""
 
 
 class ChooseQuantization(OfAnyLayer, Refused):
-    """{what} holds several quantisations: {choices}. Choose one, for example with `{example}`."""
+    """{what} holds several quantisations: {choices}. Choose one, for example: `{example}`."""
 
 
 class UnknownQuantization(OfAnyLayer, Refused):
-    """{what} has nothing called {wanted}: it has {choices}. Choose one of these, for example with `{example}`."""
+    """{what} has no {wanted}: it has {choices}. Choose one of these, for example: `{example}`."""
 
 
 class ChooseModel(OfAnyLayer, Refused):
@@ -238,38 +239,38 @@ class ChooseModel(OfAnyLayer, Refused):
 
 
 class BlobMissing(Refused):
-    """The store {store} does not hold {digest}. Nothing was changed. `modelshelf import` of its source brings it back."""
+    """The store {store} does not hold {digest}. Nothing was changed. Import its source again (`modelshelf import`): that
+    fetches it."""
 
 
 class BlobDamaged(Refused):
-    """{file} of {what} is damaged in the store ({digest}): {reason}. Nothing was changed. `modelshelf import {source}` fetches it
-    again and puts it in its place."""
+    """{file} of {what} is damaged in the store ({digest}): {reason}. Nothing was changed. `modelshelf import {source}`
+    fetches it again and replaces it."""
 
 
 class StoreDamaged(Refused):
-    """{path} in the store is not what we left there: {reason}. It was not used. Remove it, or run the import again."""
+    """{path} in the store is not as modelshelf left it: {reason}. It was not used. Remove it, or import the model again."""
 
 
 class DiskFull(Refused):
-    """{path} needs {needed} and has {free} free ({kept} of it stays free). Nothing was stored. Make room, or move
-    the library (`MODELSHELF_HOME`)."""
+    """{path} needs {needed} and has {free} free, of which {kept} must stay free. Nothing was stored. Free some space, or
+    move the library (`MODELSHELF_HOME`)."""
 
 
 class WriteFailed(Refused):
-    """Writing {what} to {path} failed: {reason}. Nothing of it is visible, and the temporary file is gone. Make room or
-    repair the disk, then run it again."""
+    """Writing {what} to {path} failed: {reason}. Nothing of it is visible, and the temporary file was removed. Free some
+    space or repair the disk, then try again."""
 
 
 # --- catalog ----------------------------------------------------------------------------------------------------
 
 
 class NoSuchModel(Refused):
-    """There is no {what} that project {project} may see. Look with `modelshelf list`, or bring it in with `modelshelf
-    import`."""
+    """Project {project} can see no {what}. List models with `modelshelf list`, or import one with `modelshelf import`."""
 
 
 class WhichVersion(Refused):
-    """{model} has several versions and none is called `latest`: {choices}. Name one of them."""
+    """{model} has several versions, and none is called `latest`: {choices}. Name one of them."""
 
 
 class NotReady(Refused):
@@ -277,40 +278,43 @@ class NotReady(Refused):
 
 
 class NameTaken(Refused):
-    """{what} is taken by other content: it is {found}, this would be {wanted}. A version never changes, so nothing was
-    changed. Import under another name (`--name`)."""
+    """{what} already names other content: {found}; this import is {wanted}. A version never changes. Nothing was changed.
+    Import under another name (`--name`)."""
 
 
 class OtherPublisher(Refused):
-    """{what} is published by {found}, and this import is of {wanted}: an import never gives a name to another publisher's
+    """{what} is published by {found}, and this import is from {wanted}: an import never gives a name to another publisher's
     weights. Nothing was changed. Import under a name of its own (`--name {example}`)."""
 
 
 class Disabled(Refused):
-    """{what} is disabled. Nothing was changed. `modelshelf enable {what}` makes it selectable again; what runs it
-    already goes on, and may be restarted."""
+    """{what} is disabled. Nothing was changed. `modelshelf enable {what}` makes it selectable again; instances that serve
+    it go on, and can be restarted."""
 
 
 class NoSuchAlias(Refused):
-    """{model} has no alias {alias}{detail}. Nothing was changed. See `modelshelf alias {model}`."""
+    """{model} has no alias {alias}{detail}. Nothing was changed. List its aliases: `modelshelf alias {model}`."""
 
 
 class StillInUse(Refused):
-    """{what} is in use: {holders}. Nothing was deleted. Release these first, then try again: `modelshelf stop` an instance,
-    `modelshelf template delete` a template, `modelshelf alias MODEL ALIAS --remove`, `modelshelf unpin` a replica."""
+    """{what} is in use: {holders}. Nothing was deleted. Release these first, then delete again: `modelshelf stop` an
+    instance, `modelshelf template delete` a template, `modelshelf alias MODEL ALIAS --remove`, `modelshelf unpin` a
+    replica."""
 
 
 class Unreadable(Refused):
-    """{what} cannot be relied on: {reason}. Nothing was deleted. `modelshelf audit` says what is wrong, and `modelshelf
-    audit --repair` mends it."""
+    """{what} is not reliable: {reason}. Nothing was deleted. `modelshelf audit` reports what is wrong, and `modelshelf
+    audit --repair` repairs it."""
 
 
 class LeaseLost(OfAnyLayer, Unavailable):
-    """The lease on {what} lapsed before the work was done, and another run may have taken it: this result was not recorded."""
+    """The lease on {what} expired before the work was done, and another run may have taken it: this result was not
+    recorded."""
 
 
 class BlobBeingDeleted(Unavailable):
-    """{digest} is just being removed, replaced or counted on by {holder}. Nothing was changed; run it again in a moment."""
+    """{digest} is in use at this moment by {holder}, which removes, replaces or checks it. Nothing was changed. Try again
+    in a moment."""
 
 
 class CatalogUnreachable(Unavailable):
@@ -318,23 +322,24 @@ class CatalogUnreachable(Unavailable):
 
 
 class CatalogUrlRefused(Refused):
-    """The catalog's address is not usable: {reason}. Nothing was read or changed. Expected `postgresql://user:password@host/name`
-    or `sqlite:////folder/catalog.db`, in `catalog_url` of config.toml or in MODELSHELF_CATALOG_URL."""
+    """The catalog's address is not usable: {reason}. Nothing was read or changed. Expected
+    `postgresql://user:password@host/name` or `sqlite:////folder/catalog.db`, in `catalog_url` of config.toml or in
+    MODELSHELF_CATALOG_URL."""
 
 
 class CatalogDamaged(Refused):
-    """The catalog {url} is damaged: {reason}. Nothing was changed. Run `modelshelf down`, and restore the file from a backup:
-    `catalog.before-*.db` beside it is the copy that the last update made."""
+    """The catalog {url} is damaged: {reason}. Nothing was changed. Run `modelshelf down`, and restore the file from a
+    backup: `catalog.before-*.db` beside it is the copy that the last upgrade made."""
 
 
 class CatalogDiskFull(Refused):
-    """The catalog {url} cannot be written, its disk is full: {reason}{free}. Nothing was changed. Make room there, then run it
-    again."""
+    """The catalog {url} cannot be written because its disk is full: {reason}{free}. Nothing was changed. Free some space
+    there, then try again."""
 
 
 class CatalogNotPermitted(Refused):
-    """The catalog {url} cannot be used by this user: {reason}. Nothing was changed. Run it as the owner, give this user the
-    rights, or name another folder with MODELSHELF_HOME."""
+    """The catalog {url} cannot be used by this user: {reason}. Nothing was changed. Run the command as the owner, give this
+    user access, or name another folder with MODELSHELF_HOME."""
 
 
 class OtherHome(Refused):
@@ -343,18 +348,18 @@ class OtherHome(Refused):
 
 
 class BadMarker(Refused):
-    """{path} does not tell whose folder this is: {reason}. Nothing was changed. Restore the file from a backup, or remove it
-    and run `modelshelf up --take-over`."""
+    """{path} does not state whose folder this is: {reason}. Nothing was changed. Restore the file from a backup, or remove
+    it and run `modelshelf up --take-over`."""
 
 
 class CatalogNewer(Refused):
-    """The catalog {url} is at revision {found}, which this modelshelf ({known}) does not know. Nothing was changed. Use
-    the newer modelshelf."""
+    """The catalog {url} is at revision {found}, which this modelshelf does not know (it knows {known}). Nothing was
+    changed. Use the newer modelshelf."""
 
 
 class CatalogOlder(Refused):
-    """The catalog {url} is at revision {found}, and this modelshelf needs {known}. Nothing was changed. `modelshelf down`
-    and `modelshelf up` bring it up to date, and copy a SQLite file aside first."""
+    """The catalog {url} is at revision {found}, and this modelshelf needs {known}. Nothing was changed. Run `modelshelf
+    down`, then `modelshelf up`: that upgrades the catalog, and first copies it if it is a SQLite file."""
 
 
 class CatalogNotMade(Refused):
@@ -362,51 +367,51 @@ class CatalogNotMade(Refused):
 
 
 class NoSuchFilesystem(Refused):
-    """There is no filesystem {filesystem}: {known}. Nothing was changed. Write `[filesystems.{filesystem}]` with `path` and
-    `region` into {config}."""
+    """There is no filesystem {filesystem}: {known}. Nothing was changed. Add `[filesystems.{filesystem}]` with `path` and
+    `region` to {config}."""
 
 
 class PlaceChanged(Refused):
-    """{what} is not what was registered: {reason}. Nothing was started. Bring it back as it was, or register it again: that
-    makes a new version."""
+    """{what} is not what was registered: {reason}. Nothing was started. Restore it, or register it again: that makes a new
+    version."""
 
 
 class OtherRegion(Refused):
-    """{what} lies on the filesystem {filesystem} in the region {region}; this machine is in {found}. Nothing was started.
+    """{what} is on the filesystem {filesystem} in the region {region}; this machine is in {found}. Nothing was started.
     Launch it there, or import a copy: `modelshelf import file://…`."""
 
 
 class InPlace(Refused):
-    """{what} lies in place on the filesystem {filesystem}: {reason}. Nothing was changed. Engines read it there; a copy is
-    made by `modelshelf import file://…`."""
+    """{what} is in place on the filesystem {filesystem}: {reason}. Nothing was changed. Engines read it there; `modelshelf
+    import file://…` makes a copy."""
 
 
 class NotAnEmptyFolder(Refused):
-    """{path} is not an absolute path of a new or empty folder. Nothing was written. Name another."""
+    """{path} is not the absolute path of a new or empty folder. Nothing was written. Name another."""
 
 
 # --- nodes and engines ------------------------------------------------------------------------------------------
 
 
 class NoSuchNode(Refused):
-    """There is no node {node}. Known are: {known}."""
+    """There is no node {node}. Known nodes: {known}."""
 
 
 class OtherNode(Refused):
-    """{node} is another machine than this one, which is the node {here}. Nothing was copied. Run it on that machine."""
+    """{node} is another machine; this one is the node {here}. Nothing was copied. Run the command on that machine."""
 
 
 class NoReplica(Refused):
-    """{what} is not cached on this node. Nothing was changed. `modelshelf cache {what}` brings it here."""
+    """{what} is not cached on this node. Nothing was changed. `modelshelf cache {what}` puts it here."""
 
 
 class ReplicaGone(Refused):
-    """The files of {what} on this node are missing or are not what was laid out. Nothing was started. Start it again: that
-    lays them out first."""
+    """The files of {what} on this node are missing or have changed. Nothing was started. Try again: a start lays them out
+    first."""
 
 
 class NodeFull(Refused):
-    """{node} has {free} free of its disk and {what} needs {needed}. Nothing was copied."""
+    """{node} has {free} of free disk space, and {what} needs {needed}. Nothing was copied."""
 
 
 class TypeMismatch(Refused):
@@ -419,8 +424,8 @@ class CategoryMismatch(Refused):
 
 
 class TooManyModels(Refused):
-    """{engine} serves at most {most} model in an instance, and {found} were named. Nothing was started. Launch one
-    instance each, or choose another engine (`--engine ollama`)."""
+    """{engine} serves at most {most} model in an instance, and {found} were named. Nothing was started. Launch an instance
+    for each, or choose another engine (`--engine ollama`)."""
 
 
 class NothingToServe(Refused):
@@ -428,12 +433,12 @@ class NothingToServe(Refused):
 
 
 class EngineMissing(Refused):
-    """The engine {engine} is not there: {reason}. Nothing was started. {advice}"""
+    """The engine {engine} is not installed: {reason}. Nothing was started. {advice}"""
 
 
 class EngineDied(Refused):
-    """{engine} ended by itself (exit status {status}) before it answered. Nothing is running. Its log: {tail} —
-    the whole log: `modelshelf logs {instance}`."""
+    """{engine} exited (exit status {status}) before it answered. Nothing is running. Its log: {tail} — the whole log:
+    `modelshelf logs {instance}`."""
 
 
 class EngineTooSlow(Refused):
@@ -442,11 +447,11 @@ class EngineTooSlow(Refused):
 
 
 class EngineListsOther(Refused):
-    """{engine} lists {found} and not {expected}."""
+    """{engine} lists {found}, expected {expected}."""
 
 
 class EngineNotReady(Refused):
-    """{engine} started, but did not get ready: {reason}{log}. The engine was stopped. The whole log: `modelshelf logs
+    """{engine} started, but did not become ready: {reason}{log}. The engine was stopped. The whole log: `modelshelf logs
     {instance}`."""
 
 
@@ -455,18 +460,18 @@ class KeyIgnored(Refused):
 
 
 class NoMemoryLimit(Refused):
-    """A limit of memory cannot be kept on this machine: {reason}. Nothing was started. Launch without `--memory`, or set
-    `cgroup` in config.toml to a cgroup v2 folder that this user may write in."""
+    """This machine cannot enforce a memory limit: {reason}. Nothing was started. Launch without `--memory`, or set `cgroup`
+    in config.toml to a cgroup v2 folder that this user may write to."""
 
 
 class ProcessesRemain(Unavailable):
-    """Processes of the instance {instance} are still there {seconds} s after SIGKILL: {pids}. They end when the kernel lets
-    go of them; then run it again."""
+    """Processes of the instance {instance} still exist {seconds} s after SIGKILL: {pids}. They end when the kernel releases
+    them; then try again."""
 
 
 class PortTaken(Refused):
-    """Port {port} on {bind} is taken{by}. Nothing was started. Choose another with `--port`, or omit it: a free one
-    is taken."""
+    """Port {port} on {bind} is taken{by}. Nothing was started. Choose another with `--port`, or omit `--port`: a free port
+    is chosen."""
 
 
 class Unprotected(Refused):
@@ -474,7 +479,7 @@ class Unprotected(Refused):
 
 
 class NoWords(Refused):
-    """{what} is of the category {category}: it answers with numbers, not with words. {how}"""
+    """{what} is in the category {category}: it answers with numbers, not with words. {how}"""
 
 
 class NoSuchInstance(Refused):
@@ -486,11 +491,11 @@ class NoSuchTemplate(Refused):
 
 
 class NothingToSwitch(Refused):
-    """{instance} cannot be switched so: {reason}. Nothing was changed. `modelshelf instances` shows what it serves."""
+    """{instance} cannot be switched: {reason}. Nothing was changed. `modelshelf instances` shows what it serves."""
 
 
 class SwitchFailed(Refused):
-    """{instance} does not come up with {after}: {reason} {now}"""
+    """{instance} did not come up with {after}: {reason} {now}"""
 
 
 class CategoryInUse(Refused):
@@ -499,5 +504,5 @@ class CategoryInUse(Refused):
 
 
 class InstanceRuns(Refused):
-    """{instance} is {state} with {found}; this asks for {wanted}. Nothing was changed. Stop it first (`modelshelf stop
-    {instance}`), or launch under another name (`--as`)."""
+    """{instance} is {state} with {found}; this command asks for {wanted}. Nothing was changed. Stop it first (`modelshelf
+    stop {instance}`), or launch under another name (`--as`)."""

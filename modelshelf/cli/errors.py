@@ -11,7 +11,7 @@ class ServerDown(Unavailable):
 
 class PrefectBusy(Unavailable):
     """The Prefect server {server} is busy: {reason}, asked {times} times. Runs go on. Try again in a moment; a server on
-    PostgreSQL takes more at once than one on SQLite."""
+    PostgreSQL handles more requests at once than one on SQLite."""
 
 
 class PrefectTrouble(Unavailable):
@@ -26,16 +26,16 @@ class BadStateFile(Refused):
 
 
 class FileUnusable(Refused):
-    """{path} cannot be used: {reason}. What was finished before is kept. {advice}"""
+    """{path} cannot be used: {reason}. Steps that were finished are kept. {advice}"""
 
 
 class OutputFailed(Refused):
-    """The output could not be written: {reason}. What the command did is done; only its words are lost."""
+    """The output could not be written: {reason}. The command did its work; only its output is lost."""
 
 
 class FaultInModelshelf(Refused):
-    """This is a fault in modelshelf ({kind}), not in what was asked for. What was finished before is kept; `modelshelf status`
-    shows what is up. Please report it, with the trace in {trace}."""
+    """This is a fault in modelshelf ({kind}), not in the command that you gave. Steps that were finished are kept;
+    `modelshelf status` shows what runs. Please report it, with the trace in {trace}."""
 
 
 class NoSuchRun(Refused):
@@ -51,13 +51,13 @@ class RunUnavailable(Unavailable):
 
 
 class RunAbandoned(Unavailable):
-    """Nobody runs {run} any more: {reason}. What was finished is kept. Run the same command again, or `modelshelf up
-    --detach` and `modelshelf retry {short}`: it goes on from there."""
+    """The run {run} has no process any more: {reason}. Finished steps are kept. Repeat the command, or run `modelshelf up
+    --detach` and `modelshelf retry {short}`: the run goes on from there."""
 
 
 class ProgramMoved(Refused):
-    """The server and the runner of {home} are no longer what runs here: {reason}. Their runs would crash. Nothing was
-    started. Stop them and start them anew: `modelshelf down`, then `modelshelf up --detach`."""
+    """The server and the runner of {home} no longer match this program: {reason}. Their runs would crash. Nothing was
+    started. Restart them: `modelshelf down`, then `modelshelf up --detach`."""
 
 
 class NotDeployed(Refused):
@@ -69,4 +69,4 @@ class NoSuchLogin(Refused):
 
 
 class NoSuchBlockType(Refused):
-    """{kind} is not something to log in to: expected {known}."""
+    """{kind} is not a kind of login: expected {known}."""

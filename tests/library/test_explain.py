@@ -90,7 +90,7 @@ def test_an_engine_that_is_missing_is_a_cause_with_or_without_its_name(tiny: tup
     assert "cannot be executed" in named.because
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "/nowhere")
-        only(selectable(without, version.ref), "is not there", "Install it from ollama.com")
+        only(selectable(without, version.ref), "is not installed", "Install it from ollama.com")
         only(selectable(without, version.ref, "vllm"), "vllm serves safetensors", "Install it from ollama.com")
 
 
@@ -99,7 +99,7 @@ def test_an_engine_that_misses_is_answered_with_one_that_is_there(hub: Hub, libr
     version, _ = bring_in(library, hub_source(hub, "org/m"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "/nowhere")
-        only(selectable(library, version.ref), "The engine vllm is not there", "pip install vllm")
+        only(selectable(library, version.ref), "The engine vllm is not installed", "pip install vllm")
         only(selectable(library, version.ref, "llamacpp"), "is safetensors", "pip install vllm")
         assert explaining.how_to_serve(library, P, version) == selectable(library, version.ref)[0]
 
@@ -271,6 +271,6 @@ def test_the_engine_lists_another_name_or_digest(tiny: tuple[Library, Version]) 
     assert made.state == "ready"
     (cause,) = visible(library, version)
     assert "stopped" not in cause.because, "it serves"
-    only([cause], "lists tiny and not renamed", "modelshelf restart chat")
+    only([cause], "lists tiny, expected renamed", "modelshelf restart chat")
     did(library, [cause])
     assert visible(library, version) == []

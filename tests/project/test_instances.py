@@ -123,7 +123,7 @@ def test_files_that_go_away_before_the_start_are_an_error_that_explains_itself(e
     image = tiny.image
     with (
         reaching("replica.recorded", lambda: equipped.node.replicas.evict(image)),
-        pytest.raises(ReplicaGone, match="Start it again"),
+        pytest.raises(ReplicaGone, match="a start lays them out first"),
     ):
         launch(equipped, tiny)
     failed = found(equipped)

@@ -196,7 +196,7 @@ def test_content_that_has_an_etag_later_and_none_at_first_is_refused_where_no_di
 
 def test_right_size_wrong_bytes_is_refused_and_nothing_is_kept(fetch: Fetch) -> None:
     fetch.server.faults.flip_byte_at = 400_000
-    with pytest.raises(DigestMismatch, match="something between us"):
+    with pytest.raises(DigestMismatch, match="something between this machine"):
         fetch()
     assert fetch.nothing_kept()
 
