@@ -16,7 +16,7 @@ class EngineKey(Block):
     _block_type_name: ClassVar[str] = "Engine Key"
     _block_type_slug: ClassVar[str] = "modelshelf-engine-key"
 
-    key: SecretStr = Field(description="What requests carry as their bearer token.")
+    key: SecretStr = Field(description="The bearer token that requests must carry.")
 
     def open(self) -> str:
         """Return the key. Raises BadSetting if an engine could read it otherwise: a block can be written without our command."""

@@ -22,7 +22,7 @@ class HuggingFaceHub(Block):
 
     endpoint: str = Field(default="https://huggingface.co", description="The Hub's address.")
     token: SecretStr = Field(default=SecretStr(""), description="An access token, for gated and private repositories.")
-    redirect_hosts: list[str] = Field(default=[], description="Hosts in our own network that the Hub may redirect to.")
+    redirect_hosts: list[str] = Field(default=[], description="Trusted hosts in your network that the Hub may redirect to.")
 
     def open(self, uri: HuggingFaceUri, include: Sequence[str], exclude: Sequence[str], *, allow_code: bool) -> HuggingFaceSource:
         from modelshelf.sources.huggingface import HuggingFaceSource  # slow to load; other flows do without

@@ -17,12 +17,12 @@ class OllamaRegistry(Block):
     _block_type_name: ClassVar[str] = "Ollama Registry"
     _block_type_slug: ClassVar[str] = "modelshelf-ollama-registry"
 
-    origin: str = Field(default="", description="The registry's address, `https://host[:port]`: the secret is shown to no other.")
-    plain_http: bool = Field(default=False, description="Speak http, not https: for registries on this machine only.")
-    user: str = Field(default="", description="The user that the secret belongs to.")
+    origin: str = Field(default="", description="The registry's address, `https://host[:port]`; the secret is sent to no other.")
+    plain_http: bool = Field(default=False, description="Use http instead of https, for registries on this machine only.")
+    user: str = Field(default="", description="The user name for the secret.")
     secret: SecretStr = Field(default=SecretStr(""), description="A password or access token.")
     redirect_hosts: list[str] = Field(
-        default=[], description="Hosts in our network that it may redirect to, or whose tokens need the secret."
+        default=[], description="Trusted hosts in your network that it may redirect to, or that issue its tokens."
     )
 
     def open(self, uri: OllamaUri) -> OllamaSource:

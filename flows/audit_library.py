@@ -11,11 +11,11 @@ from tasks import leases, reports, upkeep
 
 @lifecycle("audit-library", run_name=lambda given: "audit and repair" if given["repair"] else "audit")
 async def audit_library(rehash: Literal["none", "part", "all"] = "none", repair: bool = False) -> int:
-    """Looks for every difference between what is recorded and what is there. Returns how many are left.
+    """Compares the catalog with store, replicas and engines. Returns how many differences are left.
 
     Args:
-        rehash: Read bytes of the store and compare digests: all of them, or a night's part, so that all are read within a month.
-        repair: Mend what was found, as the report says for each.
+        rehash: Read the store's bytes and compare digests: all, or the part that was read longest ago (one twenty-fifth).
+        repair: Repair each difference as the report states.
     """
     async with leases.hold("audit"):
         findings = await upkeep.audit(rehash=rehash, repair=repair)

@@ -12,13 +12,13 @@ from tasks import versions
 
 @lifecycle("build-image", run_name="build {model}")
 async def build_image(model: ShortText, to: ShortText, project: ShortText = "default", dry_run: bool = False) -> str:
-    """Builds a version's image again from the store and writes it where it is asked for; its digest is the recorded one.
+    """Builds a version's image from the store and writes it to a folder. Its digest is the recorded one.
 
     Args:
         model: `model`, `model:tag` or `model:version`.
-        to: An absolute path on the machine where this runs: a new or empty folder.
+        to: A new or empty folder: an absolute path on the machine where this runs.
         project: The project that asks.
-        dry_run: Only say what would be written.
+        dry_run: Only show what would be written.
     """
     asking = ProjectName(project)
     plan = await versions.plan_build(asking, ModelRef.parse(model), Path(to))

@@ -14,18 +14,18 @@ async def cache_version(
     model: ShortText, node: ShortText = "local", project: ShortText = "default", pin: bool = False, auto: bool = False,
     dry_run: bool = False,
 ) -> str:  # fmt: skip
-    """Puts a version's files on a node, complete or not at all.
+    """Caches a version's files on a node, completely or not at all.
 
     Args:
         model: `model`, `model:tag` or `model:version`.
         node: The node's name.
         project: The project that asks.
-        pin: Never evict it from the node.
-        auto: Bring it back whenever it is missing, and to every node that is added.
-        dry_run: Only say what would be done.
+        pin: Never evict this replica.
+        auto: Cache the version again whenever it is missing, and on every node that is added.
+        dry_run: Only show what would be done.
     """
     asking, ref = ProjectName(project), ModelRef.parse(model)
-    with outcome("It is not on the node.", again="What was copied is kept: cache it again and it goes on from there."):
+    with outcome("The version is not on the node.", again="Copied files are kept: cache it again to resume."):
         plan = await versions.plan_cache(asking, ref, NodeName(node))
         if not dry_run:
             await versions.fill_replica(asking, ref, plan.node)

@@ -1,4 +1,4 @@
-"""Name a version, mark it, or let go of either: small changes that are decided in one transaction."""
+"""Change a version's aliases or marks: small changes, each decided in one transaction."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Change = Literal[
 async def change_version(
     model: ShortText, change: Change, alias: ShortText = "", category: CategoryOrNone = "", project: ShortText = "default"
 ) -> str:
-    """Changes what a version is called or marked with. What it consists of never changes.
+    """Changes a version's aliases or marks, or a model's category. The content of a version never changes.
 
     Args:
-        model: `model:tag` or `model:version`; for roll-back, unalias and category the model alone is enough.
-        change: Promote lets the alias name this version and keeps it from deletion; roll-back returns the alias to what it
-            named before; disabled versions cannot be launched anew; auto-cached ones are brought to every node; a pinned
-            replica is never evicted; category changes what all versions of the model are used for.
-        alias: The name to promote to, roll back or let go: `stable`.
-        category: What the model is used for from now on, for the change `category`.
+        model: `model:tag` or `model:version`; for roll-back, unalias and category, the model alone is enough.
+        change: Promote moves the alias to this version and protects it from deletion; roll-back moves the alias back to the
+            version before; disabled versions cannot be launched; auto-cached versions are cached on every node; a pinned
+            replica is never evicted; category sets what all versions of the model are used for.
+        alias: The alias to promote, roll back or remove: `stable`.
+        category: For the change `category`: what the model is used for from now on.
         project: The project that owns it.
     """
     ref, tag = ModelRef.parse(model), Tag(alias) if alias else None

@@ -13,17 +13,17 @@ from tasks import leases, reports, upkeep
 async def clean_stale_versions(
     keep: Keep = 2, days: Days = 30, at_most: AtMost = 500, project: ShortText = "default", dry_run: bool = False
 ) -> int:
-    """Removes old versions that nothing refers to, and the bytes that only they used. Returns the bytes freed.
+    """Removes old versions that nothing refers to, and the bytes that only they used. Returns the number of bytes freed.
 
-    Never removed: what an instance or template serves, what has an alias, what is pinned, what is being imported. If
-    something cannot be read, nothing is removed.
+    Versions are never removed while an instance or template serves them, while they have an alias or a pinned replica, or
+    while they are being imported. If anything cannot be read, nothing is removed.
 
     Args:
-        keep: The newest versions of each model that stay.
-        days: What is younger stays.
-        at_most: Versions in one run; the rest waits for the next.
+        keep: How many of the newest versions of each model to keep.
+        days: Keep versions that are younger than this many days.
+        at_most: The most versions to remove in one run; the next run removes the rest.
         project: The project that owns them.
-        dry_run: Only say what would be removed.
+        dry_run: Only show what would be removed.
     """
     asking = ProjectName(project)
     async with leases.hold(f"clean {asking}"):

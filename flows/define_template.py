@@ -19,16 +19,16 @@ async def define_template(
     memory: AtMostBytes = -1,
     project: ShortText = "default",
 ) -> str:
-    """Defines a template, or a new revision of it. Instances that were launched from it keep what they were launched with.
+    """Defines a template, or a new revision of it. Instances that were launched from it keep their settings and versions.
 
     Args:
         template: The template's name.
-        models: Each `model:tag`, or `name=model:tag` to be served under another name. What is pinned is the version.
-        engine: What serves; it must accept the format of every version. `auto` chooses by format and by what is installed.
+        models: Each `model:tag`, or `name=model:tag` to serve it under another name. Aliases are resolved to versions now.
+        engine: Must accept the format of every version. `auto` chooses by format, an installed engine first.
         arguments: More arguments for the engine itself.
         environment: More environment for the engine, each `NAME=VALUE`; no secrets.
-        cpus: Processors that it may use; 0 or -1 is all.
-        memory: Bytes that all its processes may use together; 0 or -1 is no limit.
+        cpus: The number of processors; 0 or -1 means all.
+        memory: Bytes for all processes of an instance together; 0 or -1 means no limit.
         project: The project that owns it.
     """
     request = launch_request(engine, "", 0, arguments, environment, cpus, memory, "", unprotected=False)
@@ -42,7 +42,7 @@ async def define_template(
 
 @lifecycle("delete-template", run_name="delete template {template}")
 async def delete_template(template: ShortText, project: ShortText = "default") -> str:
-    """Deletes a template. Instances that were launched from it have their own copy of it.
+    """Deletes a template. Instances that were launched from it keep their own copy.
 
     Args:
         template: The template's name.

@@ -10,12 +10,12 @@ from tasks import versions
 
 @lifecycle("delete-version", run_name="delete {model}")
 async def delete_version(model: ShortText, project: ShortText = "default", dry_run: bool = False) -> str:
-    """Deletes a version. One that is in use is refused, and every holder is named.
+    """Deletes a version. If it is in use, the run is refused and every user is named.
 
     Args:
         model: `model:tag` or `model:version`.
         project: The project that owns it.
-        dry_run: Only say what would be freed.
+        dry_run: Only show what would be freed.
     """
     asking, ref = ProjectName(project), ModelRef.parse(model)
     plan = await versions.plan_deletion(asking, ref)

@@ -10,7 +10,7 @@ from tasks import upkeep
 
 @lifecycle("evict-replica", run_name="evict {model}")
 async def evict_replica(model: ShortText, project: ShortText = "default") -> int:
-    """Takes a version's files off this node; the store keeps them. One that is pinned or mounted is refused.
+    """Removes a version's files from this node; the store keeps them. A replica that is pinned or in use is not removed.
 
     Args:
         model: `model`, `model:tag` or `model:version`.

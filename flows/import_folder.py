@@ -23,14 +23,14 @@ async def import_folder(
     """Copies a folder, or one GGUF, into the library. The folder itself is not changed and not needed afterwards.
 
     Args:
-        path: An absolute path on the machine where this runs; with `:Q4_K_M` behind it, that GGUF of several.
-        name: What the library calls it; by default the folder's name.
-        include: Take only files that match one of these patterns.
-        exclude: Leave out files that match one of these patterns.
+        path: An absolute path on the machine where this runs; add `:Q4_K_M` to choose one of several GGUF files.
+        name: The model's name in the library; by default the folder's name.
+        include: Import only files that match one of these patterns.
+        exclude: Omit files that match one of these patterns.
         project: The project that owns it.
-        category: What it is used for; by default what its files say.
-        allow_code: Take the publisher's code along, and the model although its configuration names code.
-        dry_run: Only say what would be copied.
+        category: What the model is used for; by default as its files indicate.
+        allow_code: Import the publisher's code too, and allow a configuration that names code.
+        dry_run: Only show what would be copied.
     """
     origin = FolderOrigin(FolderUri.parse(path), tuple(include), tuple(exclude), allow_code)
     plan = await bring_in(origin, name=name, project=project, category=category, allow_code=allow_code, dry_run=dry_run)

@@ -23,23 +23,23 @@ async def import_huggingface(
     allow_code: bool = False,
     dry_run: bool = False,
 ) -> str:
-    """Brings a model from the Hugging Face Hub into the library.
+    """Imports a model from the Hugging Face Hub.
 
-    The branch or tag is pinned to a commit once. Pickle weights are never fetched. Afterwards the version is ready, or
-    the catalog says why it is not. Safe to run again.
+    The branch or tag is pinned to a commit. Pickle weights are never fetched. Afterwards the version is ready, or the
+    catalog records why it is not. Running the import again is safe.
 
     Args:
-        repo: `org/repo`, or the address of its page.
+        repo: `org/repo`, or the address of the repository's page.
         revision: A branch, a tag or a commit.
-        quantization: Which weights, where the repository has several: `Q4_K_M`, or a file's name.
-        include: Shell patterns; only files that match one are taken.
-        exclude: Shell patterns; files that match one are left out.
-        name: What the library calls it; by default the repository's own name.
+        quantization: `Q4_K_M`, or a file's name, where the repository has several.
+        include: Shell patterns; only files that match one are imported.
+        exclude: Shell patterns; files that match one are omitted.
+        name: The model's name in the library; by default the repository's name.
         project: The project that owns it.
-        category: What it is used for; by default what its files say.
+        category: What the model is used for; by default as its files indicate.
         hub: The block with the Hub's address and token (`modelshelf login huggingface`).
-        allow_code: Take the publisher's code along, and the model although its configuration names code (`auto_map`).
-        dry_run: Only say what would be fetched.
+        allow_code: Import the publisher's code too, and allow a configuration that names code (`auto_map`).
+        dry_run: Only show what would be fetched.
     """
     uri = HuggingFaceUri.of(repo, revision, quantization)
     origin = HuggingFaceOrigin(uri, hub, tuple(include), tuple(exclude), allow_code)

@@ -17,17 +17,17 @@ async def import_ollama(
     category: CategoryOrNone = "",
     dry_run: bool = False,
 ) -> str:
-    """Brings a model from an Ollama registry into the library.
+    """Imports a model from an Ollama registry.
 
-    Afterwards the version is ready, or the catalog says why it is not. Safe to run again: every step finds what an
-    earlier run finished and goes on from there.
+    Afterwards the version is ready, or the catalog records why it is not. Running the import again is safe: each step finds
+    what an earlier run finished and resumes from there.
 
     Args:
         model: As for `ollama pull`: `qwen3:0.6b`, `namespace/name:tag`, `host/namespace/name:tag`.
-        name: What the library calls it; by default the model's own name.
+        name: The model's name in the library; by default its own name.
         project: The project that owns it.
-        category: What it is used for; by default what its files say.
-        dry_run: Only say what would be fetched.
+        category: What the model is used for; by default as its files indicate.
+        dry_run: Only show what would be fetched.
     """
     origin = OllamaOrigin(OllamaUri(OllamaName.parse(model)))
     plan = await bring_in(origin, name=name, project=project, category=category, allow_code=False, dry_run=dry_run)

@@ -31,32 +31,32 @@ async def launch_instance(
     project: ShortText = "default",
     dry_run: bool = False,
 ) -> str:
-    """Starts an engine that serves a version, or what a template names.
+    """Starts an engine that serves a version or a template.
 
-    Ready means: the engine lists every model under its served name and recorded digest, and one answer of each came back.
-    Running it again finds the instance that runs, or starts a stopped one with what it was started with before. A field that
-    is left as it is asks for nothing: the template, or the instance from before, decides.
+    An instance is ready when the engine lists every model under its served name and recorded digest, and each has answered.
+    Launching again finds the running instance, or starts a stopped one with its former settings. A field that keeps its
+    default asks for nothing: the template, or the instance's last start, decides.
 
     Args:
-        model: `model`, `model:tag` or `model:version`; what is pinned is the version.
+        model: `model`, `model:tag` or `model:version`; an alias is resolved to a version now.
         template: A template's name, in place of a model.
-        instance: The instance's name; by default the model's or template's. Alone, it is started again as it was.
-        served_name: What requests call the model; by default the model's name in the library.
-        engine: What serves. `auto` asks for none: as before, else by format and by what is installed.
-        port: 0 asks for none: as before, else a free one, which is kept through restarts.
-        bind: The address to listen at. Empty asks for none: as before, else 127.0.0.1. Beyond this machine a key is required.
-        arguments: More arguments for the engine itself. An empty list asks for none: as before.
-        environment: More environment for the engine, each `NAME=VALUE`; no secrets. An empty list asks for none: as before.
-        cpus: Processors that it may use; 0 is all. -1 asks for none: as before, else all.
-        memory: Bytes that all its processes may use together; 0 is no limit. -1 asks for none: as before, else no limit.
-        key: The block with the key that requests must carry (`modelshelf login engine NAME`). Empty asks for none: as before.
-        unprotected: Listen beyond this machine without a key.
+        instance: The instance's name; by default the model's or template's. Given alone, that instance starts as before.
+        served_name: The model's name in requests; by default its name in the library.
+        engine: `auto`: as before, or else chosen by format, an installed engine first.
+        port: 0: as before, or else a free port, which is kept across restarts.
+        bind: The address to listen on. Empty: as before, or else 127.0.0.1. Other addresses than loopback require a key.
+        arguments: More arguments for the engine itself. Empty: as before.
+        environment: More environment variables for the engine, each `NAME=VALUE`; no secrets. Empty: as before.
+        cpus: The number of processors; 0 means all. -1: as before, or else all.
+        memory: Bytes for all its processes together; 0 means no limit. -1: as before, or else no limit.
+        key: The block with the key that requests must carry (`modelshelf login engine NAME`). Empty: as before.
+        unprotected: Allow other machines to connect without a key.
         project: The project that owns it.
         dry_run: Only show what would be done.
     """
     began, queued = time.monotonic(), seconds_in_queue()
     asking = ProjectName(project)
-    with outcome("Nothing new runs.", again="Launch it again."):
+    with outcome("No new engine runs.", again="Launch it again."):
         spec = await instances.resolve(
             asking,
             ModelRef.parse(model) if model else None,

@@ -23,20 +23,20 @@ RunName = str | Callable[[Mapping[str, Any]], str]
 _NAME_LENGTH = 200
 
 _TITLES = {
-    "at_most": "At most, versions in one run",
-    "bind": "Listen at",
+    "at_most": "Most versions in one run",
+    "bind": "Listen on",
     "cpus": "Processors",
     "days": "Minimum age in days",
     "dry_run": "Plan only",
-    "exclude": "Leave out files that match",
+    "exclude": "Omit files that match",
     "hash": "Record digests",
     "hub": "Block of the Hub",
-    "include": "Take only files that match",
+    "include": "Include only files that match",
     "keep": "Newest versions to keep",
     "key": "Block with the engine's key",
     "memory": "Memory in bytes",
     "minutes": "Minutes at most",
-    "rehash": "Read every byte",
+    "rehash": "Read the store's bytes",
     "to": "Folder to write to",
 }
 

@@ -1,4 +1,4 @@
-"""See what is really there. For now it only observes: it repairs nothing."""
+"""Check every replica and engine. This flow only observes; nothing is repaired."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from tasks import reports, runs, versions
 
 @lifecycle("reconcile", run_name="reconcile")
 async def reconcile() -> None:
-    """Looks at every replica and engine and records what was seen, beside what should be."""
+    """Checks every replica and engine, and records their state beside the state that was recorded before."""
     await reports.show_state(await versions.observe())
     await runs.conclude_lost()

@@ -1,4 +1,4 @@
-"""Register a folder of a shared filesystem where it lies: nothing is copied."""
+"""Register a folder of a shared filesystem in place: nothing is copied."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ async def register_filesystem(
     allow_code: bool = False,
     dry_run: bool = False,
 ) -> str:
-    """Registers a folder of a shared filesystem in place. Its region is the filesystem's; engines there read it as it is.
+    """Registers a folder of a shared filesystem in place. Its region is the filesystem's; engines there read the files directly.
 
-    Headers are read and sizes recorded. A file that changes later is refused at the next launch, and found by an audit.
+    Headers are read and sizes recorded. If a file changes later, the next launch is refused, and an audit reports it.
 
     Args:
         filesystem: A filesystem's name in `config.toml`.
-        folder: The folder below its mount point; with `:Q4_K_M` behind it, that GGUF of several.
-        name: What the library calls it; by default the folder's name.
-        include: Take only files that match one of these patterns.
-        exclude: Leave out files that match one of these patterns.
+        folder: The folder below its mount point; add `:Q4_K_M` to choose one of several GGUF files.
+        name: The model's name in the library; by default the folder's name.
+        include: Register only files that match one of these patterns.
+        exclude: Omit files that match one of these patterns.
         project: The project that owns it.
-        category: What it is used for; by default what its files say.
-        hash: Read every byte and record digests, so that an audit can compare them.
-        allow_code: Take the publisher's code along, and the model although its configuration names code.
-        dry_run: Only say what would be registered.
+        category: What the model is used for; by default as its files indicate.
+        hash: Read every byte and record digests, so that an audit can compare the content.
+        allow_code: Include the publisher's code, and allow a configuration that names code.
+        dry_run: Only show what would be registered.
     """
     asking, uri = ProjectName(project), FilesystemUri.parse(f"{FilesystemName(filesystem)}/{folder}")
     called = ModelName(name) if name else uri.model

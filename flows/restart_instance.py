@@ -15,9 +15,9 @@ from tasks.clock import seconds_in_queue
 
 @lifecycle("restart-instance", run_name="restart {instance}")
 async def restart_instance(instance: ShortText, project: ShortText = "default") -> str:
-    """Starts an instance again with what it was started with: versions, port, names, arguments, key.
+    """Restarts an instance with the same versions, port, names, arguments and key.
 
-    What would keep it from starting again is found before it is stopped: then it goes on as it is.
+    Everything that can be checked is checked before the instance is stopped; if a check fails, the instance keeps running.
 
     Args:
         instance: The instance's name.

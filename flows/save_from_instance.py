@@ -1,4 +1,4 @@
-"""Make a model that lives inside a running instance an entry of the library."""
+"""Save a model from inside a running instance to the library."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ async def save_from_instance(
     category: CategoryOrNone = "",
     dry_run: bool = False,
 ) -> str:
-    """Saves a model that someone pulled or made inside an Ollama instance. The instance goes on; only what the store lacks is
-    copied.
+    """Saves a model that was pulled or made inside an Ollama instance. The instance keeps running; only files that the store
+    lacks are copied.
 
     Args:
         instance: The instance's name.
-        model: What the instance calls it: `name` or `name:tag`.
-        name: What the library calls it; by default the same name.
-        version: What its version is called, before the pin's eight digits; by default the tag.
+        model: The model's name in the instance: `name` or `name:tag`.
+        name: The model's name in the library; by default the same name.
+        version: The version's name, without the eight digits of its pin; by default the tag.
         project: The project that owns both.
-        category: What it is used for; by default what its files say.
-        dry_run: Only say what would be copied.
+        category: What the model is used for; by default as its files indicate.
+        dry_run: Only show what would be copied.
     """
     uri = InstanceUri(InstanceName(instance), OllamaName.parse(model))
     origin = InstanceOrigin(uri, ProjectName(project), Tag(version) if version else None)

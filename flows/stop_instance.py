@@ -1,4 +1,4 @@
-"""End an instance; what it was started with is kept unless it is deleted."""
+"""Stop an instance; its settings are kept unless it is deleted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def stop_instance(instance: ShortText, project: ShortText = "default", del
     Args:
         instance: The instance's name.
         project: The project that owns it.
-        delete: Remove it afterwards, with its log and what it wrote.
+        delete: Remove the instance afterwards, with its log and its files.
     """
     asking, name = ProjectName(project), InstanceName(instance)
     async with leases.hold(lease_name(asking, name)):

@@ -18,7 +18,9 @@ from tasks.clock import seconds_in_queue
 def _called(given: Mapping[str, Any]) -> str:
     if given["back"]:
         return f"switch {given['instance']} back"
-    return f"switch {given['instance']} to {given['model']}" if given["model"] else f"forget the past of {given['instance']}"
+    return (
+        f"switch {given['instance']} to {given['model']}" if given["model"] else f"release former versions of {given['instance']}"
+    )
 
 
 @lifecycle("switch-instance", run_name=_called)
@@ -30,18 +32,18 @@ async def switch_instance(
     project: ShortText = "default",
     dry_run: bool = False,
 ) -> str:
-    """Lets an instance serve another version under the same name, address and settings.
+    """Switches an instance to another version, with the same name, address and settings.
 
-    The new version's files are on the node before the engine stops. If the engine does not come up with it, the
-    instance serves again what it served, and the run fails with the reason.
+    The new version's files are on the node before the engine stops. If the engine does not start with the new version, the
+    instance serves the former one again, and the run fails with the reason.
 
     Args:
         instance: The instance's name.
-        model: `model`, `model:tag` or `model:version`; of several models, the one of the same model name is replaced.
-        back: Return to what it served before the last switch; `model` is then left empty.
-        forget: Let go of what it served before: it can be deleted then, and there is no way back to it.
+        model: `model`, `model:tag` or `model:version`; of several served models, the one with the same name is replaced.
+        back: Return to the version before the last switch; leave `model` empty.
+        forget: Release the versions that it served before: they can then be deleted, and there is no way back to them.
         project: The project that owns it.
-        dry_run: Only say what would be done.
+        dry_run: Only show what would be done.
     """
     began, queued = time.monotonic(), seconds_in_queue()
     asking, name = ProjectName(project), InstanceName(instance)

@@ -1,4 +1,4 @@
-"""Bring every version that is marked for it to this node before it is needed."""
+"""Cache every version that is marked for it on this node, before it is needed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tasks import reports, upkeep
 
 @lifecycle("warm-up", run_name="warm up")
 async def warm_up(minutes: Minutes = 0) -> int:
-    """Caches every version that is marked `auto-cache`. Returns how many are there at the end.
+    """Caches every version that is marked `auto-cache` on this node. Returns how many are cached at the end.
 
-    A version that does not fit into the node's budget is skipped and said, with the numbers.
+    A version that does not fit into the node's budget is skipped and reported, with the sizes.
 
     Args:
-        minutes: Begin no more versions after so long, and report which were not reached; 0 is no limit.
+        minutes: Begin no further version after this many minutes, and report which were not reached; 0 means no limit.
     """
     warmed = await upkeep.warm_up(seconds=minutes * 60 or None)
     await reports.show_warmed(warmed)

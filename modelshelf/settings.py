@@ -126,14 +126,14 @@ def _read(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except NotADirectoryError as error:
-        raise BadSetting(where=file.parent, reason="it is a file, and MODELSHELF_HOME is a folder") from error
+        raise BadSetting(where=file.parent, reason="it is a file, and MODELSHELF_HOME must be a folder") from error
     except OSError as error:
         raise BadSetting(where=file, reason=f"it cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSetting(where=file, reason=str(error)) from error
     for key, value in config.items():
         if key not in _KEYS:
-            raise BadSetting(where=file, reason=f"{key!r} is not known; known are {', '.join(sorted(_KEYS))}")
+            raise BadSetting(where=file, reason=f"unknown setting {key!r}; known settings are {', '.join(sorted(_KEYS))}")
         if not isinstance(value, _KEYS[key]) or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
             raise BadSetting(where=file, reason=f"{key!r} must be {_SAID[_KEYS[key]]}")
     return config

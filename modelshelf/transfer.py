@@ -204,7 +204,7 @@ def opened(local: LocalFile) -> Iterator[int]:
         raise SourceUnreadable(path=local.path, reason=error.strerror) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SourceUnreadable(path=local.path, reason="it is no regular file")
+            raise SourceUnreadable(path=local.path, reason="it is not a regular file")
         yield descriptor
     finally:
         os.close(descriptor)

@@ -55,11 +55,11 @@ async def plan(project: ProjectName, version: Version, listing: Listing) -> Impo
     """What this run does, recorded before it acts; what it counts on is held in the store."""
     plan = await in_thread(lambda stop: importing.plan_and_hold(library(), project, version, listing, run_id(), stop))
     if plan.ready:
-        logs.say(f"{version.ref} is ready already; nothing is fetched.")
+        logs.say(f"{version.ref} is already ready; nothing is fetched.")
         return plan
     for line in plan.left_out:
         logs.say(f"Left out: {line}")
-    logs.say(f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch; the rest the store holds.")
+    logs.say(f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch; the store holds the rest.")
     return plan
 
 

@@ -199,9 +199,11 @@ async def switch(project: ProjectName, plan: SwitchPlan, *, began: float, queued
         try:
             await launch(project, plan.before, began=began, queued=queued, also=before)
         except ModelshelfError as second:
-            now = f"Nor does it serve again what it did, and it does not run now: {second}"
+            now = f"Starting the former version again failed too, and the instance does not run: {second}"
             raise SwitchFailed(instance=name, after=after, reason=error, now=now) from error
-        raise SwitchFailed(instance=name, after=after, reason=error, now="It serves again what it did.") from error
+        raise SwitchFailed(
+            instance=name, after=after, reason=error, now="The instance serves its former version again."
+        ) from error
 
 
 async def _lay_out_beside(project: ProjectName, plan: SwitchPlan) -> None:
@@ -237,6 +239,6 @@ async def _key(block: str) -> str:
     try:
         loaded: EngineKey = await EngineKey.aload(block)
     except ValueError as error:
-        reason = "nobody stored it: `modelshelf login engine NAME` does"
+        reason = "no such key is stored; store one with `modelshelf login engine NAME`"
         raise BadSetting(where=f"the engine key {block!r}", reason=reason) from error
     return loaded.open()

@@ -23,7 +23,7 @@ async def hold(name: str) -> AsyncIterator[Lease]:
     def waiting(other: Holding) -> None:
         nonlocal before
         if other.says != before:  # told of once a second
-            logs.say(f"Waiting for {other.says}, which does the same; its lease runs {other.seconds_left:.0f} s more.")
+            logs.say(f"Waiting for {other.says}, which does the same work; its lease expires in {other.seconds_left:.0f} s.")
             before = other.says
 
     await in_thread(lambda stop: steps.take_lease(library(), lease, stop, waiting))

@@ -50,6 +50,6 @@ async def register(
             allow_code=allow_code, category=category, on_bytes=meter.add,
         ),
     )  # fmt: skip
-    logs.say(f"Registered {ready.ref} where it lies.")
+    logs.say(f"Registered {ready.ref} in place.")
     tell("version.ready", f"{project}/{ready.ref}")
     return ready

@@ -29,7 +29,7 @@ async def show_plan(plan: ImportPlan) -> None:
     """Show what an import would fetch."""
     summary = f"{plan.ref} from {plan.source}: {said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch"
     rows = [
-        {"file": file.path, "size": said_bytes(file.size), "to do": "fetch" if file.fetch else "have it"} for file in plan.files
+        {"file": file.path, "size": said_bytes(file.size), "to do": "fetch" if file.fetch else "in store"} for file in plan.files
     ]
     text = f"# Plan: import {markdown(plan.ref)}\n\n{markdown(summary)}.\n\n{table(rows)}{_left_out(plan)}"
     await publish(key("plan", plan.model), text, summary)
@@ -44,7 +44,7 @@ async def show_import(project: ProjectName, version: Version, plan: ImportPlan) 
         source=version.source, pin=version.resolved, image=version.image or "none: its files stay where they are",
         format=version.format or "", size=said_bytes(plan.total), licence=version.license or "unknown",
     )  # fmt: skip
-    fetched = f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} were fetched; the rest the store held."
+    fetched = f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} were fetched; the store held the rest."
     same = "".join(f"\n\nThe same content is also called {markdown(twin.ref)}." for twin in twins)
     text = f"# {markdown(version.ref)} is ready\n\n{told}\n{fetched}{same}{_left_out(plan)}"
     await publish(key("import", _other(project), version.model), text, f"{version.ref} is ready")
@@ -86,7 +86,7 @@ async def show_cleaned(plan: CleanPlan, report: CleanReport) -> None:
 async def show_findings(findings: list[Finding], *, repaired: bool) -> None:
     """Show what an audit found."""
     rest = left(findings)
-    words = f"{len(findings) - rest} were mended, {rest} are left" if repaired else "nothing was changed"
+    words = f"{len(findings) - rest} were repaired, {rest} are left" if repaired else "nothing was changed"
     summary = f"{len(findings)} differences were found; {words}." if findings else "Catalog, store, replicas and engines agree."
     each = "".join(
         f"\n## {markdown(one.kind)}\n\n{markdown(one.what)}\n\n- found: {markdown(one.found)}\n"
@@ -108,7 +108,9 @@ async def show_warmed(warmed: list[Warmed]) -> None:
 @step
 async def show_state(rows: list[dict[str, str]]) -> None:
     """Show what the last look at replicas and engines saw."""
-    await publish_in_place("nodes-and-instances", f"# As last seen\n\n{table(rows)}", "What was seen at the last look")
+    await publish_in_place(
+        "nodes-and-instances", f"# Nodes and instances\n\n{table(rows)}", "Replicas and instances at the last check"
+    )
 
 
 async def show_library() -> None:
@@ -145,7 +147,7 @@ def library_page(library: Library) -> str:
     pages = [link(name, name) for name in ("audit", "clean", "warm-up", "nodes-and-instances")]
     return (
         f"# Library\n\n## Versions\n\n{table(held) or 'None yet.'}\n## Instances\n\n{table(serving) or 'None yet.'}\n"
-        f"## Disk\n\n{said_bytes(library.store.free_bytes())} free where content arrives. The parts: `modelshelf disk`.\n\n"
+        f"## Disk\n\n{said_bytes(library.store.free_bytes())} free in the store. For details: `modelshelf disk`.\n\n"
         f"## Reports\n\n{' · '.join(pages)}\n"
     )
 

@@ -25,5 +25,5 @@ async def conclude_lost() -> list[str]:
 
     ended = await in_thread(work)
     for name in ended:
-        logs.say(f"The run {name} was cut off: its process is gone.")
+        logs.say(f"The run {name} was interrupted: its process is gone.")
     return ended

@@ -90,7 +90,7 @@ class HuggingFaceOrigin(_Named):
             endpoint = hub_environment.endpoint_of(block.endpoint, where=f"the endpoint of login {self.hub}")
             return block, f"the Hub's address is {endpoint} (login {self.hub})"
         if self.hub != _DEFAULT_HUB and in_run():
-            reason = f"nobody stored it: `modelshelf login huggingface {self.hub}`"
+            reason = f"no such login is stored; store one with `modelshelf login huggingface {self.hub}`"
             raise BadSetting(where=f"the Hub {self.hub!r}", reason=reason)
         found = hub_environment.read(os.environ)
         return HuggingFaceHub(endpoint=found.endpoint, token=SecretStr(found.token)), str(found)
@@ -132,7 +132,7 @@ class InstanceOrigin(_Named):
 async def pin(origin: Origin) -> Pin:
     """What the tag or branch means now; everything after is asked for by this."""
     if isinstance(origin, HuggingFaceOrigin):
-        logs.say(f"Asking: {await origin.access()}.")
+        logs.say(f"Source: {await origin.access()}.")
     source = await origin.open()
     found = await in_thread(source.pin)
     logs.say(f"Pinned {source.uri} to {found.resolved}.")
@@ -146,7 +146,7 @@ async def list_files(origin: Origin, at: Pin) -> Listing:
     listing = await in_thread(lambda stop: source.list_files(at, stop))
     importing.admit(listing, source.uri, library().limits)
     licensing.require_allowed(library(), listing.license, source.uri, known=False)
-    logs.say(f"It has {len(listing.files)} files, {said_bytes(listing.size)}.")
+    logs.say(f"The model has {len(listing.files)} files, {said_bytes(listing.size)}.")
     return listing
 
 

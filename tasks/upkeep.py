@@ -25,7 +25,7 @@ from tasks.threads import in_thread
 async def plan_clean(project: ProjectName, policy: Policy) -> CleanPlan:
     """What goes, recorded before anything does."""
     plan = await in_thread(lambda _stop: recorded(cleaning.plan_clean(library(), project, policy)))
-    logs.say(f"The policy lets {len(plan.versions)} versions go; they would free {said_bytes(plan.frees)}.")
+    logs.say(f"{len(plan.versions)} versions to remove, which would free {said_bytes(plan.frees)}.")
     return plan
 
 
@@ -75,7 +75,7 @@ async def warm_up(*, seconds: float | None) -> list[Warmed]:
 async def evict(project: ProjectName, model: ModelRef) -> int:
     """The replica is off this node; its bytes."""
     size = await in_thread(lambda _stop: caching.evict(library(), project, model))
-    logs.say(f"Took {model} off this node: {said_bytes(size)}.")
+    logs.say(f"Removed {model} from this node: {said_bytes(size)}.")
     await _add_to_plan({"ref": str(model), "size": size})
     return size
 

@@ -49,7 +49,7 @@ async def fill_replica(project: ProjectName, model: ModelRef, node: NodeName) ->
         return caching.fill(library(), project, caching.resolve_ready(library(), project, model), stop)
 
     folder = await in_thread(work)
-    logs.say(f"{model} is on this node, complete: {folder}")
+    logs.say(f"{model} is complete on this node: {folder}")
     return folder
 
 
@@ -63,7 +63,7 @@ async def plan_deletion(project: ProjectName, model: ModelRef) -> Deletion:
 async def delete(project: ProjectName, model: ModelRef) -> Deletion:
     """The version is gone, and every byte that only it used."""
     deleted = await in_thread(lambda _stop: deleting.delete_version(library(), project, model, who=who()))
-    logs.say(f"Deleted {deleted.ref}: {said_bytes(deleted.frees)} freed, {said_bytes(deleted.keeps)} kept for others.")
+    logs.say(f"Deleted {deleted.ref}: {said_bytes(deleted.frees)} freed, {said_bytes(deleted.keeps)} kept for other versions.")
     tell("version.deleted", f"{project}/{deleted.ref}")
     return deleted
 
@@ -91,7 +91,7 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
         tell("model.category", f"{project}/{model}")
         return model
     if what not in changes:
-        raise BadSetting(where=f"the change {what!r}", reason=f"known are {', '.join(changes)}")
+        raise BadSetting(where=f"the change {what!r}", reason=f"known changes: {', '.join(changes)}")
     changed = await in_thread(lambda _stop: changes[what]())
     logs.say(f"{what}: {changed.ref}{f' as {alias}' if alias else ''}.")
     tell(f"version.{what}", f"{project}/{changed.ref}")

@@ -243,8 +243,8 @@ def require_ready(target: Version) -> Version:
     if target.state == "ready":
         return target
     advice = {
-        "importing": "Follow it with `modelshelf runs`; if no run is at it, import again: it goes on where it stopped.",
-        "failed": "Import again: what was downloaded is used.",
+        "importing": "`modelshelf runs` shows its run; if there is none, import again: the import resumes where it stopped.",
+        "failed": "Import again: downloaded files are kept.",
     }.get(target.state, "Import it first.")
     reason = f" ({target.reason})" if target.reason else ""
     raise NotReady(what=target.ref, state=target.state, reason=reason, advice=advice)

@@ -53,7 +53,7 @@ def run(
         if as_json:
             click.echo(json.dumps({"run": made["id"], "name": made["name"]}))
         else:
-            click.echo(f"Run {made['id'][:8]} ({made['name']}) goes on. {_how_to(made['id'])}")
+            click.echo(f"Started run {made['id'][:8]} ({made['name']}). {_how_to(made['id'])}")
         return None
     return follow(settings, api, made["id"], quiet=as_json, on_plan=on_plan)
 
@@ -79,7 +79,7 @@ def follow(
     try:
         ended = _watch(settings, api, catalog, run_id, on_plan, quiet=quiet)
     except KeyboardInterrupt:
-        click.echo(f"\nThe run goes on. {_how_to(run_id)}", err=True)
+        click.echo(f"\nThe run continues in the background. {_how_to(run_id)}", err=True)
         raise
     if ended["state_name"] == "Unavailable":
         raise RunUnavailable(message=_words(ended))
@@ -108,7 +108,7 @@ def _watch(settings: Settings, api: PrefectApi, catalog: Catalog, run_id: str, o
     )
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     bars = Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
-    waiting = spinner.add_task("waiting for the runner")
+    waiting = spinner.add_task("Waiting for the runner")
     bar, plan = None, None
     log, watch = _Log(api, console, run_id), _Watch(settings, api, run_id)
     with spinner:
@@ -197,7 +197,7 @@ def _words(ended: dict[str, Any]) -> str:
     message = str((ended.get("state") or {}).get("message") or "no reason was recorded")
     if ended["state_name"] in OURS:
         return message
-    return f"The run {ended['name']} ended as {ended['state_name']}: {message}."
+    return f"The run {ended['name']} ended in the state {ended['state_name']}: {message}."
 
 
 def _how_to(run_id: str) -> str:

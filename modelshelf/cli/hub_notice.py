@@ -22,8 +22,8 @@ def show(settings: Settings) -> None:
         return
     if names := hub_environment.differing(os.environ, _environment_of(running.runner.pid)):
         click.echo(
-            f"{', '.join(names)}: the runner was started with another value than this shell has, and runs use the runner's. A "
-            "stored login wins over both: `modelshelf login huggingface`. Or start the runner anew: `modelshelf down`.",
+            f"{', '.join(names)}: the runner was started with another value than this shell's, and runs use the runner's. A "
+            "stored login overrides both: `modelshelf login huggingface`. Or stop the runner: `modelshelf down`.",
             err=True,
         )
 

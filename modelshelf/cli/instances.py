@@ -25,15 +25,15 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
     "--template",
     type=options.parsed(TemplateName, "NAME"),
     shell_complete=options.complete_templates,
-    help="What this template names, in place of a model.",
+    help="Serve the models of this template, in place of MODEL.",
 )
 @click.option("--as", "instance", type=options.parsed(InstanceName, "NAME"), help="The instance's name.  [default: the model's]")
-@click.option("--name", "served", type=options.parsed(ServedName, "NAME"), help="What requests call the model.")
+@click.option("--name", "served", type=options.parsed(ServedName, "NAME"), help="The model's name in requests.")
 @options.engine
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Kept through restarts.  [default: a free one]")
-@click.option("--bind", default="", help="The address to listen at.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port, kept across restarts.  [default: a free port]")
+@click.option("--bind", default="", help="The address to listen on.  [default: 127.0.0.1]")
 @click.option("--key", default="", metavar="NAME", help="The stored engine key that requests must carry.")
-@click.option("--unprotected", is_flag=True, help="Listen beyond this machine without a key.")
+@click.option("--unprotected", is_flag=True, help="Allow other machines to connect without a key.")
 @options.resources
 @options.project
 @options.dry_run
@@ -45,10 +45,11 @@ def launch(
     engine: str | None, port: int, bind: str, key: str, unprotected: bool, environment: tuple[str, ...], cpus: int, memory: int,
     project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Serve a version, or what a template names, and print where. What follows `--` goes to the engine itself.
+    """Serve a version or a template, and print the address.
 
-    Ready means that the engine lists every model and each has answered. Launching it again finds what runs. A stopped
-    instance starts again with the engine, port, names, key, arguments and limits that it had; what is given replaces them.
+    Arguments after `--` go to the engine. An instance is ready when the engine lists every model and each has answered.
+    Launching again finds the running instance. A stopped instance starts with its former engine, port, names, key, arguments
+    and limits; options that you give replace them.
 
     \b
     Examples:
@@ -79,7 +80,7 @@ def launch(
         tables.show_json(_seen_json(library, launched))
         return
     if plan["running"]:
-        click.echo(f"{launched.name} runs already, just as asked.")
+        click.echo(f"{launched.name} is already running with these settings.")
     _say_instance(launched)
 
 
@@ -89,9 +90,9 @@ def launch(
 @options.no_wait
 @options.as_json
 def restart(instance: InstanceName, project: ProjectName, no_wait: bool, as_json: bool) -> None:
-    """Stop an instance and start it again with what it served.
+    """Stop an instance and start it again with the same versions.
 
-    Digests, port, names and arguments stay as they were.
+    Digests, port, names and arguments stay the same.
 
     \b
     Example: modelshelf restart chat-1
@@ -106,8 +107,8 @@ def restart(instance: InstanceName, project: ProjectName, no_wait: bool, as_json
 @click.command()
 @click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
 @click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), required=False, shell_complete=options.complete_models)
-@click.option("--back", is_flag=True, help="Return to what it served before the last switch.")
-@click.option("--forget", is_flag=True, help="Let go of what it served before, so that it can be deleted.")
+@click.option("--back", is_flag=True, help="Return to the version that it served before the last switch.")
+@click.option("--forget", is_flag=True, help="Release the versions that it served before, so that they can be deleted.")
 @options.project
 @options.dry_run
 @options.no_wait
@@ -122,9 +123,9 @@ def switch(
     no_wait: bool,
     as_json: bool,
 ) -> None:
-    """Let an instance serve another version at the same address.
+    """Serve another version at the same address.
 
-    If the other version does not come up, the instance returns to the one before.
+    If the engine does not start with the other version, the instance serves the previous one again.
 
     \b
     Examples:
@@ -157,7 +158,7 @@ def switch(
 @options.project
 @options.as_json
 def instances(project: ProjectName, as_json: bool) -> None:
-    """List instances as they are now: each process is looked at. Needs no server."""
+    """List instances, checking each process now. Needs no server."""
     from modelshelf.catalog import instances as queries
     from modelshelf.cli import tables
     from modelshelf.library.asking import curl
@@ -176,7 +177,9 @@ def instances(project: ProjectName, as_json: bool) -> None:
         served = ", ".join(f"{serving.served_name} = {serving.ref}" for serving in one.serves)
         rows.append((str(one.name), state, one.engine, served, one.url, first_sentence(reason or "")))
     tables.show(
-        ("INSTANCE", "STATE", "ENGINE", "SERVES", "URL", "WHY"), rows, empty="No instances. Start one: modelshelf launch MODEL"
+        ("INSTANCE", "STATE", "ENGINE", "SERVES", "URL", "WHY"),
+        rows,
+        empty="There are no instances. Start one: modelshelf launch MODEL",
     )
     for one, state, _ in seen:
         if state == "ready":
@@ -198,8 +201,8 @@ ps = click.Command(
 def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
     """List the models that an Ollama instance keeps.
 
-    They were mounted, pulled or made inside. What the library lacks is brought in with `modelshelf save INSTANCE MODEL`.
-    Needs no server.
+    These are the models that it serves, and those that were pulled or made inside it. `modelshelf save INSTANCE MODEL` adds
+    one to the library. Needs no server.
 
     \b
     Example: modelshelf models chat
@@ -223,12 +226,12 @@ def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
     )
     new = next((one for one in kept if one.version is None), None)
     if new is not None:
-        click.echo(f"\nBring one in: modelshelf save {instance} {new.name}{_of(project)}")
+        click.echo(f"\nAdd one to the library: modelshelf save {instance} {new.name}{_of(project)}")
 
 
 @click.command()
 @click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
-@click.option("--lines", "-n", default=100, show_default=True, help="How many of the last lines; 0 for all.")
+@click.option("--lines", "-n", default=100, show_default=True, help="Print this many of the last lines; 0 for all.")
 @options.project
 def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
     """Print an instance's log. Needs no server."""
@@ -237,7 +240,7 @@ def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
     library = _library()
     file = log_file(library, _find(library, project, instance))
     if not file.exists():
-        click.echo("Its engine was never started; there is no log.", err=True)
+        click.echo("There is no log: the engine was never started.", err=True)
         return
     text = _COLOUR.sub("", file.read_text(errors="replace")).splitlines()
     click.echo(plain_lines("\n".join(text[-lines:] if lines else text)))
@@ -252,7 +255,7 @@ def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
 @options.no_wait
 @options.as_json
 def stop(names: tuple[InstanceName, ...], project: ProjectName, no_wait: bool, as_json: bool) -> None:
-    """Stop instances. What each was started with is kept for the next launch.
+    """Stop instances; their settings are kept for the next launch.
 
     \b
     Example: modelshelf stop chat-1 chat-2
@@ -315,7 +318,7 @@ def _say_plan(plan: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         tables.show_json(plan)
     elif plan["running"]:
-        click.echo(f"{plan['instance']} runs already, just as asked; nothing would be done.")
+        click.echo(f"{plan['instance']} is already running with these settings; nothing would be done.")
     else:
         cached = "cached" if plan["cached"] else "to be laid out as links first"
         serves = ", ".join(f"{one['version']} as {one['name']}" for one in plan["serves"])
@@ -335,7 +338,7 @@ def _say_instance(one: Instance) -> None:
         [
             ("instance", f"{one.name} ({one.state})"),
             ("base URL", f"{one.url}/v1"),
-            ("listens at", None if is_loopback(one.bind) else f"{url_host(one.bind)}:{one.port}, from other machines too"),
+            ("listens on", None if is_loopback(one.bind) else f"{url_host(one.bind)}:{one.port}, reachable from other machines"),
             ("serves", served),
             ("started in", f"{said_seconds(sum(one.stages.values()))}: {stages}" if one.stages else None),
             ("command", " ".join(one.command)),
@@ -344,7 +347,7 @@ def _say_instance(one: Instance) -> None:
     for note in one.notes:
         click.echo(plain_lines(note))
     if one.settings.get("key_block"):
-        click.echo(f"\nKEY holds the key that was stored as {one.settings['key_block']}:", nl=False)
+        click.echo(f"\nSet KEY to the key that was stored as {one.settings['key_block']}:", nl=False)
     click.echo(f"\n{curl(one)}")
 
 

@@ -63,7 +63,7 @@ class Program:
             if not Path(path).exists():
                 return f"they were started from {path}, which is gone"
         if self.version != __version__:
-            return f"they are modelshelf {self.version}, this is {__version__}"
+            return f"they run modelshelf {self.version}, and this is {__version__}"
         return None
 
 
@@ -128,7 +128,7 @@ def ensure(settings: Settings, say: Say, *, remote: str = "", take_over: bool = 
     with _one_at_a_time(settings):
         if take_over:
             prepare(settings, take_over=True)
-            say("The catalog's store and node are this home's now; `modelshelf audit` compares them.")
+            say("This home now owns the catalog's store and node; `modelshelf audit` compares them with the catalog.")
         if not remote and (api := find(settings)) is not None:
             running = Running.read(settings)
             assert running is not None
@@ -138,16 +138,16 @@ def ensure(settings: Settings, say: Say, *, remote: str = "", take_over: bool = 
         if remote and settings.catalog_url == default_catalog(settings.home):
             raise CatalogUnknown(server=remote, config=settings.config_file)
         prepare(settings)
-        runner = "its flows run in workers" if settings.workers else "a runner with it"
+        runner = "workers run its flows" if settings.workers else "with a runner"
         if remote:
             server_secrets.keep_remote_auth_string(settings, os.environ.get("PREFECT_API_AUTH_STRING", ""))
-            say(f"Joining the Prefect server {remote}, {runner} (`modelshelf down` leaves it) …")
+            say(f"Joining the Prefect server {remote}, {runner} (`modelshelf down` does not stop that server) …")
         else:
             say(f"Starting a Prefect server in the background, {runner} (`modelshelf down` stops it) …")
         api = _start_somewhere(settings, remote)
         if not remote:
             for run in lost.conclude(api):
-                say(f"{run['name']} was cut off: its process is gone. `modelshelf retry {run['id'][:8]}` goes on.")
+                say(f"{run['name']} was interrupted: its process is gone. Resume it: modelshelf retry {run['id'][:8]}")
         return api
 
 
@@ -180,7 +180,7 @@ def stop(settings: Settings, say: Say) -> bool:
         try:
             api = find(settings)
         except BadSecret as error:  # whoever mends the secret has to stop the server first
-            say(f"{error} Its runs are not waited for.")
+            say(f"{error} Its runs are stopped without waiting.")
             api = None
         if api is not None:
             try:
@@ -287,7 +287,7 @@ def _deploy(settings: Settings, api: PrefectApi, environment: dict[str, str]) ->
                 check=False,
             )  # fmt: skip
             if done.returncode != 0:
-                raise ServerDown(home=settings.home, reason=f"it did not take the deployments ({_last_line(log)})", log=log)
+                raise ServerDown(home=settings.home, reason=f"it did not accept the deployments ({_last_line(log)})", log=log)
     for deployment in before:
         api.keep_what_a_person_set(deployment)
 
@@ -383,11 +383,11 @@ def _wait(settings: Settings, process: Process | None, log: Path, holds: Callabl
     until = time.monotonic() + _START_SECONDS
     while not holds():
         if process is not None and not processes.alive(process):
-            raise ServerDown(home=settings.home, reason=f"it ended at once ({_last_line(log)})", log=log)
+            raise ServerDown(home=settings.home, reason=f"it ended immediately ({_last_line(log)})", log=log)
         if time.monotonic() > until:
             if process is not None:
                 processes.stop(process, 5)
-            raise ServerDown(home=settings.home, reason=f"it was not up after {_START_SECONDS:.0f} s", log=log)
+            raise ServerDown(home=settings.home, reason=f"it did not start within {_START_SECONDS:.0f} s", log=log)
         time.sleep(0.1)
 
 

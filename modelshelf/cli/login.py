@@ -26,19 +26,21 @@ _SECRETS = {"huggingface": "token", "ollama": "secret", "engine": "key"}
 @click.argument("kind", metavar="huggingface|ollama|engine")
 @click.argument("name", required=False)
 @click.option("--endpoint", help="huggingface: the Hub's address.")
-@click.option("--user", help="ollama: the user that the secret belongs to.")
-@click.option("--http", "plain_http", is_flag=True, help="ollama: plain http, for a registry on this machine.")
+@click.option("--user", help="ollama: the user name for the secret.")
+@click.option("--http", "plain_http", is_flag=True, help="ollama: use plain http, for a registry on this machine.")
 @click.option(
     "--redirect-host",
     multiple=True,
-    help="A host in our network that it may redirect to, or whose tokens need the login.",
+    help="A trusted host in your network that it may redirect to, or that issues its tokens.",
 )
-@click.option("--no-secret", is_flag=True, help="Store the other settings; there is no secret.")
+@click.option("--no-secret", is_flag=True, help="Store the settings without a secret.")
 def login(
     kind: str, name: str | None, endpoint: str | None, user: str | None, plain_http: bool, redirect_host: tuple[str, ...],
     no_secret: bool,
 ) -> None:  # fmt: skip
-    """Store an access token or password, encrypted. It is asked for, or read from standard input; never echoed.
+    """Store an access token, password or key, encrypted.
+
+    The command asks for the secret, or reads it from standard input, and never prints it.
 
     \b
     Examples:
@@ -77,7 +79,7 @@ def login(
 @click.command()
 @options.as_json
 def logins(as_json: bool) -> None:
-    """List the stored logins. Their secrets are not shown."""
+    """List the stored logins, without their secrets."""
     from modelshelf.cli import launcher, reading, tables
     from modelshelf.settings import load_settings
 
@@ -91,7 +93,7 @@ def logins(as_json: bool) -> None:
         (one["kind"], one["name"], one["address"], one["user"], "yes" if one["secret"] else "no", reading.ago(one["stored"]))
         for one in found
     ]
-    empty = "No logins. Store one: modelshelf login huggingface"
+    empty = "There are no logins. Store one: modelshelf login huggingface"
     tables.show(("KIND", "NAME", "ADDRESS", "USER", "SECRET", "STORED"), rows, empty=empty, spare=("STORED", "USER"))
 
 
@@ -148,7 +150,7 @@ def _read_secret(kind: str) -> str:
         return str(click.prompt(f"The secret for {kind} (not shown)", hide_input=True))
     secret = sys.stdin.readline().strip()
     if not secret:
-        raise click.UsageError("No secret came on standard input. With none to store, add --no-secret.")
+        raise click.UsageError("Standard input held no secret. To store a login without one, add --no-secret.")
     return secret
 
 

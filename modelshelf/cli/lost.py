@@ -65,10 +65,10 @@ def conclude(api: PrefectApi) -> list[dict[str, Any]]:
             continue
         short = run["id"][:8]
         if run["state_type"] == "CANCELLING":
-            api.set_state(run["id"], "CANCELLED", "Cancelled; its process is gone.")
+            api.set_state(run["id"], "CANCELLED", "Cancelled; the run's process is gone.")
         else:
-            kept = f"What it had finished is kept: `modelshelf retry {short}` goes on from there."
-            api.set_state(run["id"], "CRASHED", f"Its process is gone: it was killed, or its machine went down. {kept}")
+            kept = f"Finished steps are kept: `modelshelf retry {short}` resumes from there."
+            api.set_state(run["id"], "CRASHED", f"The run's process is gone: it was killed, or the machine went down. {kept}")
         ended.append(run)
     return ended
 

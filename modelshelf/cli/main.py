@@ -24,8 +24,8 @@ _MODULES = {
 """Which module of this package has which commands."""
 
 _GROUPS = {
-    "Bring in": ("import", "register", "save", "login", "logins", "logout"),
-    "Look": ("list", "show", "diff", "explain", "disk"),
+    "Import": ("import", "register", "save", "login", "logins", "logout"),
+    "Inspect": ("list", "show", "diff", "explain", "disk"),
     "Serve": ("launch", "run", "instances", "ps", "models", "logs", "stop", "restart", "switch", "template"),
     "Name": ("alias", "category", "disable", "enable", "build"),
     "Keep": ("cache", "unpin", "no-auto", "evict", "nodes", "clean", "delete", "audit"),
@@ -61,17 +61,18 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="modelshelf")
 def cli() -> None:
-    """An inference model library: bring a model in once, keep it true to the byte, serve it anywhere.
+    """An inference model library: import a model once, keep it byte for byte, serve it with the engine that fits.
 
     \b
-    modelshelf import ollama://qwen3:0.6b     bring a model in
-    modelshelf list                           what there is
-    modelshelf launch qwen3:0.6b              serve it, and print where
-    modelshelf stop qwen3                     end that
+    modelshelf import ollama://qwen3:0.6b     import a model
+    modelshelf list                           list the library
+    modelshelf launch qwen3:0.6b              serve it, and print the address
+    modelshelf stop qwen3                     stop serving it
 
-    The first command that changes something starts a Prefect server and a runner in the background and says so;
-    `modelshelf down` stops them. Exit status: 0 done, 1 refused, 2 wrong usage, 3 not available now,
-    70 a fault in modelshelf, 130 interrupted.
+    The first command that changes something starts a Prefect server and a runner in the background;
+    `modelshelf down` stops them.
+
+    Exit status: 0 done, 1 refused, 2 wrong usage, 3 not available now, 70 a fault in modelshelf, 130 interrupted.
     """
 
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @click.command("import")
 @click.argument("source", type=options.parsed(options.source, "SOURCE"))
-@click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.")
-@click.option("--category", type=click.Choice(CATEGORIES), help="What it is used for.  [default: as its files say]")
-@click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match (hf://, folders).")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match (hf://, folders).")
+@click.option("--name", type=options.parsed(ModelName, "NAME"), help="The model's name in the library.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="What the model is used for.  [default: as its files indicate]")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Import only files that match (hf://, folders).")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Omit files that match (hf://, folders).")
 @click.option(
     "--allow-code",
     is_flag=True,
-    help="Take the publisher's code along, and the model although its configuration names code (auto_map).",
+    help="Import the publisher's code too, and allow a configuration that names code (auto_map).",
 )
 @click.option("--hub", default="default", show_default=True, help="The stored Hub login to use (hf://).")
 @options.project
@@ -36,10 +36,10 @@ def import_(
     source: SourceUri, name: ModelName | None, category: str | None, include: tuple[str, ...], exclude: tuple[str, ...],
     allow_code: bool, hub: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Bring a model in: pinned, fetched, verified, packed, listed.
+    """Import a model: pin, fetch, verify, pack and list it.
 
-    What the store holds already is not fetched again, whatever source it came from. An interrupted import goes on where
-    it stopped.
+    Files that the store already holds are not fetched again, whichever source they came from. An interrupted import resumes
+    where it stopped.
 
     \b
     Examples:
@@ -61,7 +61,7 @@ def import_(
     }
     if isinstance(source, OllamaUri):
         if include or exclude:
-            raise click.UsageError("--include and --exclude are for hf:// sources; a registry's model is taken whole.")
+            raise click.UsageError("--include and --exclude are for hf:// and folders; a registry's model is imported whole.")
         deployment = "import-ollama/on-demand"
         parameters["model"] = str(source.name)
     elif isinstance(source, FolderUri):
@@ -73,9 +73,9 @@ def import_(
             "allow_code": allow_code,
         }
     elif isinstance(source, InstanceUri):
-        raise click.UsageError(f"modelshelf save {source.instance} {source.name} does this.")
+        raise click.UsageError(f"Use `modelshelf save {source.instance} {source.name}` for a model inside an instance.")
     elif isinstance(source, FilesystemUri):
-        raise click.UsageError(f"modelshelf register {source} does this; file://… copies.")
+        raise click.UsageError(f"modelshelf register {source} leaves the files in place; file://… copies them.")
     else:
         deployment = "import-huggingface/on-demand"
         parameters |= {"allow_code": allow_code}
@@ -89,15 +89,15 @@ def import_(
 
 @click.command()
 @click.argument("source", type=options.parsed(options.filesystem, "fs://FILESYSTEM/FOLDER"))
-@click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.")
-@click.option("--category", type=click.Choice(CATEGORIES), help="What it is used for.  [default: as its files say]")
-@click.option("--include", multiple=True, metavar="PATTERN", help="Take only files that match.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files that match.")
-@click.option("--hash", is_flag=True, help="Read every byte and record digests, for audits.")
+@click.option("--name", type=options.parsed(ModelName, "NAME"), help="The model's name in the library.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="What the model is used for.  [default: as its files indicate]")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Register only files that match.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Omit files that match.")
+@click.option("--hash", is_flag=True, help="Read every byte and record digests for audits.")
 @click.option(
     "--allow-code",
     is_flag=True,
-    help="Take the publisher's code along, and the model although its configuration names code (auto_map).",
+    help="Import the publisher's code too, and allow a configuration that names code (auto_map).",
 )
 @options.project
 @options.dry_run
@@ -107,10 +107,10 @@ def register(
     source: FilesystemUri, name: ModelName | None, category: str | None, include: tuple[str, ...], exclude: tuple[str, ...],
     hash: bool, allow_code: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Register a folder of a shared filesystem where it lies.
+    """Register a folder of a shared filesystem in place.
 
-    The filesystem is one that config.toml names, and its region is the version's: engines run where it is mounted. A file
-    that changes later is refused at the next launch.
+    The filesystem is named in config.toml, and its region becomes the version's: engines run where it is mounted. If a file
+    changes later, the next launch is refused.
 
     \b
     Examples:
@@ -134,7 +134,7 @@ def register(
         click.echo()
     _say_left_out(plan["left_out"])
     what = f"{plan['source']}, {len(plan['files'])} files, {said_bytes(plan['total'])}, region {plan['region']}"
-    is_now = "was registered already" if plan["ready"] else "would be registered" if dry_run else "is ready"
+    is_now = "is already registered" if plan["ready"] else "would be registered" if dry_run else "is ready"
     click.echo(f"{plan['ref']} {is_now}: {what}. Nothing is copied.")
     if not dry_run:
         _say_category(plan["ref"], project)
@@ -145,11 +145,9 @@ def register(
 @click.option("--format", "--type", "format", type=click.Choice(["gguf", "safetensors", "ollama"]), help="Only this format.")
 @click.option("--category", type=click.Choice(CATEGORIES), help="Only this category.")
 @click.option("--state", type=click.Choice(["ready", "disabled", "importing", "failed", "registered"]), help="Only this state.")
-@click.option("--source", metavar="TEXT", help="Only sources with this in them: `hf://`, `ollama://someone`, a repository.")
-@click.option(
-    "--sort", type=click.Choice(["newest", "name", "size"]), default="newest", show_default=True, help="The order of the list."
-)
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
+@click.option("--source", metavar="TEXT", help="Only sources that contain TEXT: `hf://`, `ollama://someone`, a repository.")
+@click.option("--sort", type=click.Choice(["newest", "name", "size"]), default="newest", show_default=True, help="Sort order.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The most rows to list.")
 @options.project
 @options.as_json
 def list_(
@@ -199,7 +197,7 @@ def list_(
     ]
     columns = ("MODEL", "ALSO", "STATE", "FORMAT", "QUANT", "SIZE", "PUBLISHER", "IMAGE", "SINCE")
     asked = any((matching, format, category, state, source))
-    nothing = "No version matches." if asked else "Nothing here yet. Bring a model in: modelshelf import ollama://qwen3:0.6b"
+    nothing = "No version matches." if asked else "The library is empty. Import a model: modelshelf import ollama://qwen3:0.6b"
     tables.show(columns, rows, empty=nothing, spare=("IMAGE", "ALSO", "SINCE", "PUBLISHER", "FORMAT"))
 
 
@@ -208,7 +206,7 @@ def list_(
 @options.project
 @options.as_json
 def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Show one version: its source, pin, files, replicas, instances.
+    """Show a version: its source, pin, files, replicas and instances.
 
     Needs no server.
     """
@@ -240,7 +238,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("model", one.ref),
             ("also called", ", ".join(map(str, one.aliases))),
             ("state", f"{_state(one)}: {one.reason}" if one.reason else _state(one)),
-            ("auto-cache", "yes: it is brought to every node" if one.auto_cache else None),
+            ("auto-cache", "yes: it is cached on every node" if one.auto_cache else None),
             ("category", f"{one.category}: {found}" if (found := disagreement(one)) else one.category),
             ("visible to", one.visibility),
             ("publisher", one.publisher),
@@ -253,7 +251,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
             ("parameters", f"{facts.parameters:,}" if facts.parameters else None),
             ("quantisation", facts.quantization or facts.precision),
             ("context length", facts.context_length),
-            ("chat template", "its own" if facts.chat_template else None),
+            ("chat template", "included" if facts.chat_template else None),
             ("model file", one.parts.model if one.parts else None),
             ("projectors", ", ".join(map(str, one.parts.projectors)) if one.parts else None),
             ("adapters", ", ".join(map(str, one.parts.adapters)) if one.parts else None),
@@ -266,7 +264,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
         ]
     )
     rows = [
-        (str(file.path), file.role, said_bytes(file.size), f"sha256:{file.digest.short}…" if file.digest else "not taken")
+        (str(file.path), file.role, said_bytes(file.size), f"sha256:{file.digest.short}…" if file.digest else "not recorded")
         for file in files
     ]
     if rows:
@@ -277,8 +275,8 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @click.command()
 @click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
 @click.option("--node", default="local", show_default=True, help="The node's name.")
-@click.option("--pin", is_flag=True, help="Never evict it.")
-@click.option("--auto", is_flag=True, help="Bring it back whenever it is missing.")
+@click.option("--pin", is_flag=True, help="Never evict this replica.")
+@click.option("--auto", is_flag=True, help="Cache it again whenever it is missing.")
 @options.project
 @options.dry_run
 @options.no_wait
@@ -286,9 +284,9 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 def cache(
     model: ModelRef, node: str, pin: bool, auto: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool
 ) -> None:
-    """Put a version's files on a node before they are needed.
+    """Cache a version's files on a node before they are needed.
 
-    The files are links to the store's where the file system can make them, else proven copies.
+    The files are hard links to the store where the file system supports them, and verified copies otherwise.
 
     \b
     Example: modelshelf cache qwen3:0.6b --pin
@@ -311,7 +309,7 @@ def cache(
 
 @click.command()
 @click.argument("name")
-@click.option("--instance", is_flag=True, help="NAME is an instance: stop it and remove it with its log.")
+@click.option("--instance", is_flag=True, help="NAME is an instance: stop it, and remove it and its log.")
 @options.project
 @options.dry_run
 @options.no_wait
@@ -319,7 +317,7 @@ def cache(
 def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
     """Delete a version that nothing uses, or an instance.
 
-    The bytes that only this version used are freed. A version that is in use is refused, and every holder is named.
+    Bytes that only this version used are freed. If the version is in use, the deletion is refused and every user is named.
 
     \b
     Examples:
@@ -331,7 +329,7 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
 
     if instance:
         if dry_run:
-            raise click.UsageError("--dry-run is for versions; `modelshelf instances` shows what an instance is.")
+            raise click.UsageError("--dry-run is for versions; `modelshelf instances` lists instances.")
         parameters: dict[str, Any] = {"instance": str(InstanceName(name)), "project": str(project), "delete": True}
         if follow.run("stop-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is not None:
             click.echo(f"{name} is gone." if not as_json else '{"deleted": true}')
@@ -341,7 +339,7 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
     if plan is None:
         return
     would = "would free" if dry_run else "freed"
-    stays = f"; {said_bytes(plan['keeps'])} stay, others use them" if plan["keeps"] else ""
+    stays = f"; {said_bytes(plan['keeps'])} stay because other versions use them" if plan["keeps"] else ""
     stays += f"; its files stay on the filesystem {plan['filesystem']}" if plan["filesystem"] else ""
     click.echo(f"Deleting {plan['ref']} {would} {said_bytes(plan['frees'])}{stays}.")
 
@@ -354,15 +352,15 @@ def say_import(plan: dict[str, Any], project: ProjectName, *, dry_run: bool) -> 
     from modelshelf.words import said_bytes
 
     if dry_run:
-        rows = [(file["path"], said_bytes(file["size"]), "fetch" if file["fetch"] else "have it") for file in plan["files"]]
+        rows = [(file["path"], said_bytes(file["size"]), "fetch" if file["fetch"] else "in store") for file in plan["files"]]
         tables.show(("FILE", "SIZE", "TO DO"), rows, empty="")
         click.echo()
     _say_left_out(plan["left_out"])
     named = f"{plan['model']}:{plan['version']}"
     moved = f"{said_bytes(plan['to_fetch'])} of {said_bytes(plan['total'])}"
-    free = f"{said_bytes(plan['free_after'])} free on disk after it"
+    free = f"{said_bytes(plan['free_after'])} free on disk afterwards"
     if plan["ready"]:
-        click.echo(f"{named} was here already; nothing was fetched.")
+        click.echo(f"{named} is already in the library; nothing was fetched.")
     elif dry_run:
         click.echo(f"{named} would be imported: {moved} to fetch, {free}.")
     else:
@@ -395,7 +393,7 @@ def say_how_to_serve(named: str, project: ProjectName) -> None:
         target = versions.find(connection, project, ModelRef.parse(named))
     how = how_to_serve(library, project, target)
     if how is not None and how.hinders:
-        click.echo(f"Nothing on this machine serves it yet: {how.because} {how.command}")
+        click.echo(f"No engine on this machine can serve it yet: {how.because} {how.command}")
     elif how is not None:
         click.echo(f"Serve it: {how.command}")
 
@@ -409,7 +407,7 @@ def _say_left_out(lines: Sequence[str], most: int = 12) -> None:
     for line in lines[:most]:
         click.echo(f"Left out: {line}")
     if len(lines) > most:
-        click.echo(f"Left out: {len(lines) - most} more files; `--json` lists all of them with the reason.")
+        click.echo(f"Left out: {len(lines) - most} more files; `--json` lists all of them with reasons.")
 
 
 def _version_json(one: Any, *, interrupted: bool) -> dict[str, Any]:

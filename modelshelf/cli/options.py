@@ -46,7 +46,7 @@ class _Size(click.ParamType[int]):
         try:
             return read_bytes(value)
         except ValueError:
-            self.fail(f"{value!r} is not a size: expected bytes, or for example 20GB, 512MiB.", param, ctx)
+            self.fail(f"{value!r} is not a size: expected a number of bytes, or for example 20GB or 512MiB.", param, ctx)
 
 
 SIZE = _Size()
@@ -93,22 +93,22 @@ project = click.option(
     default="default",
     envvar="MODELSHELF_PROJECT",
     show_default=True,
-    help="The project that asks.",
+    help="The project to act for.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-engine = click.option("--engine", type=click.Choice(ENGINES), help="What serves.  [default: by format, of what is installed]")
-no_wait = click.option("--no-wait", is_flag=True, help="Start the run and return; follow it later.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+dry_run = click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
+engine = click.option("--engine", type=click.Choice(ENGINES), help="The engine.  [default: an installed one for the format]")
+no_wait = click.option("--no-wait", is_flag=True, help="Start the run and return at once.")
 
 
 def resources(command: F) -> F:
     """What an engine gets: environment, processors, memory."""
     for option in (
         click.option(
-            "--memory", type=SIZE, default=-1, metavar="SIZE", help="The most that all its processes may use; 0 lifts a limit."
+            "--memory", type=SIZE, default=-1, metavar="SIZE", help="Memory for all its processes together; 0 removes the limit."
         ),
-        click.option("--cpus", default=-1, metavar="N", help="Processors that it may use; 0 is all again."),
-        click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="For the engine; no secrets."),
+        click.option("--cpus", default=-1, metavar="N", help="The number of processors; 0 removes the limit."),
+        click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Set for the engine; no secrets."),
     ):
         command = option(command)
     return command

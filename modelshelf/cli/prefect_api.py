@@ -201,7 +201,7 @@ class PrefectApi:
                 raise PrefectTrouble(server=self._base.place, status=answer.status, what=url.text.rpartition("/api/")[2])
             if answer.status not in _BUSY:
                 return answer
-            reason = f"it answered {answer.status}"
+            reason = f"status {answer.status}"
             time.sleep(self._limits.backoff_seconds * 2 ** (times - 1))
         raise PrefectBusy(server=self._base.place, reason=reason, times=times)
 

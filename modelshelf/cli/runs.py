@@ -11,10 +11,10 @@ from modelshelf.cli.errors import ServerDown
 
 
 @click.command()
-@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@click.option("--limit", default=20, show_default=True, help="The most runs to list, newest first.")
 @options.as_json
 def runs(limit: int, as_json: bool) -> None:
-    """List what was run and what is running."""
+    """List the newest runs, finished and running."""
     from datetime import datetime
 
     from modelshelf.cli import reading, tables
@@ -30,14 +30,14 @@ def runs(limit: int, as_json: bool) -> None:
         since = reading.ago(datetime.fromisoformat(begun).timestamp()) if begun else ""
         message = str((run.get("state") or {}).get("message") or "")
         rows.append((run["id"][:8], run["name"], run["state_name"], since, f"{run['total_run_time']:.1f} s", message[:200]))
-    tables.show(("RUN", "WHAT", "STATE", "SINCE", "TOOK", "SAID"), rows, empty="Nothing was run yet.")
+    tables.show(("RUN", "WHAT", "STATE", "SINCE", "TOOK", "MESSAGE"), rows, empty="There are no runs yet.")
 
 
 @click.command()
 @click.argument("run", shell_complete=options.complete_runs)
 @options.as_json
 def follow(run: str, as_json: bool) -> None:
-    """Follow a run to its end, by its id or the first digits of it."""
+    """Follow a run until it ends. RUN is its id or the first digits."""
     from modelshelf.cli import follow as following
     from modelshelf.cli import tables
 
@@ -52,29 +52,29 @@ def follow(run: str, as_json: bool) -> None:
 @click.command()
 @click.argument("run", shell_complete=options.complete_runs)
 def cancel(run: str) -> None:
-    """Cancel a run. What it has fetched is kept; the same command goes on from there."""
+    """Cancel a run. Fetched files are kept for the next try."""
     from modelshelf.cli import launcher, lost
     from modelshelf.cli.prefect_api import FINAL
 
     settings, api = _api()
     found = api.find_run(run)
     if found["state_type"] in FINAL:
-        click.echo(f"{found['name']} has ended already ({found['state_name']}).")
+        click.echo(f"{found['name']} has already ended ({found['state_name']}).")
         return
     running = launcher.Running.read(settings)
     gone = lost.why_nobody_runs(settings, running, found)
     api.set_state(found["id"], "CANCELLED" if gone else "CANCELLING", "modelshelf cancel")
     if gone:
-        click.echo(f"{found['name']} is cancelled: {gone}. What it has fetched is kept.")
+        click.echo(f"{found['name']} is cancelled: {gone}. Fetched files are kept.")
         return
-    click.echo(f"{found['name']} is being cancelled; what it has fetched is kept.")
+    click.echo(f"{found['name']} is being cancelled. Fetched files are kept.")
 
 
 @click.command()
 @click.argument("run", shell_complete=options.complete_runs)
 @options.no_wait
 def retry(run: str, no_wait: bool) -> None:
-    """Run again what a run was asked for. The new run finds what the first one finished.
+    """Run it again with the same parameters; finished steps are kept.
 
     \b
     Example: modelshelf retry 1a2b3c4d
@@ -90,7 +90,7 @@ def retry(run: str, no_wait: bool) -> None:
     flow_name = api.flow_name(deployment["flow_id"])
     made = api.create_run(f"{flow_name}/{deployment['name']}", found["parameters"], uuid.uuid4().hex)
     if no_wait:
-        click.echo(f"Run {made['id'][:8]} ({made['name']}) goes on.")
+        click.echo(f"Started run {made['id'][:8]} ({made['name']}).")
         return
     following.follow(settings, api, made["id"])
     click.echo("The run has completed.")

@@ -18,14 +18,14 @@ from modelshelf.cli import options
     "remote",
     default="",
     metavar="URL",
-    help="Use this Prefect server instead of one of our own; its secret is read from PREFECT_API_AUTH_STRING.",
+    help="Use this Prefect server instead of starting one; its secret is read from PREFECT_API_AUTH_STRING.",
 )
-@click.option("--detach", is_flag=True, help="Return when it is up; `modelshelf down` stops it.")
-@click.option("--take-over", is_flag=True, help="Make this home the owner of the catalog: the former one is gone.")
+@click.option("--detach", is_flag=True, help="Return when both are up; `modelshelf down` stops them.")
+@click.option("--take-over", is_flag=True, help="Make this home the owner of the catalog, in place of the former one.")
 def up(remote: str, detach: bool, take_over: bool) -> None:
-    """Bring up the Prefect server and the runner, until Ctrl-C.
+    """Start the Prefect server and the runner, until Ctrl-C.
 
-    Engines are not stopped when this ends. Everything is kept in one folder: MODELSHELF_HOME, by default ~/.modelshelf.
+    Engines keep running when this ends. All data is in one folder: MODELSHELF_HOME, by default ~/.modelshelf.
     """
     from modelshelf.cli import launcher, tables
     from modelshelf.settings import load_settings
@@ -33,7 +33,7 @@ def up(remote: str, detach: bool, take_over: bool) -> None:
 
     settings = load_settings()
     if "PREFECT_API_URL" in os.environ:
-        click.echo("PREFECT_API_URL is set and not used: it may be another team's. `up --server URL` names a server.", err=True)
+        click.echo("PREFECT_API_URL is set but not used: it may be another team's. Name a server with --server URL.", err=True)
     launcher.ensure(settings, lambda line: click.echo(line, err=True), remote=remote, take_over=take_over)
     running = launcher.Running.read(settings)
     assert running is not None
@@ -52,9 +52,9 @@ def up(remote: str, detach: bool, take_over: bool) -> None:
     try:
         while running.alive:
             time.sleep(1)
-        click.echo("Server or runner has ended; see `modelshelf status`.", err=True)
+        click.echo("The server or the runner has ended; see `modelshelf status`.", err=True)
     except KeyboardInterrupt:
-        click.echo("\nStopping; engines stay up (`modelshelf stop INSTANCE`) …", err=True)
+        click.echo("\nStopping; engines keep running (`modelshelf stop INSTANCE` stops one) …", err=True)
     finally:
         launcher.stop(settings, lambda line: click.echo(line, err=True))
 
@@ -62,9 +62,9 @@ def up(remote: str, detach: bool, take_over: bool) -> None:
 @click.command()
 @click.option("--instances", is_flag=True, help="Stop every instance first.")
 def down(instances: bool) -> None:
-    """Stop the server and the runner; engines stay up.
+    """Stop the server and the runner; engines keep running.
 
-    Runs are cancelled and waited for.
+    Runs are cancelled first, and the command waits for them.
     """
     from modelshelf.cli import launcher
     from modelshelf.settings import load_settings
@@ -73,13 +73,13 @@ def down(instances: bool) -> None:
     if instances:
         _stop_engines()
     stopped = launcher.stop(settings, lambda line: click.echo(line, err=True))
-    click.echo("Server and runner are stopped." if stopped else "Nothing was running.")
+    click.echo("The server and the runner are stopped." if stopped else "Nothing was running.")
 
 
 @click.command()
 @options.as_json
 def status(as_json: bool) -> None:
-    """Show what is up: server, runner, space, what needs a look.
+    """Show server, runner, disk space, and what needs attention.
 
     Needs no server.
     """
@@ -116,8 +116,8 @@ def status(as_json: bool) -> None:
 def deploy(as_json: bool) -> None:
     """Write every deployment to the server again.
 
-    Schedules, forms and tags become what prefect.yaml states now. `up` does it by itself. With `workers = true` in
-    config.toml they are written for the workers of the work pool that prefect.yaml names, and no runner is started here.
+    Schedules, forms and tags are set as prefect.yaml states them now. `up` does this too. With `workers = true` in
+    config.toml, they are written for the workers of the work pool that prefect.yaml names, and no runner is started.
 
     \b
     Example, on a machine whose worker runs the flows:
@@ -140,7 +140,7 @@ def deploy(as_json: bool) -> None:
     if settings.workers and (running := launcher.Running.read(settings)) is not None:
         secret = settings.secrets / ("auth-string" if running.server is not None else "remote-auth-string")
         click.echo(f"""
-A worker: MODELSHELF_HOME={settings.home} PREFECT_API_URL={running.url}/api \\
+Start a worker: MODELSHELF_HOME={settings.home} PREFECT_API_URL={running.url}/api \\
           PREFECT_API_AUTH_STRING="$(cat {secret})" prefect worker start --pool {launcher.work_pool()}""")
 
 

@@ -14,9 +14,9 @@ from modelshelf.settings import Settings, private_folder
 
 _MOST_BYTES = 4096
 _ADVICE = {
-    "auth-string": "Run `modelshelf down`, restore the file from a backup or remove it, then run `modelshelf up`: a new one"
-    " is made.",
-    "block-key": "Restore the file from a backup: the stored credentials are encrypted with it. Without one, remove the file"
+    "auth-string": "Run `modelshelf down`, restore the file from a backup or remove it, then run `modelshelf up`: that makes"
+    " a new one.",
+    "block-key": "Restore the file from a backup: the stored credentials are encrypted with it. Without a backup, remove the file"
     " and store each credential again with `modelshelf login`.",
 }
 
@@ -41,9 +41,9 @@ def keep_remote_auth_string(settings: Settings, secret: str) -> None:
 def remote_auth_string(settings: Settings) -> str:
     """What the remote server asks of its users. Raises BadSecret if the file is missing or not readable as text."""
     file = settings.secrets / "remote-auth-string"
-    found = _read(file, "Run `modelshelf up --server URL` again: it writes the file from PREFECT_API_AUTH_STRING.")
+    found = _read(file, "Run `modelshelf up --server URL` again: that writes the file from PREFECT_API_AUTH_STRING.")
     if found is None:
-        raise BadSecret(path=file, reason="it is missing", advice="Run `modelshelf up --server URL` again: it writes the file.")
+        raise BadSecret(path=file, reason="it is missing", advice="Run `modelshelf up --server URL` again: that writes the file.")
     return found
 
 

@@ -22,15 +22,13 @@ _QUESTION_BYTES = 16 << 20
 @click.command()
 @click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
 @click.argument("question", required=False)
-@click.option(
-    "--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Where the answer ends at the latest."
-)
+@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="The most tokens in the answer.")
 @options.project
 def run(model: ModelRef, question: str | None, max_tokens: int, project: ProjectName) -> None:
-    """Ask a model, and print its answer as it comes. Without a QUESTION, it is read from standard input.
+    """Ask a model a question, and print the answer as it comes.
 
-    An instance that serves the model is asked; if none does, one is launched, and goes on serving afterwards. Only the answer
-    is printed to standard output.
+    Without QUESTION, the question is read from standard input. If no instance serves the model, one is launched, and keeps
+    running afterwards. Only the answer goes to standard output.
 
     \b
     Examples:
@@ -91,7 +89,7 @@ def _answer(library: Library, instance: Instance, target: Version, text: str, to
         sys.stdout.flush()
 
     try:
-        with outcome(f"{instance.name} goes on serving: see `modelshelf logs {instance.name}`.", again="Ask again."):
+        with outcome(f"{instance.name} keeps serving: see `modelshelf logs {instance.name}`.", again="Ask again."):
             asking.ask(library, instance, target, text, tokens=tokens, stop=stop, on_words=on_words)
     except Stopped as error:
         raise KeyboardInterrupt from error

@@ -14,7 +14,7 @@ from modelshelf.names import ProjectName, TemplateName
 def template() -> None:
     """Define, list and delete templates of instances.
 
-    A template is an engine, its resources, and the versions that it serves.
+    A template names an engine, its resources, and the versions to serve.
     """
 
 
@@ -23,14 +23,16 @@ def template() -> None:
 @click.argument("models", nargs=-1, required=True, metavar="[SERVED=]MODEL...", shell_complete=options.complete_models)
 @options.engine
 @options.resources
-@click.option("--arg", "arguments", multiple=True, metavar="TEXT", help="One more argument for the engine; repeat it.")
+@click.option("--arg", "arguments", multiple=True, metavar="TEXT", help="An argument for the engine; may be repeated.")
 @options.project
 @options.as_json
 def define(
     name: TemplateName, models: tuple[str, ...], engine: str | None, environment: tuple[str, ...], cpus: int, memory: int,
     arguments: tuple[str, ...], project: ProjectName, as_json: bool,
 ) -> None:  # fmt: skip
-    """Define a template, or a new revision of it. What an alias means now is what it will serve.
+    """Define a template, or a new revision of it.
+
+    An alias is resolved now: moving it later does not change what the template serves.
 
     \b
     Examples:
@@ -72,7 +74,7 @@ def list_(project: ProjectName, as_json: bool) -> None:
         (one.name, str(one.number), one.engine, ", ".join(f"{serving.served_name} = {serving.ref}" for serving in one.serves))
         for one in found
     ]
-    empty = "No templates. Define one: modelshelf template define chat MODEL"
+    empty = "There are no templates. Define one: modelshelf template define chat MODEL"
     tables.show(("TEMPLATE", "REVISION", "ENGINE", "SERVES"), rows, empty=empty)
 
 
@@ -80,11 +82,11 @@ def list_(project: ProjectName, as_json: bool) -> None:
 @click.argument("name", type=options.parsed(TemplateName, "NAME"), shell_complete=options.complete_templates)
 @options.project
 def delete(name: TemplateName, project: ProjectName) -> None:
-    """Delete a template. Instances that were launched from it have their own copy of it."""
+    """Delete a template. Instances launched from it keep a copy."""
     from modelshelf.cli import follow
 
     follow.run("delete-template/on-demand", {"template": str(name), "project": str(project)}, wait=True, as_json=False)
-    click.echo(f"{name} is gone.")
+    click.echo(f"{name} is deleted.")
 
 
 COMMANDS = (template,)

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--budget", type=options.SIZE, metavar="SIZE", help="What replicas on this node may take (200GB); 0 for no limit.")
+@click.option(
+    "--budget", type=options.SIZE, metavar="SIZE", help="Set the space for replicas on this node (200GB); 0 for no limit."
+)
 @options.as_json
 def nodes(budget: int | None, as_json: bool) -> None:
     """List this node's replicas and filesystems.
 
-    Size, last use, and what keeps each replica from eviction. Needs no server.
+    Shows each replica's size, last use, and what protects it from eviction. Needs no server.
     """
     from modelshelf.catalog import replicas
     from modelshelf.cli import reading, tables
@@ -43,7 +45,7 @@ def nodes(budget: int | None, as_json: bool) -> None:
         tables.show_json([{"node": str(NODE), "budget": limit, "used": used, "replicas": rows, "filesystems": mounted}])
         return
     shown = [(one.ref, said_bytes(one.size), reading.ago(one.last_use or None), one.held) for one in kept]
-    tables.show(("REPLICA", "SIZE", "LAST USE", "HELD BY"), shown, empty="Nothing is cached on this node.")
+    tables.show(("REPLICA", "SIZE", "LAST USE", "HELD BY"), shown, empty="No version is cached on this node.")
     of = f" of {said_bytes(limit)}" if limit is not None else ""
     click.echo(f"\n{NODE}: {said_bytes(used)}{of} in {len(kept)} replicas.")
     if mounted:
@@ -58,9 +60,9 @@ def nodes(budget: int | None, as_json: bool) -> None:
 @options.project
 @options.as_json
 def evict(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Take a version's files off this node; the store keeps them.
+    """Remove a version's files from this node; the store keeps them.
 
-    A replica that is pinned or in use is refused.
+    A replica that is pinned or in use is not removed.
     """
     from modelshelf.cli import follow
     from modelshelf.words import said_bytes
@@ -68,12 +70,12 @@ def evict(model: ModelRef, project: ProjectName, as_json: bool) -> None:
     parameters = {"model": str(model), "project": str(project)}
     done = follow.outcome("evict-replica/on-demand", parameters, wait=True, as_json=as_json)
     if done is not None:
-        click.echo(f"{model} ({said_bytes(done['size'])}) is not on this node any more.")
+        click.echo(f"{model} ({said_bytes(done['size'])}) is no longer cached on this node.")
 
 
 @click.command()
-@click.option("--keep", default=2, show_default=True, help="The newest versions of each model that stay.")
-@click.option("--days", default=30.0, show_default=True, help="What is younger stays.")
+@click.option("--keep", default=2, show_default=True, help="How many of the newest versions of each model to keep.")
+@click.option("--days", default=30.0, show_default=True, help="Keep versions that are younger than this many days.")
 @options.project
 @options.dry_run
 @options.no_wait
@@ -81,7 +83,7 @@ def evict(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
     """Remove old versions that nothing refers to.
 
-    The bytes that only they used are freed.
+    Bytes that only they used are freed.
 
     \b
     Example: modelshelf clean --keep 3 --days 14 --dry-run
@@ -94,27 +96,27 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
     if done is None:
         return
     rows = [(one["ref"], one["why"], said_bytes(one["frees"])) for one in done["versions"]]
-    tables.show(("VERSION", "WHY", "FREES"), rows, empty="The policy keeps everything that is there.")
+    tables.show(("VERSION", "WHY", "FREES"), rows, empty="No version is old enough to remove.")
     if dry_run:
-        click.echo(f"\n{len(rows)} versions would go, {said_bytes(done['frees'])} would be freed.")
+        click.echo(f"\n{len(rows)} versions would be removed, which would free {said_bytes(done['frees'])}.")
         return
     for ref, why in done["left"]:
-        click.echo(f"Left: {ref}: {why}")
-    click.echo(f"\n{len(done['removed'])} versions are gone, {said_bytes(done['freed'])} were freed.")
+        click.echo(f"Kept: {ref}: {why}")
+    click.echo(f"\n{len(done['removed'])} versions were removed, which freed {said_bytes(done['freed'])}.")
 
 
 @click.command()
 @click.option(
     "--rehash", type=click.Choice(["none", "part", "all"]), is_flag=False, flag_value="all", default="none",
-    help="Read every byte of the store and compare digests; `part`: what was read longest ago, as each night does.",
+    help="Read the store's bytes and compare digests; `part` reads those that were read longest ago, as the nightly audit does.",
 )  # fmt: skip
-@click.option("--repair", is_flag=True, help="Mend what was found, as it is said for each.")
+@click.option("--repair", is_flag=True, help="Repair each difference as the REPAIR column states.")
 @options.no_wait
 @options.as_json
 def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
-    """Compare what is recorded with what is there; repair on request.
+    """Compare the catalog with what exists; repair on request.
 
-    Catalog, store, replicas and engines are compared. The exit status is 1 if differences are left.
+    Compares catalog, store, replicas and engines. The exit status is 1 if differences are left.
 
     \b
     Example: modelshelf audit --rehash
@@ -125,7 +127,7 @@ def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
     if done is None:
         return
     findings = done["findings"]
-    left = sum(one["outcome"] != "mended" for one in findings)
+    left = sum(one["outcome"] != "repaired" for one in findings)
     if as_json:
         tables.show_json(findings)
     else:
@@ -133,9 +135,9 @@ def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
         last = "OUTCOME" if repair else "REPAIR"
         tables.show(("DIFFERENCE", "WHAT", "FOUND", last), rows, empty="Catalog, store, replicas and engines agree.")
         if findings and repair:
-            click.echo(f"\n{len(findings) - left} mended, {left} left.")
+            click.echo(f"\n{len(findings) - left} repaired, {left} left.")
         elif findings:
-            click.echo("\nNothing was changed. modelshelf audit --repair mends what it can.")
+            click.echo("\nNothing was changed. Repair what can be repaired: modelshelf audit --repair")
     if left:
         raise SystemExit(1)
 
@@ -144,7 +146,7 @@ def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
 @options.project
 @options.as_json
 def disk(project: ProjectName, as_json: bool) -> None:
-    """Show where the disk went, and what each deletion would free.
+    """Show disk use, and what deleting each version would free.
 
     Needs no server.
     """
@@ -161,7 +163,7 @@ def disk(project: ProjectName, as_json: bool) -> None:
     click.echo()
     parts = [
         ("images", found.images), ("replicas' own", found.replicas), ("instances' own", found.instances),
-        ("partial downloads", found.partial), ("reserved for the rest", found.reserved),
+        ("partial downloads", found.partial), ("reserved for running imports", found.reserved),
         ("orphans", found.orphans), ("catalog", found.catalog), ("other", found.other),
         ("total", found.total), ("free", found.free),
     ]  # fmt: skip

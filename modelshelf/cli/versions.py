@@ -15,8 +15,8 @@ _model = click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), s
 @click.command()
 @click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
 @click.argument("model")
-@click.option("--name", type=options.parsed(ModelName, "NAME"), help="What the library calls it.  [default: the same]")
-@click.option("--version", "version", type=options.parsed(Tag, "NAME"), help="What the version is called.  [default: its tag]")
+@click.option("--name", type=options.parsed(ModelName, "NAME"), help="The model's name in the library.  [default: the same]")
+@click.option("--version", "version", type=options.parsed(Tag, "NAME"), help="The version's name.  [default: its tag]")
 @options.project
 @options.dry_run
 @options.no_wait
@@ -27,7 +27,7 @@ def save(
 ) -> None:  # fmt: skip
     """Save a model that was pulled or made inside an instance.
 
-    The instance is an Ollama one, and goes on; only what the store lacks is copied.
+    The instance must run Ollama, and keeps running. Only files that the store lacks are copied.
 
     \b
     Example: modelshelf save chat my-finetune --name support-bot --version v1
@@ -52,9 +52,9 @@ def save(
 @options.no_wait
 @options.as_json
 def build(model: ModelRef, folder: str, project: ProjectName, dry_run: bool, no_wait: bool, as_json: bool) -> None:
-    """Write a version's image as an OCI layout into a folder.
+    """Write a version's image to a folder, as an OCI layout.
 
-    The folder is new or empty. The image has the recorded digest.
+    The folder must be new or empty. The image has the recorded digest.
 
     \b
     Example: modelshelf build qwen3:0.6b ./qwen3-image
@@ -73,14 +73,14 @@ def build(model: ModelRef, folder: str, project: ProjectName, dry_run: bool, no_
 @click.command()
 @_model
 @click.argument("name", type=options.parsed(Tag, "ALIAS"), required=False)
-@click.option("--back", is_flag=True, help="Return the alias to what it named before.")
-@click.option("--remove", is_flag=True, help="Let go of the alias.")
+@click.option("--back", is_flag=True, help="Move the alias back to the version that it named before.")
+@click.option("--remove", is_flag=True, help="Remove the alias.")
 @options.project
 @options.as_json
 def alias(model: ModelRef, name: Tag | None, back: bool, remove: bool, project: ProjectName, as_json: bool) -> None:
-    """Move an alias, return it, or show the history of aliases.
+    """Move an alias, move it back, or show a model's alias history.
 
-    A version is not deleted or cleaned while someone's alias names it.
+    A version is never deleted or cleaned while an alias that someone set names it.
 
     \b
     Examples:
@@ -103,7 +103,7 @@ def alias(model: ModelRef, name: Tag | None, back: bool, remove: bool, project: 
 @options.project
 @options.as_json
 def disable(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Keep a version from being launched anew. What runs it goes on."""
+    """Disable a version: no new launch. Running instances go on."""
     if (changed := _change(model, "disable", project, as_json=as_json)) is not None:
         click.echo(f"{changed['ref']} is disabled.")
 
@@ -113,7 +113,7 @@ def disable(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @options.project
 @options.as_json
 def enable(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Let a disabled version be launched again."""
+    """Enable a disabled version, so that it can be launched again."""
     if (changed := _change(model, "enable", project, as_json=as_json)) is not None:
         click.echo(f"{changed['ref']} is enabled.")
 
@@ -123,9 +123,9 @@ def enable(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @options.project
 @options.as_json
 def unpin(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Let a pinned replica be evicted again.
+    """Unpin a replica, so that it can be evicted again.
 
-    `modelshelf cache MODEL --pin` pins it.
+    `modelshelf cache MODEL --pin` pins a replica.
     """
     if (changed := _change(model, "unpin", project, as_json=as_json)) is not None:
         click.echo(f"The replica of {changed['ref']} is no longer pinned.")
@@ -136,12 +136,12 @@ def unpin(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @options.project
 @options.as_json
 def no_auto(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Stop bringing a version back to every node.
+    """Stop caching a version on every node.
 
-    `modelshelf cache MODEL --auto` marks it. Replicas that are there stay.
+    `modelshelf cache MODEL --auto` starts it. Existing replicas stay.
     """
     if (changed := _change(model, "no-auto-cache", project, as_json=as_json)) is not None:
-        click.echo(f"{changed['ref']} is no longer brought to every node.")
+        click.echo(f"{changed['ref']} is no longer cached on every node.")
 
 
 @click.command()
@@ -150,9 +150,9 @@ def no_auto(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @options.project
 @options.as_json
 def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Show what changes from one version to another.
+    """Compare two versions.
 
-    Files, bytes, headers, and what this node would have to fetch. Needs no server.
+    Compares files, bytes and headers, and shows what this node would have to fetch. Needs no server.
     """
     from modelshelf.cli import tables
     from modelshelf.library.comparing import compare
@@ -165,7 +165,7 @@ def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool)
         tables.show_json(found.to_json())
         return
     facts = [(name, _known(old), _known(new)) for name, old, new in found.facts]
-    tables.show(("WHAT", str(found.before), str(found.after)), facts, empty="What is known of them is the same.")
+    tables.show(("WHAT", str(found.before), str(found.after)), facts, empty="Their recorded facts are the same.")
     click.echo()
     rows = [(one.path, _size(one.before), _size(one.after)) for one in found.files if not one.same]
     tables.show(("FILE", "BEFORE", "AFTER"), rows, empty="Their files are the same.")
@@ -175,14 +175,16 @@ def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool)
 
 @click.command()
 @_model
-@click.option("--in", "instance", type=options.parsed(InstanceName, "INSTANCE"), help="Why is it not visible in this instance?")
+@click.option(
+    "--in", "instance", type=options.parsed(InstanceName, "INSTANCE"), help="Explain why this instance lacks the model."
+)
 @options.engine
 @options.project
 @options.as_json
 def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, project: ProjectName, as_json: bool) -> None:
-    """Explain why a model cannot be launched, or is not visible.
+    """Explain why a model cannot be launched, or is not served.
 
-    Each cause comes with the command that mends it. Needs no server.
+    Each cause is printed with the command that fixes it. Needs no server.
 
     \b
     Examples:
@@ -201,9 +203,7 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
     else:
         causes = explaining.why_not_selectable(library, project, model, engine)
         with_engine = f" --engine {engine}" if engine else ""
-        fine = (
-            f"Nothing keeps {model} from being launched: modelshelf launch {model}{with_engine}{explaining.of_project(project)}"
-        )
+        fine = f"{model} can be launched: modelshelf launch {model}{with_engine}{explaining.of_project(project)}"
     if as_json:
         tables.show_json([cause.to_json() for cause in causes])
         return
@@ -264,4 +264,4 @@ def _show_history(model: ModelName, project: ProjectName, *, as_json: bool) -> N
         tables.show_json([asdict(move) for move in moves])
         return
     rows = [(move.alias, move.before or "—", move.after or "—", move.who, reading.ago(move.at)) for move in moves]
-    tables.show(("ALIAS", "BEFORE", "AFTER", "WHO", "WHEN"), rows, empty=f"No alias of {model} was ever moved.")
+    tables.show(("ALIAS", "BEFORE", "AFTER", "WHO", "WHEN"), rows, empty=f"{model} has had no aliases.")

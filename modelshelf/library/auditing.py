@@ -68,14 +68,17 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
         known.add(target.image)
         if observed == "present" and not library.node.replicas.holds(target.image, files):
             finding = Finding(
-                "replica gone", str(target.ref), "its files on the node are gone or altered", "it is absent; cache it"
+                "replica gone",
+                str(target.ref),
+                "its files on the node are missing or changed",
+                "record it as absent; then cache it again",
             )
             yield Fault(finding, partial(_mark_absent, library, target))
     for image in library.node.replicas.list():
         if image not in known:
-            said = "no version's replica is recorded for it"
+            said = "no replica is recorded for this folder"
             if nameless:
-                repair = f"none: it may be that of {nameless}, whose image is lost; import that again"
+                repair = f"none: the folder may belong to {nameless}, whose image is lost; import that again"
                 yield Fault(Finding("replica extra", str(image), said, repair), None)
             else:
                 yield Fault(Finding("replica extra", str(image), said, "remove it"), partial(_remove_extra, library, image))
@@ -92,7 +95,9 @@ def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Ite
         try:
             registering.require_same_bytes(library, target, at, stop) if rehash else registering.require_here(library, target, at)
         except PlaceChanged as error:
-            finding = Finding("place changed", str(target.ref), error.facts["reason"], "its version is failed; register it again")
+            finding = Finding(
+                "place changed", str(target.ref), error.facts["reason"], "mark its version as failed; then register it again"
+            )
             yield Fault(finding, partial(_fail, library, owner, target, error.facts["reason"], who))
         except Refused as error:  # not mounted here, or another region's: nothing is known of its files
             yield Fault(Finding("place not seen", str(target.ref), str(error), "none"), None)
@@ -107,15 +112,15 @@ def _instances(library: Library) -> Iterator[Fault]:
         state, reason = seen_state(library, one)
         if state != one.state:
             finding = Finding(
-                "instance gone", f"{owner}/{one.name}", f"recorded as {one.state}: {reason}", "record what was seen"
+                "instance gone", f"{owner}/{one.name}", f"recorded as {one.state}: {reason}", "record the state that was found"
             )
             yield Fault(finding, partial(_record_state, library, one, state, reason))
         elif state == "ready" and (failed := _failed(library, owner, one)) is not None:
-            said = f"it serves {failed.ref}, which is {failed.state}; what is running goes on"
-            repair = f"none: `modelshelf import {failed.source}` brings it back; then it may be restarted"
+            said = f"it serves {failed.ref}, which is {failed.state}; its engine keeps running"
+            repair = f"none: run `modelshelf import {failed.source}`; then the instance can be restarted"
             yield Fault(Finding("served version failed", f"{owner}/{one.name}", said, repair), None)
         elif state == "ready" and (differs := listing_differs(library, owner, one)) is not None:
-            repair = f"none: `modelshelf restart {one.name}` lays it out again"
+            repair = f"none: run `modelshelf restart {one.name}`"
             yield Fault(Finding("engine lists other", f"{owner}/{one.name}", differs, repair), None)
     labels = {one.label for _, one in rows}
     found = library.node.running()
@@ -125,7 +130,7 @@ def _instances(library: Library) -> Iterator[Fault]:
             yield Fault(finding, partial(library.node.stop, label, DEFAULT.engine_stop_seconds))
     for owner, one in rows:
         if one.label in found and library.node.find(one.label) is None:
-            what, left = f"{owner}/{one.name}", f"its first process is gone, {_processes(found[one.label])} are left"
+            what, left = f"{owner}/{one.name}", f"its first process is gone, but {_processes(found[one.label])} still exist"
             finding = Finding("engine left over", what, left, "stop them")
             yield Fault(finding, partial(library.node.stop, one.label, DEFAULT.engine_stop_seconds))
     for label in library.node.instance_labels() - labels:
@@ -145,12 +150,12 @@ def _failed(library: Library, owner: ProjectName, one: instances.Instance) -> Ve
 
 
 def _remove_extra(library: Library, image: Digest) -> str | None:
-    return None if remove_unneeded(library, image) else "a run or an instance has begun to use it"
+    return None if remove_unneeded(library, image) else "a run or an instance now uses it"
 
 
 def _mark_absent(library: Library, target: Version) -> None:
     with library.catalog.writing() as connection:
-        replicas.observe(connection, library.node_id, target.id, "absent", "its files were gone or altered; cache it again")
+        replicas.observe(connection, library.node_id, target.id, "absent", "its files were missing or changed; cache it again")
 
 
 def _fail(library: Library, owner: ProjectName, target: Version, reason: str, who: str) -> None:

@@ -63,7 +63,9 @@ def build(library: Library, asking: ProjectName, plan: BuildPlan, stop: StopToke
     """The layout is there, whole, and every blob in it was hashed on the way. Raises StoreDamaged or DigestMismatch."""
     image = rebuild(library, asking, plan.ref)
     if image.digest != plan.image:
-        raise StoreDamaged(path=library.settings.store, reason=f"its files make {image.digest}, recorded is {plan.image}")
+        raise StoreDamaged(
+            path=library.settings.store, reason=f"its files make the image {image.digest}, but {plan.image} is recorded"
+        )
     with alone(library, Lease(f"build {plan.to}", says=str(plan.ref)), stop):
         for left in plan.to.parent.glob(f".{escape(plan.to.name)}.{'[0-9a-f]' * 32}"):  # by a run that was killed
             shutil.rmtree(left, ignore_errors=True)

@@ -214,7 +214,7 @@ def _warmed(library: Library, owner: ProjectName, target: Version, stop: StopTok
             stamps.require_whole(library, target, files, stop)
             return "was there", True
         if late:
-            return "not reached: its time was over", False
+            return "not reached within the time limit", False
         fill(library, owner, target, stop)
     except NodeFull as error:
         return f"skipped: {error}", False

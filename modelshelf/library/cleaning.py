@@ -105,7 +105,7 @@ def require_readable(library: Library, asking: ProjectName, planned: Iterable[Pl
                     called[one.image] = one.ref
     for image, content in library.store.read_each(known, DEFAULT.manifest_bytes):
         if manifest_layers(image, content) != known[image]:
-            raise Unreadable(what=f"the manifest of {called[image]}", reason="it names other blobs than the catalog")
+            raise Unreadable(what=f"the manifest of {called[image]}", reason="it lists other blobs than the catalog")
 
 
 def manifest_layers(image: Digest, content: bytes | None) -> set[tuple[str, int]]:
@@ -117,7 +117,9 @@ def manifest_layers(image: Digest, content: bytes | None) -> set[tuple[str, int]
     try:
         return {(str(layer["digest"]), int(layer["size"])) for layer in json.loads(content)["layers"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise Unreadable(what=f"the manifest {image}", reason=f"it is no manifest of ours ({type(error).__name__})") from error
+        raise Unreadable(
+            what=f"the manifest {image}", reason=f"it is not a manifest that modelshelf writes ({type(error).__name__})"
+        ) from error
 
 
 def _remove(library: Library, asking: ProjectName, one: Planned, who: str) -> Deletion:
@@ -130,5 +132,5 @@ def _remove(library: Library, asking: ProjectName, one: Planned, who: str) -> De
 
 def _why(one: Stale, policy: Policy) -> str:
     if one.state == "ready":
-        return f"{one.age:.0f} days old, and {policy.keep} newer ones are kept"
+        return f"{one.age:.0f} days old, and {policy.keep} newer versions are kept"
     return f"{one.state} for {one.age:.0f} days"

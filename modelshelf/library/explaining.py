@@ -48,7 +48,7 @@ def why_not_selectable(library: Library, asking: ProjectName, ref: ModelRef, eng
         try:
             target = versions.find(connection, asking, ref)
         except NoSuchModel:
-            because = f"project {asking} may see no {ref}: there is none, or it is private to another project"
+            because = f"project {asking} can see no {ref}: it does not exist, or is private to another project"
             return [Cause(because, f"modelshelf list{of_project(asking)}, then modelshelf import SOURCE{of_project(asking)}")]
         newer = _newer(connection, asking, target, ref)
     causes = _version_causes(library, asking, target)
@@ -57,9 +57,7 @@ def why_not_selectable(library: Library, asking: ProjectName, ref: ModelRef, eng
     if target.format is not None:
         causes += _engine_causes(library, asking, target, engine)
     if newer is not None:
-        because = (
-            f"{target.name.text.rpartition('-')[0]} means {newer.name} since it was moved; {target.name} is the one before it"
-        )
+        because = f"{target.name.text.rpartition('-')[0]} now names {newer.name}; {target.name} is the version before it"
         causes.append(Cause(because, f"modelshelf launch {newer.ref}{of_project(asking)}", hinders=False))
     return causes
 
@@ -75,11 +73,11 @@ def why_not_visible(library: Library, asking: ProjectName, ref: ModelRef, name: 
     again = f"modelshelf restart {name}{of_project(asking)}"
     causes = _version_causes(library, asking, target)
     if target.image is not None and not library.node.replicas.holds(target.image, files):
-        causes.append(Cause("its files on this node are missing or not what was laid out", again))
+        causes.append(Cause("its files on this node are missing or have changed", again))
     state, reason = seen_state(library, which)
     if state == "starting":
         logs = f"modelshelf logs {name}{of_project(asking)}"
-        causes.append(Cause("the engine is still starting, or reads its weights", logs))
+        causes.append(Cause("the engine is still starting or loading its weights", logs))
     elif state != "ready":
         causes.append(_stopped(library, asking, which, state, reason))
     elif not causes and is_running(library, which) and (differs := listing_differs(library, asking, which)) is not None:
@@ -109,11 +107,11 @@ def _version_causes(library: Library, asking: ProjectName, target: Version) -> l
         lease = holding(connection, target.lease)
     if target.state == "importing" and lease is not None:
         arrived = said_bytes(sum(size for _, size in library.store.partial()))
-        because = f"its image is not complete: {lease.says} fetches it ({arrived} are being written)"
+        because = f"its image is not complete: {lease.says} is fetching it ({arrived} so far)"
         return [Cause(because, "modelshelf runs")]
-    now = "the import was interrupted" if target.state == "importing" else f"it is {target.state}"
+    now = "its import was interrupted" if target.state == "importing" else f"it is {target.state}"
     reason = f" ({target.reason})" if target.reason else ""
-    return [Cause(f"its image is not complete: {now}{reason}", _bring_in_again(asking, target))]
+    return [Cause(f"its image is not complete; {now}{reason}", _bring_in_again(asking, target))]
 
 
 def _bring_in_again(asking: ProjectName, target: Version) -> str:
@@ -153,7 +151,7 @@ def _place_causes(library: Library, asking: ProjectName, target: Version) -> lis
             command = f"modelshelf import {mounted.path / str(at.folder)} --name {target.model}-copy{of_project(asking)}"
         return [Cause(first_sentence(error.sentence), command)]
     except NoSuchFilesystem as error:
-        command = f"write [filesystems.{at.filesystem}] with `path` and `region` into {library.settings.home / 'config.toml'}"
+        command = f"add [filesystems.{at.filesystem}] with `path` and `region` to {library.settings.home / 'config.toml'}"
         return [Cause(first_sentence(error.sentence), command)]
     return []
 
@@ -196,7 +194,7 @@ def _not_mounted(asking: ProjectName, which: Instance, target: Version) -> Cause
         because = f"{which.name} serves {same[0].ref}, another version of the same model"
         return Cause(because, f"modelshelf switch {which.name} {target.ref}{of_project(asking)}")
     serves = ", ".join(str(one.ref) for one in which.serves)
-    because = f"the template of {which.name} does not contain it: it serves {serves}"
+    because = f"the template of {which.name} does not include it: it serves {serves}"
     return Cause(because, f"modelshelf launch {target.ref}{of_project(asking)}")
 
 
@@ -210,8 +208,8 @@ def _stopped(library: Library, asking: ProjectName, which: Instance, state: str,
         words = reason or last_lines(log, 5)
         if limit:
             return Cause(
-                f"the engine ran out of its {said_bytes(limit)} of memory: {words}", f"modelshelf launch {named} --memory 0"
+                f"the engine exceeded its memory limit of {said_bytes(limit)}: {words}", f"modelshelf launch {named} --memory 0"
             )
         because = f"the engine ran out of memory: {words}"
-        return Cause(because, f"modelshelf stop what is not needed (modelshelf instances{of_project(asking)}), then {again}")
+        return Cause(because, f"stop instances that are not needed (modelshelf instances{of_project(asking)}), then {again}")
     return Cause(f"the instance is {state}" + (f": {reason}" if reason else ""), again)

@@ -11,14 +11,14 @@ from modelshelf.errors import ModelshelfError
 
 Rehash = Literal["none", "part", "all"]
 """How much of the store an audit reads: `part` is what was read longest ago, so that all of it is within a month."""
-MENDED = "mended"
+REPAIRED = "repaired"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One difference: of which kind, what it is about, what was found, what a repair does, and what it did.
 
-    `outcome` is empty if nothing was to be repaired, `mended`, or `left: ` and why.
+    `outcome` is empty if nothing was to be repaired, `repaired`, or `left: ` and why.
     """
 
     kind: str
@@ -48,9 +48,9 @@ class Fault:
                 why = self.mend()
             except ModelshelfError as error:
                 why = str(error)
-        return replace(self.finding, outcome=f"left: {why}" if why else MENDED)
+        return replace(self.finding, outcome=f"left: {why}" if why else REPAIRED)
 
 
 def left(findings: list[Finding]) -> int:
     """How many of them are still there."""
-    return sum(one.outcome != MENDED for one in findings)
+    return sum(one.outcome != REPAIRED for one in findings)

@@ -48,7 +48,7 @@ class Marker:
         except FileNotFoundError:
             return None
         except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadMarker(path=file, reason=f"it holds no identity ({type(error).__name__})") from error
+            raise BadMarker(path=file, reason=f"the file holds no identity ({type(error).__name__})") from error
 
     @classmethod
     def write(cls, folder: Path, identity: str) -> Marker:
@@ -120,9 +120,9 @@ def _require_ours(
     """Raise OtherHome unless the row means this folder, or nobody's yet and the store holds what the catalog counts on."""
     marker = Marker.read(folder)
     if row.identity is not None and marker is None:
-        _refuse(settings, kind, f"its identity is {row.identity}, and {folder} has no `identity.json`")
+        _refuse(settings, kind, f"the catalog records the identity {row.identity}, and {folder} has no `identity.json`")
     if row.identity is not None and marker is not None and marker.identity != row.identity:
-        _refuse(settings, kind, f"its identity is {row.identity}, and {folder} has {marker.identity}")
+        _refuse(settings, kind, f"the catalog records the identity {row.identity}, and {folder} has {marker.identity}")
     if marker is not None and (reason := _copied(marker, folder)):
         _refuse(settings, kind, reason)
     if row.identity is None and not _holds_content(connection, store):

@@ -446,7 +446,7 @@ def _require_space(library: Library, plan: ImportPlan, reserved: int, limits: Li
     """What arrives, ours or another import's, has its whole place on the disk already; what will arrive has not."""
     there = library.store.reserved()
     if plan.to_fetch and plan.free_after - reserved + min(there, plan.to_fetch + reserved) < limits.free_bytes_kept:
-        others = f" beside {reserved:,} bytes that running imports reserved" if reserved else ""
+        others = f" in addition to {reserved:,} bytes that running imports reserve" if reserved else ""
         raise DiskFull(
             path=library.settings.store,
             needed=f"{plan.to_fetch:,} bytes{others}",
@@ -461,4 +461,4 @@ def _require_same(current: Version, files: tuple[PackedFile, ...], listing: List
     wanted = {(str(file.path), file.size) for file in listing.files}
     wanted |= {(str(path), len(content)) for path, _, content in listing.inline}
     if there != wanted:
-        raise NameTaken(what=current.ref, found=f"{len(there)} files", wanted=f"{len(wanted)} files, not the same")
+        raise NameTaken(what=current.ref, found=f"{len(there)} files", wanted=f"{len(wanted)} different files")

@@ -33,7 +33,7 @@ def _look_at_replica(library: Library, version_id: int, owner: ProjectName, befo
         return {**said, "seen": _record(library, version_id, before, "absent", f"its version is {target.state}")}
     if library.node.replicas.holds(target.image, files):
         return {**said, "seen": _record(library, version_id, before, "present", None)}
-    return {**said, "seen": _record(library, version_id, before, "absent", "its files are gone or altered; cache it again")}
+    return {**said, "seen": _record(library, version_id, before, "absent", "its files are missing or changed; cache it again")}
 
 
 def _record(library: Library, version_id: int, before: str, now: str, reason: str | None) -> str:

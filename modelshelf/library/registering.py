@@ -156,7 +156,7 @@ def require_same_bytes(library: Library, target: Version, at: Place, stop: StopT
         path = folder / str(file.path)
         found = _digest(LocalFile(str(file.path), "the filesystem", path.resolve(), file.size, file.changed), stop)
         if found != file.digest:
-            raise PlaceChanged(what=target.ref, reason=f"{path} has the digest {found}, registered was {file.digest}")
+            raise PlaceChanged(what=target.ref, reason=f"{path} has the digest {found}, but {file.digest} was registered")
 
 
 def _folder_of(library: Library, uri: FilesystemUri) -> FilePath:
@@ -166,7 +166,7 @@ def _folder_of(library: Library, uri: FilesystemUri) -> FilePath:
         return uri.folder
     parent = uri.folder.text.rpartition("/")[0]
     if not parent:
-        reason = "a file can be registered only if it lies in a folder of the filesystem"
+        reason = "a file can be registered only if it is in a folder of the filesystem"
         raise SourceUnreadable(path=mount / str(uri.folder), reason=reason)
     return FilePath(parent)
 
@@ -174,11 +174,11 @@ def _folder_of(library: Library, uri: FilesystemUri) -> FilePath:
 def _filesystem(library: Library, name: FilesystemName) -> Filesystem:
     known = library.settings.filesystems
     if str(name) not in known:
-        said = f"known are {', '.join(sorted(known))}" if known else "none is configured on this machine"
+        said = f"known filesystems: {', '.join(sorted(known))}" if known else "none is configured on this machine"
         raise NoSuchFilesystem(filesystem=name, known=said, config=library.settings.config_file)
     found = known[str(name)]
     if not found.path.is_dir():
-        raise SourceUnreadable(path=found.path, reason=f"the filesystem {name} is not mounted there")
+        raise SourceUnreadable(path=found.path, reason=f"the filesystem {name} is not mounted")
     return found
 
 

@@ -59,7 +59,7 @@ def seen_state(library: Library, which: Instance) -> tuple[str, str | None]:
     process = recorded(which)
     alive = process is not None and library.node.alive(process)
     if which.state == "ready" and not alive:
-        return "failed", f"its engine is gone; see `modelshelf logs {which.name}`"
+        return "failed", f"its engine has ended; see `modelshelf logs {which.name}`"
     if which.state == "starting" and not _is_launched(library, which):
         return "failed", INTERRUPTED
     return which.state, which.reason

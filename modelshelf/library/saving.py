@@ -50,7 +50,9 @@ def _keeping(library: Library, asking: ProjectName, name: InstanceName, what: st
     with library.catalog.reading() as connection:
         which = instances.find(connection, asking, name)
     if which.engine != "ollama":
-        raise NothingToImport(what=what, detail=f": {which.engine} makes no models of its own, `--engine ollama` does")
+        raise NothingToImport(
+            what=what, detail=f": models are made only inside Ollama instances, and this one runs {which.engine}"
+        )
     return which
 
 

@@ -21,7 +21,7 @@ from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.stop import StopToken
 
-_REMOVE = "remove it; its versions are failed, and can be imported again"
+_REMOVE = "remove it and mark its versions as failed; they can be imported again"
 _AT_ONCE = 256
 """Blobs that are read before their proof is recorded."""
 
@@ -29,21 +29,31 @@ _AT_ONCE = 256
 def presence(library: Library, who: str, stop: StopToken, grace_seconds: float) -> Iterator[Fault]:
     """What the catalog lists and the store lacks, or has in another size; and what nobody lists."""
     for path in library.store.foreign():
-        yield Fault(Finding("file extra", path.name, "its name is no digest", "none: nobody knows it; remove it"), None)
+        yield Fault(
+            Finding(
+                "file extra",
+                path.name,
+                "its name is not a digest",
+                "none: modelshelf did not write this file; remove it yourself",
+            ),
+            None,
+        )
     present = {blob.digest.hex: blob.size for blob in library.store.blobs()}
     with library.catalog.reading() as connection:
         importing = leases.importing(connection)
         for digest, size, state in blobs.recorded(connection, library.store_id):
             found = present.pop(digest.hex, None)
             if state == "deleting":
-                finding = Finding("deletion unfinished", str(digest), "it was marked and is still there", "finish it")
+                finding = Finding(
+                    "deletion unfinished", str(digest), "it is marked for deletion but still exists", "finish the deletion"
+                )
                 yield Fault(finding, partial(finish_deletions, library, [digest], stop))
             elif found is None and library.store.stamp(digest) is None:  # not one that came since the store was listed
-                said = f"the catalog lists it, the store lacks it{_users(library, digest)}"
-                finding = Finding("blob missing", str(digest), said, "its versions are failed, and can be imported again")
+                said = f"the catalog lists it, but the store lacks it{_users(library, digest)}"
+                finding = Finding("blob missing", str(digest), said, "mark its versions as failed; they can be imported again")
                 yield Fault(finding, partial(_give_up_missing, library, digest, who, stop))
             elif found is not None and found != size:
-                said = f"{found:,} bytes, recorded are {size:,}{_users(library, digest)}"
+                said = f"it has {found:,} bytes, but {size:,} are recorded{_users(library, digest)}"
                 yield Fault(
                     Finding("blob damaged", str(digest), said, _REMOVE), partial(_remove_damaged, library, digest, who, stop)
                 )
@@ -96,7 +106,7 @@ def manifests(library: Library, who: str, stop: StopToken) -> Iterator[Fault]:
             if content is None:  # told as missing already
                 continue
             try:
-                same, found = manifest_layers(image, content) == known, "it names other blobs than the catalog"
+                same, found = manifest_layers(image, content) == known, "it lists other blobs than the catalog"
             except Unreadable as error:
                 same, found = False, error.facts["reason"]
             if not same:
@@ -137,7 +147,7 @@ def _remove_extra(library: Library, digest: Digest, grace_seconds: float, stop: 
         if known:
             return None
         if importing or library.store.age_of(digest) < grace_seconds:
-            return "an import may be about to record it"
+            return "a running import may be about to record it"
         library.store.delete(digest)
         return None
 

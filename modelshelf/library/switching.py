@@ -52,7 +52,7 @@ def plan_switch(
             after = replace(before, serves=served_versions(connection, asking, past.serves), settings=settings)
         else:
             if model is None and not forget:
-                raise NothingToSwitch(instance=name, reason="no model was named, and not `--back`")
+                raise NothingToSwitch(instance=name, reason="name a model, or give `--back`")
             after = before
             if model is not None:
                 target = versions.require_selectable(versions.find(connection, asking, model), instances.using(there))
@@ -97,7 +97,7 @@ def _before_last(connection: Connection, asking: ProjectName, there: Instance) -
         past = templates.get(connection, asking, templates.own_name(there.name), number)
         if {(one.version_id, one.served_name) for one in past.serves} != now:
             return past
-    raise NothingToSwitch(instance=there.name, reason="it never served another version")
+    raise NothingToSwitch(instance=there.name, reason="no earlier version is recorded for it")
 
 
 def _replaced(before: Serves, target: versions.Version, name: InstanceName) -> Serves:

@@ -34,9 +34,9 @@ def define(
             serving.append((target, served or ServedName(target.model.text)))
         names = [str(served) for _, served in serving]
         if len(set(names)) < len(names):
-            raise BadSetting(where=f"template {name}", reason="a served name is there twice")
+            raise BadSetting(where=f"template {name}", reason="a served name is given twice")
         if len({one.id for one, _ in serving}) < len(serving):
-            raise BadSetting(where=f"template {name}", reason="a version is there twice")
+            raise BadSetting(where=f"template {name}", reason="a version is given twice")
         chosen = request.engine or choose_engine(library, serving, arguments=bool(request.arguments))
         engine, settings = engine_called(chosen, library.settings), LaunchSettings(chosen).changed_by(request)
         require_fitting(engine, serving)

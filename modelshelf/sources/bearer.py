@@ -89,7 +89,7 @@ class RegistryLogin:
             case {"access_token": str(token)} if token:
                 pass
             case _:
-                raise UnexpectedAnswer(host=realm.place, what="a token", reason="there is none in its answer")
+                raise UnexpectedAnswer(host=realm.place, what="a token", reason="the answer holds no token")
         if re.fullmatch(r"[!-~]+", token) is None:
             raise UnexpectedAnswer(host=realm.place, what="a token", reason="it has a blank or a control character in it")
         return Authorization.bearer(token)

@@ -99,7 +99,7 @@ def _bounded(read: Callable[[str], bytes], asked: Asked, limits: Limits) -> Call
     def read_one(name: str) -> bytes:
         if next(calls) > limits.read_while_choosing:
             most = f"{limits.read_while_choosing} of them"
-            raise LimitExceeded(what=asked.what, found="more indexes and configurations than that to read", limit=most)
+            raise LimitExceeded(what=asked.what, found="more indexes and configuration files than can be read", limit=most)
         return read(name)
 
     return read_one
@@ -157,12 +157,12 @@ def _why_left_out(name: str, asked: Asked) -> str | None:
     if _TRAINING.fullmatch(last):
         return _HISTORY_SAYS
     if _PIECE.search(last):
-        return "a piece of a file that was cut in parts"
+        return "a piece of a split file"
     if is_importance_matrix(name):
-        return "what quantising was weighed with (importance matrix)"
+        return "the importance matrix of a quantisation"
     role = role_of(name)
     if role is Role.CODE and not asked.allow_code:
-        return "code of the publisher (`--allow-code` takes it along)"
+        return "code of the publisher (`--allow-code` imports it)"
     if suffix_of(name) == ".safetensors" and asked.wanted is None:
         return f"{_ANOTHER} (`--exclude '*.gguf'` takes these instead)"
     if role is Role.WEIGHT or _OTHER_INDEX.fullmatch(last) or (role is None and are_other_weights(name)):
@@ -177,8 +177,8 @@ def _nothing(names: Sequence[str], asked: Asked) -> FormatRefused | NothingToImp
         name for name in names if (are_other_weights(name) or is_archive(name)) and _TRAINING.fullmatch(_last(name)) is None
     ]
     if not pieces and not others:
-        return NothingToImport(what=asked.what, detail=": neither GGUF nor safetensors weights are among its files")
-    files = [f"{name} (a piece of a file that was cut in parts: join them first)" for name in pieces]
+        return NothingToImport(what=asked.what, detail=": none of its files are GGUF or safetensors weights")
+    files = [f"{name} (a piece of a split file: join the pieces first)" for name in pieces]
     files += [f"{name} ({why_not(name)})" for name in others]
     return FormatRefused(what=asked.what, files=enumerated(files), advice="")
 

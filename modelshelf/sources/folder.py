@@ -128,7 +128,7 @@ class FolderSource:
         if file.is_symlink() and file != self._path and not real.is_relative_to(self._root()):
             raise SourceUnreadable(path=file, reason=f"it is a link that leaves {self._root()}")
         if not stat.S_ISREG(told.st_mode):
-            raise SourceUnreadable(path=file, reason="it is no regular file")
+            raise SourceUnreadable(path=file, reason="it is not a regular file")
         return LocalFile(name, "the folder", real, told.st_size, told.st_mtime_ns)
 
     def _root(self) -> Path:

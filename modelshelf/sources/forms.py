@@ -77,7 +77,7 @@ def _read_indexes(indexes: Sequence[str], present: set[str], read: Read) -> tupl
     for index in indexes:
         files = files_of_index(read(index), index)
         if present.isdisjoint(files):
-            stale[index] = f"stale: none of the {len(files)} files that it lists is there"
+            stale[index] = f"stale: none of the {len(files)} files that it lists exist"
         else:
             listed[index] = files
     return listed, stale
@@ -90,7 +90,7 @@ def files_of_index(content: bytes, name: str) -> list[str]:
         case {"weight_map": dict(weight_map)} if all(isinstance(file, str) for file in weight_map.values()):
             folder = _folder(name)
             return sorted({f"{folder}/{file}" if folder else file for file in weight_map.values()})
-    raise BadJson(file=name, reason="an index has a `weight_map` from tensors to files")
+    raise BadJson(file=name, reason="an index needs a `weight_map` from tensors to files")
 
 
 def _families(names: Sequence[str], listed: Mapping[str, Sequence[str]], present: Set[str]) -> list[list[_Form]]:

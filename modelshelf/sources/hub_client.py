@@ -66,7 +66,7 @@ class HubClient:
             status = error.response.status_code
             if status in (401, 403):
                 hidden = isinstance(error, RepositoryNotFoundError)  # the Hub's answer for both
-                detail = ": it is private, or not there" if hidden else ""
+                detail = ": it is private or does not exist" if hidden else ""
                 raise LoginNeeded(host=host, what=what, status=status, detail=detail, login=_LOGIN) from error
             if status in (404, 410):
                 raise NotFound(host=host, what=what, status=status) from error

@@ -38,7 +38,7 @@ def require_for(host: HostName, block: str, recorded: str, *, plain_http: bool) 
     """
     wanted = origin_of(host, plain_http=plain_http)
     if not recorded and "-" in block:
-        reason = "it does not record for which registry it is, and its name could be another's too"
+        reason = "it does not record its registry, and its name could stand for another registry"
         raise LoginNotUsed(block=block, host=host, reason=reason)
     if recorded and Url(recorded).origin != Url(wanted).origin:
-        raise LoginNotUsed(block=block, host=host, reason=f"it is for {recorded}, and {wanted} was asked for")
+        raise LoginNotUsed(block=block, host=host, reason=f"it is for {recorded}, not for {wanted}")

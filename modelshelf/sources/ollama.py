@@ -226,13 +226,13 @@ def layers_of(content: bytes, *, what: str, limits: Limits = DEFAULT) -> tuple[L
     """The blobs that a manifest names, each once, the config first. Raises BadManifest, LimitExceeded."""
     match load_json(content, file=f"the manifest of {what}", limits=limits):
         case {"manifests": _}:
-            raise BadManifest(what=what, reason="it is an index of other manifests, no model")
+            raise BadManifest(what=what, reason="it is an index of other manifests, not a model")
         case {"schemaVersion": 2, "config": dict(config), "layers": list() | None as given}:
             listed = given or []  # Go writes an empty list as null
         case {"schemaVersion": 2, "config": dict(config), **rest} if "layers" not in rest:
             listed = []
         case _:
-            raise BadManifest(what=what, reason="it has no config and layers of schema version 2")
+            raise BadManifest(what=what, reason="it lacks the config and layers of schema version 2")
     if len(listed) > limits.files:
         raise LimitExceeded(what=f"the manifest of {what}", found=f"{len(listed)} layers", limit=limits.files)
     layers: dict[Digest, Layer] = {}

@@ -37,7 +37,7 @@ def choose_gguf(sizes: Mapping[str, int], asked: Asked) -> tuple[set[str], dict[
 
     Raises ChooseQuantization, ChooseModel, UnknownQuantization and NotWhole.
     """
-    left = {name: "what quantising was weighed with (importance matrix)" for name in sizes if is_importance_matrix(name)}
+    left = {name: "the importance matrix of a quantisation" for name in sizes if is_importance_matrix(name)}
     models, companions = _apart([name for name in sizes if name not in left] or list(sizes))
     groups = _grouped(models)
     model = _model(groups, sizes, asked)

@@ -179,7 +179,7 @@ class DirectoryStore:
         except FileNotFoundError:
             return None
         if not stat.S_ISREG(found.st_mode):
-            raise StoreDamaged(path=self.root / "blobs" / "sha256" / digest.hex, reason="it is no regular file")
+            raise StoreDamaged(path=self.root / "blobs" / "sha256" / digest.hex, reason="it is not a regular file")
         return found.st_size
 
 

@@ -113,9 +113,9 @@ def _holder(opened: int, start: int, end: int) -> str:
         except OSError:  # another user's, or gone meanwhile
             continue
         if any(_locks_part(line, file, start, end) for text in texts for line in text.splitlines()):
-            stopped = ", which is stopped: let it go on (`kill -CONT`) or end it" if state == "T" else ""
+            stopped = ", which is stopped: continue it (`kill -CONT`) or end it" if state == "T" else ""
             return f"process {entry.name}{stopped}"
-    return "another run, or a process of another machine"
+    return "another run, or a process on another machine"
 
 
 def _locks_part(line: str, file: str, start: int, end: int) -> bool:

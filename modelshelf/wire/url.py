@@ -91,7 +91,7 @@ class Authorization:
 
     def __post_init__(self) -> None:
         if re.fullmatch(r"[ -~]+", self.value) is None:
-            raise BadSetting(where="a stored secret", reason="it has a character in it that no header may have")
+            raise BadSetting(where="a stored secret", reason="it contains a character that a header may not contain")
 
     @property
     def secrets(self) -> list[str]:

@@ -71,7 +71,7 @@ def test_a_replica_is_named_with_its_project(library: Library, registry: OllamaR
 
 
 def test_a_catalog_without_room_says_so_with_the_free_bytes(library: Library) -> None:
-    with pytest.raises(CatalogDiskFull, match=r"disk is full: .*full; [\d,]+ bytes are free beside it.*Make room"), (
+    with pytest.raises(CatalogDiskFull, match=r"disk is full: .*full; [\d,]+ bytes are free beside it.*Free some space"), (
         library.catalog.writing()
     ) as connection:  # fmt: skip
         pages = connection.execute(text("PRAGMA page_count")).scalar_one()

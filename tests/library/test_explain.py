@@ -159,7 +159,7 @@ def test_what_can_be_launched_and_is_served_has_no_cause(tiny: tuple[Library, Ve
 
 def test_there_is_none_or_it_is_private_to_another_project(tiny: tuple[Library, Version]) -> None:
     library, version = tiny
-    only(selectable(library, ModelRef.parse("nosuch:1b")), "may see no nosuch:1b", "modelshelf import")
+    only(selectable(library, ModelRef.parse("nosuch:1b")), "can see no nosuch:1b", "modelshelf import")
     theirs = ModelRef(version.model, version.name, project=P)
     only(selectable(library, theirs, project=ProjectName("other")), "private to another project", "modelshelf list")
 
@@ -210,7 +210,7 @@ def test_the_template_does_not_contain_it_or_the_instance_was_launched_before(
     only(visible(library, newer), f"serves {version.ref}, another version", f"modelshelf switch chat {newer.ref}")
     registry.add_model("library/other", "1b", gguf(seed=8), template="t")
     other, _ = bring_in(library, ollama_source(registry, "library/other:1b"))
-    only(visible(library, other), "does not contain it", f"modelshelf launch {other.ref}")
+    only(visible(library, other), "does not include it", f"modelshelf launch {other.ref}")
 
 
 def test_its_mount_is_missing_or_points_elsewhere(tiny: tuple[Library, Version]) -> None:
@@ -220,7 +220,7 @@ def test_its_mount_is_missing_or_points_elsewhere(tiny: tuple[Library, Version])
     weights = next(library.node.replicas.files_of(version.image).glob("blobs/*"))
     weights.unlink()
     weights.write_bytes(b"something else")
-    only(visible(library, version), "missing or not what was laid out", "modelshelf restart chat")
+    only(visible(library, version), "missing or have changed", "modelshelf restart chat")
     did(library, visible(library, version))
     assert visible(library, version) == []
 
@@ -241,7 +241,7 @@ def test_it_ran_out_of_memory(tiny: tuple[Library, Version]) -> None:
     serves = ((version, ServedName("tiny")),)
     with pytest.raises(EngineDied):
         launch_all(library, CHAT, serves, LaunchRequest(arguments=("--say", "die")))
-    only(visible(library, version), "ran out of memory", "modelshelf stop what is not needed")
+    only(visible(library, version), "ran out of memory", "stop instances that are not needed")
     with pytest.raises(EngineDied):
         launch_all(library, CHAT, serves, LaunchRequest(arguments=("--say", "die"), memory=1 << 30))
     only(visible(library, version), "ran out of its 1.1 GB of memory", f"modelshelf launch {version.ref} --as chat --memory 0")

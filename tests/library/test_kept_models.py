@@ -48,5 +48,5 @@ def test_an_engine_that_keeps_none_is_refused(registry: OllamaRegistry, library:
     version, _ = bring_in(library, ollama_source(registry))
     with library.catalog.writing() as connection:
         record_instance(connection, library.node_id, version, "plain")
-    with pytest.raises(NothingToImport, match="makes no models of its own"):
+    with pytest.raises(NothingToImport, match="only inside Ollama instances"):
         models_in(library, P, InstanceName("plain"))

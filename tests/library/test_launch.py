@@ -145,7 +145,7 @@ def test_a_killed_engine_is_seen(ready: tuple[Library, Version]) -> None:
     processes.stop(process_of(made), 0)
     state, reason = running.seen_state(library, made)
     assert state == "failed"
-    assert "engine is gone" in str(reason)
+    assert "engine has ended" in str(reason)
 
 
 def test_another_process_with_the_same_pid_is_not_ours(ready: tuple[Library, Version]) -> None:

@@ -106,7 +106,7 @@ def test_of_several_quantisations_one_is_registered_and_a_file_in_its_folder(mou
     assert [len(place_of(mounted, version).files) for version in (first, second)] == [1, 2]
     assert caching.bring(mounted, P, second, StopToken()) == mount / "models/several"
     write(mount / "alone.gguf", gguf())
-    with pytest.raises(SourceUnreadable, match="lies in a folder"):
+    with pytest.raises(SourceUnreadable, match="is in a folder"):
         register_text(mounted, "alone.gguf")
 
 
@@ -238,7 +238,7 @@ def test_it_is_compared_cleaned_and_deleted_and_its_files_stay(mounted: Library,
     naming.let_go(mounted, P, ModelName("my-finetune"), Tag("stable"), who="test")
     deleting.delete_version(mounted, P, second.ref, who="test")
     assert (mount / "models/my-finetune/model.gguf").exists()
-    assert explaining.why_not_selectable(mounted, P, ModelRef(first.model))[0].because.startswith("project default may see no")
+    assert explaining.why_not_selectable(mounted, P, ModelRef(first.model))[0].because.startswith("project default can see no")
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ def test_marked_versions_are_brought_to_the_node_and_again_when_they_were_lost(f
     assert made[1].image is not None
     library.node.replicas.evict(made[1].image)
     (late,) = caching.warm_up(library, StopToken(), seconds=0)
-    assert (late.outcome, late.there) == ("not reached: its time was over", False)
+    assert (late.outcome, late.there) == ("not reached within the time limit", False)
     assert [one.outcome for one in caching.warm_up(library, StopToken())] == ["cached"]
     naming.mark(library, P, made[1].ref, who="test", disabled=True)
     assert caching.warm_up(library, StopToken()) == []
@@ -371,7 +371,7 @@ def test_a_repair_says_of_each_difference_what_came_of_it_and_counts_what_is_lef
     library.store.path_of(made[0].image).unlink()
     found = audit(library, repair=True)
     assert {(one.kind, one.outcome) for one in found} == {
-        ("file extra", "left: nobody knows it; remove it"), ("blob missing", "mended")
+        ("file extra", "left: modelshelf did not write this file; remove it yourself"), ("blob missing", "repaired")
     }  # fmt: skip
     assert left_of(found) == 1
     assert [one.kind for one in audit(library, repair=True)] == ["file extra"]
@@ -386,7 +386,7 @@ def test_a_served_version_that_lost_a_small_blob_is_failed_coherently_and_brough
     small = Digest.of(b"shared by all")
     library.store.path_of(small).unlink()
     (missing,) = [one for one in audit(library, repair=True) if one.kind == "blob missing"]
-    assert missing.outcome == "mended"
+    assert missing.outcome == "repaired"
     for _ in range(2):
         (served,) = audit(library, repair=True)
         assert (served.kind, served.what) == ("served version failed", "default/chat-1")

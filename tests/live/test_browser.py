@@ -96,7 +96,7 @@ def test_a_person_logs_in_fills_the_form_of_an_import_and_sees_its_report(
     page.goto(f"{url}/deployments/deployment/{deployment['id']}/run")
     form = page.locator("form")
     form.locator("text=As for").wait_for(timeout=LOADED)
-    assert "What the library calls it" in form.inner_text(), "each field has its words"
+    assert "The model's name in the library" in form.inner_text(), "each field has its words"
     form.locator("textarea").first.fill(f"{registry.host}/library/qwen3:0.6b")
     keep(page, "form")
     submit(page, form)

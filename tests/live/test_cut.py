@@ -64,7 +64,7 @@ def test_up_ends_the_runs_that_a_power_cut_left_and_down_waits_for_none(
     run = begin(shelf, registry, slow)
     power_cut(shelf, run)
     time.sleep(6)  # a machine takes longer to come up
-    assert "was cut off" in shelf("up", "--detach").stderr
+    assert "was interrupted" in shelf("up", "--detach").stderr
     ended = shelf.api.run(run)
     assert (ended["state_type"], "modelshelf retry" in ended["state"]["message"]) == ("CRASHED", True)
     began = time.monotonic()

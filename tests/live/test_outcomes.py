@@ -111,7 +111,7 @@ def test_pages_have_the_names_that_people_know_and_one_lists_all(shelf: Shelf, r
     page = found["library"]["data"]
     assert "/artifacts/key/import-tiny" in page
     assert "## Instances" in page
-    assert "free where content arrives" in page
+    assert "free in the store" in page
 
 
 def test_a_launch_reports_where_and_how_to_ask_and_where_its_time_went(

@@ -207,7 +207,7 @@ def test_a_run_starts_over_the_http_api_as_the_readme_says(shelf: Shelf, registr
     ("command", "status", "words"),
     [
         (["import", "ollama://{host}/library/none:1b"], 1, "has no"),
-        (["import", "hf://org/gone"], 1, "private, or not there"),
+        (["import", "hf://org/gone"], 1, "private or does not exist"),
         (["import", "nonsense"], 2, "is not a source"),
         (["show", "nothing"], 1, "modelshelf list"),
         (["launch", "nothing"], 1, "There is no nothing"),

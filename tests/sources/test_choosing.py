@@ -194,7 +194,7 @@ def test_a_reason_says_what_the_file_is() -> None:
     assert "not on the list" in left["demo.mp4"]
     left = dict(line.split(": ", 1) for line in chosen(QUANTISER, f"{HUB}:Q4_K_M").left_out)
     assert "importance matrix" in left["model.imatrix"]
-    assert "cut in parts" in left["Model-7B-F32.gguf.part1of2"]
+    assert "piece of a split file" in left["Model-7B-F32.gguf.part1of2"]
 
 
 def test_small_files_beside_the_weights_come_along() -> None:

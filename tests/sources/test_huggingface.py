@@ -69,7 +69,7 @@ def test_deleting_the_repository_changes_nothing_about_the_version(hub: Hub, lib
     with library.catalog.reading() as connection:
         again = versions.get(connection, P, version.id)
     assert (again.state, again.resolved) == ("ready", version.resolved)
-    with pytest.raises(AccessDenied, match="private, or not there"):
+    with pytest.raises(AccessDenied, match="private or does not exist"):
         bring_in(library, hub_source(hub, "org/model"), run="run-2")
 
 

@@ -240,7 +240,7 @@ def test_an_encoded_body_is_never_taken_for_the_file(fetch: Fetch) -> None:
 
 def test_a_trickle_fails_with_a_stall_and_does_not_hang(fetch: Fetch) -> None:
     fetch.server.faults.stall_after = 1000
-    with pytest.raises(Stalled, match="less than"):
+    with pytest.raises(Stalled, match="fewer than"):
         fetch()
     assert fetch.nothing_visible()
 

@@ -122,7 +122,7 @@ def _authorization(library: Library, which: Instance) -> Authorization | None:
 def _answered(error: ModelshelfError) -> str:
     """What the engine answered, without what the error's class says of downloads."""
     if "status" in error.facts:
-        return f"its answer to the question for {error.facts.get('what', 'a model')} has status {error.facts['status']}" + (
+        return f"it answered the request for {error.facts.get('what', 'a model')} with status {error.facts['status']}" + (
             error.facts.get("detail", "")
         )
     return error.sentence.rstrip(".")

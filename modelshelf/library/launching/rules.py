@@ -38,7 +38,7 @@ def require_protected(engine: Engine, settings: LaunchSettings) -> None:
     if engine.takes_key:
         reason, advice = "no key was named", "Store one with `modelshelf login engine NAME` and launch with `--key NAME`."
     else:
-        reason, advice = f"{engine.name} knows no keys", "Launch with `--unprotected` if that is meant."
+        reason, advice = f"{engine.name} knows no keys", "If that is intended, launch with `--unprotected`."
     raise Unprotected(bind=settings.bind, reason=reason, advice=advice)
 
 
@@ -49,7 +49,7 @@ def require_environment(pairs: Sequence[str]) -> None:
         if not found or not name.isidentifier() or not name.isascii() or "\0" in pair:
             raise BadSetting(where="the environment", reason=f"{pair[:60]!r} is not NAME=VALUE")
         if name.startswith(("LD_", "PYTHON", "MODELSHELF_", "PREFECT_")):
-            raise BadSetting(where="the environment", reason=f"{name} is not an engine's setting")
+            raise BadSetting(where="the environment", reason=f"{name} may not be set for an engine")
 
 
 def require_free(bind: str, port: int) -> None:
