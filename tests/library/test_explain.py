@@ -174,7 +174,7 @@ def test_its_image_is_not_complete_and_which_run_is_at_it(tiny: tuple[Library, V
     only(selectable(library, version.ref), "interrupted", "modelshelf import")
     with library.catalog.writing() as connection:
         Lease(version.lease, says="run import tiny").acquire(connection)
-    only(selectable(library, version.ref), "run import tiny fetches it", "modelshelf runs")
+    only(selectable(library, version.ref), "run import tiny is fetching it", "modelshelf runs")
 
 
 def test_its_type_differs_from_the_engines(tiny: tuple[Library, Version]) -> None:
