@@ -196,7 +196,7 @@ def test_it_is_replaced_by_what_its_tag_means_now(tiny: tuple[Library, Version],
     newer, _ = bring_in(library, ollama_source(registry))
     (note,) = selectable(library, version.ref, "llamacpp")
     assert not note.hinders, "it can be launched"
-    only([note], f"means {newer.name}", f"modelshelf launch {newer.ref}")
+    only([note], f"now names {newer.name}", f"modelshelf launch {newer.ref}")
     assert selectable(library, newer.ref) == []
 
 

@@ -182,7 +182,7 @@ def test_another_region_is_refused_and_both_are_named(mounted: Library) -> None:
 
 
 def test_a_filesystem_that_is_not_configured_or_not_mounted_is_told(mounted: Library, mount: Path) -> None:
-    with pytest.raises(NoSuchFilesystem, match=r"known are far, shared.*config\.toml"):
+    with pytest.raises(NoSuchFilesystem, match=r"known filesystems: far, shared.*config\.toml"):
         register(mounted, FilesystemUri(FilesystemName("other"), MINE.folder))
     version = register(mounted)
     mount.rename(mount.with_name("unmounted"))
