@@ -313,8 +313,7 @@ class LeaseLost(OfAnyLayer, Unavailable):
 
 
 class BlobBeingDeleted(Unavailable):
-    """{digest} is in use at this moment by {holder}, which removes, replaces or checks it. Nothing was changed. Try again
-    in a moment."""
+    """{digest} is being removed, replaced or checked by {holder}. Nothing was changed. Try again in a moment."""
 
 
 class CatalogUnreachable(Unavailable):
@@ -499,8 +498,8 @@ class SwitchFailed(Refused):
 
 
 class CategoryInUse(Refused):
-    """{model} is served by {holders}, started as what it is listed for now. Nothing was changed. Stop these (`modelshelf stop
-    {instance}`), then `modelshelf category {model} {category}` changes it."""
+    """{model} is served by {holders}, with its present category. Nothing was changed. Stop them (`modelshelf stop
+    {instance}`), then run `modelshelf category {model} {category}`."""
 
 
 class InstanceRuns(Refused):

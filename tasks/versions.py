@@ -87,7 +87,7 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
     }
     if what == "category":
         model = await in_thread(lambda _stop: categories.categorise(library(), project, ref.model, category, who=who()))
-        logs.say(f"{model} is listed as {category}.")
+        logs.say(f"The category of {model} is now {category}.")
         tell("model.category", f"{project}/{model}")
         return model
     if what not in changes:

@@ -219,14 +219,16 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
 @options.project
 @options.as_json
 def category(model: ModelName, category: str, project: ProjectName, as_json: bool) -> None:
-    """Change what a model is used for, in all its versions. Instances that serve it must be stopped first.
+    """Change what a model is used for, in all its versions.
+
+    Stop the instances that serve the model first.
 
     \b
     Example: modelshelf category all-minilm embedding
     """
     changed = _change(ModelRef(model), "category", project, as_json=as_json, category=category)
     if changed is not None:
-        click.echo(f"{changed['ref']} is listed as {category}.")
+        click.echo(f"The category of {changed['ref']} is now {category}.")
 
 
 COMMANDS = (save, build, alias, category, disable, enable, unpin, no_auto, diff, explain)

@@ -44,7 +44,7 @@ def change(connection: Connection, asking: ProjectName, name: ModelName, categor
     Raises BadSetting for no category, NoSuchModel, or CategoryInUse if an instance that was started with the old one runs.
     """
     if category not in CATEGORIES:
-        raise BadSetting(where=f"the category {category!r}", reason=f"known are {', '.join(CATEGORIES)}")
+        raise BadSetting(where=f"the category {category!r}", reason=f"known categories: {', '.join(CATEGORIES)}")
     if running := instances.running(connection, asking, name):
         first = running[0].rpartition("/")[2]
         raise CategoryInUse(model=name, holders=", ".join(running), instance=first, category=category)
@@ -64,6 +64,6 @@ def disagreement(version: Version) -> str | None:
     if category is None or category == version.category:
         return None
     return (
-        f"Its files say {category}; {version.model} is listed as {version.category}. "
-        f"`modelshelf category {version.model} {category}` changes it."
+        f"The files indicate {category}, but the category of {version.model} is {version.category}. "
+        f"To change it: `modelshelf category {version.model} {category}`."
     )

@@ -109,7 +109,7 @@ def test_what_lies_in_place_is_recognised_too(library: Library, tmp_path: Path) 
 def test_a_category_that_a_person_names_is_taken_and_the_contradiction_told(library: Library, tmp_path: Path) -> None:
     version, _ = bring_in(library, source(tmp_path / "m", **BERT), category="chat")
     assert version.category == "chat"
-    assert "say embedding" in (categories.disagreement(version) or "")
+    assert "indicate embedding" in (categories.disagreement(version) or "")
     assert "modelshelf category m embedding" in (categories.disagreement(version) or "")
 
 

@@ -124,7 +124,7 @@ def test_the_sentence_of_an_error_that_any_layer_may_meet_claims_nothing_about_t
 def test_the_step_that_began_the_work_adds_what_state_things_are_in() -> None:
     with pytest.raises(Stalled) as caught, outcome("Nothing was published.", again="Import it again."):
         raise Stalled(host="h", rate=1, seconds=2)
-    sentence = "h stopped sending: less than 1 bytes a second for 2 s."
+    sentence = "h stopped sending: fewer than 1 bytes a second for 2 s."
     assert str(caught.value) == f"{sentence} Nothing was published. Import it again."
     assert caught.value.sentence == sentence
     assert caught.value.facts == {"host": "h", "rate": "1", "seconds": "2"}
