@@ -365,9 +365,10 @@ def say_import(plan: dict[str, Any], project: ProjectName, *, dry_run: bool) -> 
         click.echo(f"{named} would be imported: {moved} to fetch, {free}.")
     else:
         click.echo(f"{named} is ready: {moved} were fetched, {free}.")
-        say_how_to_serve(named, project)
     if not dry_run:
         _say_category(named, project)
+        if not plan["ready"]:
+            say_how_to_serve(named, project)
 
 
 def _say_category(ref: str, project: ProjectName) -> None:

@@ -63,7 +63,7 @@ def test_the_numbers_in_the_headers_say_which_shard_is_first_and_not_the_names(t
 
 def test_a_set_that_lacks_a_shard_is_refused(tmp_path: Path) -> None:
     shard = header(tmp_path, {**LLAMA, "split.no": 0, "split.count": 3})
-    with pytest.raises(ShardsMissing, match="a set of 3 files, 1 of them"):
+    with pytest.raises(ShardsMissing, match="a set of 3 files, and 1 of them"):
         described({"m-00001-of-00003.gguf": shard})
 
 

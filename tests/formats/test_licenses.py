@@ -58,7 +58,7 @@ def test_weights_under_a_licence_that_is_not_taken_are_not_fetched(library: Libr
     weights = gguf(400_000)
     registry.add_model("library/tiny", "1b", weights, license="LLAMA 3.2 COMMUNITY LICENSE AGREEMENT")
     sent = registry.body_bytes
-    with pytest.raises(LicenseRefused, match=r"licence llama3\.2; this library takes apache-2\.0, mit.*config\.toml"):
+    with pytest.raises(LicenseRefused, match=r"licence llama3\.2; this library accepts apache-2\.0, mit.*config\.toml"):
         bring_in(taking(library, "apache-2.0", "mit"), ollama_source(registry))
     assert registry.body_bytes - sent < len(weights), "no byte of the weights"
     version, _ = bring_in(taking(library, "llama3.2"), ollama_source(registry))

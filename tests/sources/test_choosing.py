@@ -255,7 +255,7 @@ def test_a_set_that_is_not_whole_is_refused_with_what_it_lacks(
 def test_an_index_of_which_no_file_is_there_is_left_out_and_said_to_be_stale() -> None:
     found = chosen({"model.safetensors": b"", INDEX: index(*shards("model", 3))})
     assert [path.text for path in found.roles] == ["model.safetensors"]
-    assert found.left_out == (f"{INDEX}: stale: none of the 3 files that it lists is there",)
+    assert found.left_out == (f"{INDEX}: stale: none of the 3 files that it lists exist",)
 
 
 def test_a_broken_set_beside_a_whole_file_is_left_out() -> None:

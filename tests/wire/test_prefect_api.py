@@ -79,7 +79,7 @@ def test_a_prefect_that_answers_late_is_asked_again(prefect: Prefect) -> None:
 
 def test_a_prefect_that_stays_busy_is_named_and_no_publisher_is(prefect: Prefect) -> None:
     prefect.busy = 1000
-    with pytest.raises(PrefectBusy, match=f"The Prefect server {prefect.host} is busy: it answered 503, asked 7 times") as caught:
+    with pytest.raises(PrefectBusy, match=f"The Prefect server {prefect.host} is busy: status 503, asked 7 times") as caught:
         PrefectApi(prefect.url, "a:b", QUICK).flow_name("1")
     assert not any(word in str(caught.value) for word in PUBLISHERS)
 
