@@ -106,7 +106,7 @@ def lifecycle(library: Library, registry: OllamaRegistry) -> Iterator[Lifecycle]
 
 
 @pytest.mark.parametrize("nth", [1, 3])
-@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith(("delete.", "store.", "audit."))])
+@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith(("delete.", "store.", "audit.", "evict."))])
 def test_killed_at_a_named_point_the_next_run_completes(lifecycle: Lifecycle, point: str, nth: int) -> None:
     child = lifecycle.start(point, nth)
     status = child.wait(60)

@@ -29,6 +29,7 @@ from modelshelf.settings import Filesystem
 from tasks.library import working_on
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors, write
+from tests.nodes.test_memory import with_cgroup
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -236,15 +237,17 @@ def test_the_engine_is_still_starting(tiny: tuple[Library, Version]) -> None:
     only(visible(library, version), "still starting", "modelshelf logs chat")
 
 
-def test_it_ran_out_of_memory(tiny: tuple[Library, Version]) -> None:
-    library, version = tiny
+def test_it_ran_out_of_memory(tiny: tuple[Library, Version], tmp_path: Path) -> None:
+    library, version = with_cgroup(tiny[0], tmp_path / "cgroup"), tiny[1]
     serves = ((version, ServedName("tiny")),)
     with pytest.raises(EngineDied):
         launch_all(library, CHAT, serves, LaunchRequest(arguments=("--say", "die")))
     only(visible(library, version), "ran out of memory", "stop instances that are not needed")
     with pytest.raises(EngineDied):
         launch_all(library, CHAT, serves, LaunchRequest(arguments=("--say", "die"), memory=1 << 30))
-    only(visible(library, version), "ran out of its 1.1 GB of memory", f"modelshelf launch {version.ref} --as chat --memory 0")
+    only(
+        visible(library, version), "exceeded its memory limit of 1.1 GB", f"modelshelf launch {version.ref} --as chat --memory 0"
+    )
     with library.catalog.writing() as connection:  # what failed for want of room elsewhere did not run out of memory
         made = instances.find(connection, P, CHAT)
         instances.change(connection, made.id, reason="There is no room for its files.")
