@@ -29,7 +29,7 @@ def load_json(content: bytes, *, file: str, limits: Limits = DEFAULT) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise BadJson(file=file, reason="an object has the same key twice")
+            raise BadJson(file=file, reason="an object has a key twice")
         return found
 
     def refuse_constant(text: str) -> NoReturn:
@@ -60,7 +60,7 @@ def load_json(content: bytes, *, file: str, limits: Limits = DEFAULT) -> Any:
         if depth > limits.json_depth:
             raise BadJson(file=file, reason=f"it is more than {limits.json_depth} levels deep")
     if _HALF_PAIR.search(content) is not None and re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
-        raise BadJson(file=file, reason="a text has half of a surrogate pair in it, which is no letter")
+        raise BadJson(file=file, reason="a text contains half of a surrogate pair")
     return value
 
 

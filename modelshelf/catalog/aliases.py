@@ -102,7 +102,7 @@ def previous(connection: Connection, asking: ProjectName, model: ModelName, tag:
             if one.before is None or one.after is None:
                 break
             return Tag(one.before)
-    raise NoSuchAlias(model=model, alias=tag, detail=" that was moved from one version to another")
+    raise NoSuchAlias(model=model, alias=tag, detail=" with an earlier version to return to")
 
 
 def held(connection: Connection, target: Version) -> list[str]:

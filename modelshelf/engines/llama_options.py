@@ -31,7 +31,7 @@ def apply(params: Any, arguments: Sequence[str], *, enums: Any) -> None:
     for word in words:
         flag = word.replace("_", "-") if word.startswith("--") else word
         if flag not in options:
-            reason = "the server in the wheel xllamacpp does not take it; name a llama-server that does with `llamacpp_server`"
+            reason = "the server in the wheel xllamacpp does not accept it; name a llama-server that does with `llamacpp_server`"
             raise BadOption(f"invalid argument: {word}: {reason} in config.toml")
         change, has_value = options[flag]
         value = next(words, None) if has_value else ""

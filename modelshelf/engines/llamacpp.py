@@ -116,7 +116,7 @@ def _gguf_files(one: Mounted) -> _Files:
     if found.model is None:
         raise NothingToServe(what=one.served_name, engine="llamacpp", reason="it has no GGUF")
     extra = {"its projectors after the first": found.projectors[1:], "its draft model": found.drafts}
-    left_out = tuple(f"llama.cpp leaves out {what}." for what, paths in extra.items() if paths)
+    left_out = tuple(f"llama.cpp does not apply {what}." for what, paths in extra.items() if paths)
 
     def placed(paths: Iterable[FilePath]) -> tuple[Path, ...]:
         return tuple(one.folder / str(path) for path in paths)

@@ -93,7 +93,7 @@ class Ollama:
         for name in names:
             other = taken.setdefault(_manifest_path(name).lower(), name)
             if other is not name:
-                expected = f"a name that Ollama does not take for {str(other)!r} (case and `:latest` make no difference)"
+                expected = f"a name that Ollama distinguishes from {str(other)!r} (case and `:latest` make no difference)"
                 raise BadName(text=repr(str(name)), kind="second served name", expected=expected)
 
     def require_environment(self, environment: Mapping[str, str]) -> None:
@@ -121,7 +121,7 @@ class Ollama:
                 return
             case {"embeddings": [[*_, float() | int()], *_]}:
                 return
-        raise UnexpectedAnswer(host=url.place, what=what, reason="none came back")
+        raise UnexpectedAnswer(host=url.place, what=what, reason="the answer is empty")
 
     def refuses_without_key(self, wire: Wire, url: Url, mounted: Mounted) -> bool:
         return _ask(wire, url, None, mounted).status in (401, 403)
@@ -131,7 +131,7 @@ class Ollama:
 
     def _program(self) -> str:
         if (found := shutil.which("ollama")) is None:
-            advice = "Install it from ollama.com, or launch with `--engine llamacpp`."
+            advice = "Install Ollama from ollama.com, or launch with `--engine llamacpp`."
             raise EngineMissing(engine=self.name, reason="there is no `ollama` on PATH", advice=advice)
         return found
 

@@ -16,7 +16,7 @@ from modelshelf.digest import Digest
 _KIND = "application/vnd.ollama.image."
 MODEL, PROJECTOR, ADAPTER, PARAMETERS = (f"{_KIND}{name}" for name in ("model", "projector", "adapter", "params"))
 _NOT_APPLIED = {
-    f"{_KIND}template": "its prompt template (llama.cpp uses the one in the GGUF, else a default)",
+    f"{_KIND}template": "its prompt template (llama.cpp uses the template in the GGUF, or else a default)",
     f"{_KIND}system": "its system message",
     f"{_KIND}messages": "its example messages",
     f"{_KIND}draft": "its draft model",
@@ -68,7 +68,7 @@ def applied(manifest: Mapping[str, Any], read: Callable[[Digest], bytes]) -> App
             options += found
             if not found:
                 left_out.append(f"its parameter {name}")
-    return Applied(blobs, tuple(options), tuple(f"llama.cpp leaves out {what}." for what in left_out))
+    return Applied(blobs, tuple(options), tuple(f"llama.cpp does not apply {what}." for what in left_out))
 
 
 def left_out_of(manifest: Mapping[str, Any], read: Callable[[Digest], bytes]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from modelshelf.formats.kinds import Format
 from modelshelf.formats.weights import shard_of
 from modelshelf.names import FilePath
 
-_TEMPLATE = "Ollama before 0.30 leaves out the chat template of the GGUF."
+_TEMPLATE = "Ollama before 0.30 does not apply the chat template of the GGUF."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,13 @@ def _of_gguf(mounted: Mounted) -> OllamaModel:
     if model is None:
         raise _refused(mounted, "it has no GGUF")
     if shard_of(str(model)) is not None:
-        raise _refused(mounted, "its model is in several files, and Ollama takes one")
+        raise _refused(mounted, "its model is in several files, and Ollama accepts one")
     layers, links = [], {}
 
     def add(kind: str, path: FilePath) -> Digest:
         digest = files[path].digest
         if digest is None:
-            raise _refused(mounted, f"the digest of {path} is not known; register the folder with `--hash`")
+            raise _refused(mounted, f"the digest of {path} is not recorded; register the folder with `--hash`")
         layers.append({"mediaType": f"application/vnd.ollama.image.{kind}", "digest": str(digest), "size": files[path].size})
         links[f"sha256-{digest.hex}"] = mounted.folder / str(path)
         return digest
@@ -94,7 +94,7 @@ def _of_gguf(mounted: Mounted) -> OllamaModel:
         "config": {"mediaType": kind, "digest": str(digest), "size": len(configuration)},
         "layers": layers,
     }
-    left_out = ["Ollama leaves out its draft model."] if parts is not None and parts.drafts else []
+    left_out = ["Ollama does not use its draft model."] if parts is not None and parts.drafts else []
     left_out += [_TEMPLATE] if mounted.category == "chat" else []
     return OllamaModel(_compact(manifest), links, {f"sha256-{digest.hex}": configuration}, tuple(left_out))
 

@@ -40,7 +40,7 @@ class OpenAiApi:
                 return
             case {"results": [{"relevance_score": float(score) | int(score)}, *_]} if math.isfinite(score):
                 return
-        raise UnexpectedAnswer(host=url.place, what=what, reason="none came back")
+        raise UnexpectedAnswer(host=url.place, what=what, reason="the answer is empty")
 
     def refuses_without_key(self, wire: Wire, url: Url, mounted: Mounted) -> bool:
         return _ask(wire, url, None, mounted).status in (401, 403)

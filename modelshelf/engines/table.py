@@ -51,4 +51,8 @@ def _others(wanted: Sequence[tuple[object, Format, str]]) -> str:
         for name, engine in _engines(None).items()
         if all(format in engine.accepts and category in engine.categories for _, format, category in wanted)
     ]
-    return f"Choose an engine that does: {' or '.join(f'`--engine {name}`' for name in able)}." if able else "No engine does."
+    return (
+        f"Choose an engine that serves it: {' or '.join(f'`--engine {name}`' for name in able)}."
+        if able
+        else "No engine serves it."
+    )

@@ -71,12 +71,14 @@ class Vllm(OpenAiApi):
 
     def require_environment(self, environment: Mapping[str, str]) -> None:
         if "VLLM_API_KEY" in environment:
-            reason = "VLLM_API_KEY guards a part of vLLM's paths only (`/invocations` answers without it), and others can read it"
-            advice = "put a proxy that asks for a key in front, and launch without VLLM_API_KEY"
+            reason = (
+                "VLLM_API_KEY protects only some of vLLM's paths (`/invocations` answers without it), and other users can read it"
+            )
+            advice = "put a proxy that requires a key in front of vLLM, and launch without VLLM_API_KEY"
             raise BadSetting(where="the environment", reason=f"{reason}; {advice}")
 
     def _program(self) -> str:
         if (found := shutil.which("vllm")) is None:
-            advice = "`pip install vllm` on a machine that it supports, or choose another engine (`--engine`)."
+            advice = "`pip install vllm` on a machine that vLLM supports, or choose another engine (`--engine`)."
             raise EngineMissing(engine=self.name, reason="there is no `vllm` on PATH", advice=advice)
         return found

@@ -24,7 +24,7 @@ _OTHER_WEIGHTS = {
     **dict.fromkeys((".h5", ".hdf5", ".keras", ".pb", ".mar", ".nemo"), "it can carry code (Keras, TensorFlow, archives)"),
     **dict.fromkeys(
         (".msgpack", ".ot", ".onnx", ".onnx_data", ".tflite", ".mlmodel", ".pte", ".engine", ".llamafile", ".ggml"),
-        "no engine here reads this form of weights",
+        "no engine reads this form of weights",
     ),
 }  # fmt: skip
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
@@ -74,14 +74,14 @@ def why_not(name: str) -> str:
     """Return why files of this name's kind are not taken, in words that follow the name and a colon."""
     last, suffix = name.rpartition("/")[2], suffix_of(name)
     if last.startswith(".") or last.lower() in _HOUSEKEEPING:
-        return "a file of the repository or its file system, not of the model"
+        return "it belongs to the repository or its file system, not to the model"
     if (reason := _OTHER_WEIGHTS.get(suffix)) is not None:
         return reason
     if suffix in _ARCHIVES:
         return "archives are not opened here"
     if suffix in _CODE:
         return "it is code"
-    return f"files of the kind {suffix or 'without an extension'} are not on the list"
+    return f"files {f'of the kind {suffix}' if suffix else 'without an extension'} are not on the list of accepted kinds"
 
 
 def are_other_weights(name: str) -> bool:
@@ -127,6 +127,6 @@ def _refuse_disguised(start: bytes, named: FilePath) -> None:
     if named.suffix == ".gguf" and not start.startswith(GGUF_MAGIC):
         raise NotWhatItSays(file=named, reason=f"expected `GGUF` as its first bytes, found {start[:4]!r}")
     if named.suffix == ".safetensors" and start[8:9] != b"{":
-        raise NotWhatItSays(file=named, reason="a safetensors header begins with `{` at byte 8, this does not")
+        raise NotWhatItSays(file=named, reason="a safetensors header begins with `{` at byte 8, and this file's does not")
     if named.suffix == ".json" and _JSON_START.match(decode(start)) is None:
-        raise NotWhatItSays(file=named, reason="it does not begin as JSON does")
+        raise NotWhatItSays(file=named, reason="it does not begin like JSON")

@@ -71,10 +71,10 @@ class _Reader:
             raise self._broken("it does not begin with `GGUF`")
         (version,) = struct.unpack("<I", self._take(4))
         if version not in (2, 3):
-            raise self._broken(f"version {version} is not known (2 and 3 are; a big-endian file is not served here)")
+            raise self._broken(f"version {version} is unknown (2 and 3 are known; big-endian files are not served)")
         tensors, entries = struct.unpack("<QQ", self._take(16))
         if entries > self._limits.gguf_entries or tensors > self._limits.tensors:
-            raise self._broken(f"it says {entries} entries and {tensors} tensors")
+            raise self._broken(f"it states {entries} entries and {tensors} tensors")
         known = self._read_entries(entries)
         alignment = known.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0 or alignment % 8 or alignment > 1 << 20:
@@ -89,7 +89,7 @@ class _Reader:
             key = self._key()
             (kind,) = struct.unpack("<I", self._take(4))
             if key in known:
-                raise self._broken(f"{key[:80]!r} is there twice")
+                raise self._broken(f"the key {key[:80]!r} occurs twice")
             value = self._value(kind, 0)
             known[key] = value[: _LETTERS + 1] if isinstance(value, str) else value if isinstance(value, int) else None
         return known
@@ -101,7 +101,7 @@ class _Reader:
         for _ in range(count):
             name = self._key()
             if name in names:
-                raise self._broken(f"the tensor {name[:80]!r} is there twice")
+                raise self._broken(f"the tensor {name[:80]!r} occurs twice")
             names.add(name)
             (dimensions,) = struct.unpack("<I", self._take(4))
             if dimensions > self._limits.tensor_dimensions:
@@ -133,7 +133,7 @@ class _Reader:
             self._skip_array(depth)
             return None
         if (shape := _SCALARS.get(kind)) is None:
-            raise self._broken(f"the value type {kind} is not known")
+            raise self._broken(f"the value type {kind} is unknown")
         value: int | float | bool
         (value,) = struct.unpack(shape, self._take(struct.calcsize(shape)))
         return value
@@ -154,7 +154,7 @@ class _Reader:
             for _ in range(count):
                 self._skip_array(depth + 1)
         else:
-            raise self._broken(f"the value type {kind} is not known")
+            raise self._broken(f"the value type {kind} is unknown")
 
     def _key(self) -> str:
         """A key or a tensor's name: what llama.cpp looks things up by."""
@@ -179,7 +179,7 @@ class _Reader:
 
     def _take(self, count: int) -> bytes:
         if self._at + count > self._size:
-            raise self._broken(f"it wants {count} bytes at byte {self._at} of a file of {self._size}")
+            raise self._broken(f"it needs {count} bytes at byte {self._at}, and the file has {self._size}")
         taken = self._file.read(count)
         if len(taken) != count:
             raise self._broken(f"the file ends at byte {self._at + len(taken)}")
@@ -188,7 +188,7 @@ class _Reader:
 
     def _skip(self, count: int) -> None:
         if self._at + count > self._size:
-            raise self._broken(f"it wants {count} bytes at byte {self._at} of a file of {self._size}")
+            raise self._broken(f"it needs {count} bytes at byte {self._at}, and the file has {self._size}")
         if count <= 4096:
             self._file.read(count)
         else:

@@ -27,7 +27,7 @@ def read_safetensors(file: BinaryIO, size: int, *, name: str, limits: Limits = D
         raise _broken(name, f"the file has {size} bytes")
     length = int.from_bytes(start, "little")
     if length > limits.header_bytes or length > size - 8:
-        raise _broken(name, f"it says {length} bytes, the file has {size}, at most {limits.header_bytes} are accepted")
+        raise _broken(name, f"it states {length} bytes; the file has {size}, and at most {limits.header_bytes} are accepted")
     header = load_json(file.read(length), file=name, limits=limits)
     if not isinstance(header, dict):
         raise _broken(name, "it is not an object")
@@ -58,7 +58,7 @@ def _check_tensors(header: dict[str, Any], data_size: int, name: str, limits: Li
             raise _broken(name, f"tensor {tensor[:80]!r} has an impossible shape")
         elements = math.prod(shape)
         if not 0 <= begin <= end <= data_size:
-            raise _broken(name, f"tensor {tensor[:80]!r} lies outside the file ({begin} to {end} of {data_size})")
+            raise _broken(name, f"tensor {tensor[:80]!r} is outside the file ({begin} to {end} of {data_size})")
         if elements * _BITS[dtype] != (end - begin) * 8:
             raise _broken(name, f"tensor {tensor[:80]!r} does not fill its place: {shape} of {dtype} in {end - begin} bytes")
         parameters += elements
@@ -70,7 +70,7 @@ def _check_tensors(header: dict[str, Any], data_size: int, name: str, limits: Li
             raise _broken(name, f"its tensors overlap or leave a gap at byte {min(begin, front)}")
         front = end
     if front != data_size:
-        raise _broken(name, f"{data_size - front} bytes after the last tensor belong to none")
+        raise _broken(name, f"{data_size - front} bytes follow the last tensor")
     return Facts(parameters=parameters, precision=max(precisions, key=lambda dtype: precisions[dtype], default=None))
 
 

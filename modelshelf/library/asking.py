@@ -113,7 +113,7 @@ class _Words:
         try:
             content = json.loads(event)
         except ValueError as error:
-            raise UnexpectedAnswer(host=self._place, what="an answer", reason="an event is not JSON") from error
+            raise UnexpectedAnswer(host=self._place, what="an answer", reason="one of its events is not JSON") from error
         match content:
             case {"error": reason}:
                 raise UnexpectedAnswer(host=self._place, what="an answer", reason=str(reason)[:500])

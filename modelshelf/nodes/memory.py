@@ -84,11 +84,11 @@ def _why_not(cgroup: Path) -> str | None:
     try:
         controllers = (cgroup / "cgroup.subtree_control").read_text().split()
     except OSError as error:
-        return f"{cgroup} is no cgroup v2 folder ({error.strerror})"
+        return f"{cgroup} is not a cgroup v2 folder ({error.strerror})"
     if "memory" not in controllers:
-        return f"the controller `memory` is not switched on in {cgroup}/cgroup.subtree_control"
+        return f"the controller `memory` is not enabled in {cgroup}/cgroup.subtree_control"
     if not os.access(cgroup, os.W_OK | os.X_OK):
-        return f"{cgroup} is not writable for this user"
+        return f"this user may not write to {cgroup}"
     return None
 
 
@@ -98,7 +98,7 @@ def _why_no_systemd() -> str | None:
         if "memory" not in (_CGROUPS / "cgroup.controllers").read_text().split():
             return f"{_CGROUPS} has no controller `memory`"
     except OSError:
-        return f"{_CGROUPS} is not of cgroup v2"
+        return f"{_CGROUPS} is not cgroup v2"
     if shutil.which("systemd-run") is None:
         return "there is no `systemd-run`"
     return None if _manager().exists() else "no systemd answers for this user"

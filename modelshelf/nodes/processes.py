@@ -57,7 +57,9 @@ def spawn(
             )
         except OSError as error:
             executable = command.arguments[0]
-            raise EngineMissing(engine=executable, reason=error.strerror, advice="Install it, or name another.") from error
+            raise EngineMissing(
+                engine=executable, reason=error.strerror, advice="Install the engine, or name another executable."
+            ) from error
     if command.cpus:
         try:
             os.sched_setaffinity(child.pid, sorted(os.sched_getaffinity(0))[: command.cpus])

@@ -86,7 +86,7 @@ def choose(sizes: Mapping[str, int], asked: Asked, read: Callable[[str], bytes],
     if format is Format.GGUF and not asked.allow_code:
         for path in _naming_code(roles, sizes, read, limits):
             del roles[path]
-            left[path.text] = "it names code, and no engine reads it beside GGUF (`--allow-code` takes it along)"
+            left[path.text] = "it names code, and no engine reads it beside GGUF (`--allow-code` imports it)"
     elif not asked.allow_code:
         _refuse_named_code(roles, [name for name in rest if role_of(name) is Role.CODE], read, limits)
     return Chosen(roles, format, tuple(f"{plain(name)}: {left[name]}" for name in sorted(left)))

@@ -56,10 +56,10 @@ def endpoint_of(text: str, *, where: str) -> str:
     try:
         url = Url(text.strip().rstrip("/"))
     except UnexpectedAnswer as error:
-        reason = f"{error.facts['reason']}; expected `https://host[:port][/path]`, the token apart from it"
+        reason = f"{error.facts['reason']}; expected `https://host[:port][/path]`, without a token"
         raise BadSetting(where=where, reason=reason) from error
     if "?" in url.text:
-        raise BadSetting(where=where, reason=f"{str(url)!r} has a query after it, which no address of a Hub has")
+        raise BadSetting(where=where, reason=f"{str(url)!r} contains a query, and a Hub's address has none")
     return url.text
 
 

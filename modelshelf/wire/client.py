@@ -122,8 +122,10 @@ class Wire:
                 return replace(answer, hops=tuple(hops), source=source, at_loopback=at_loopback)
             before, url = url, url.join(location)
             if call.body is not None and url.origin != first.origin:
-                raise RedirectRefused(host=before.place, target=url, reason="what we send stays with its origin")
-        reason = f"it is the redirect number {self._limits.redirects + 1}"
+                raise RedirectRefused(
+                    host=before.place, target=url, reason="the content that we send may go to its own origin only"
+                )
+        reason = f"it is redirect number {self._limits.redirects + 1}"
         raise RedirectRefused(host=first.place, target=url, reason=reason)
 
     def _hop(self, call: Call, url: Url, guard: Guard, at_most: int) -> tuple[Answer, Address | None]:
@@ -168,7 +170,7 @@ class Wire:
         return answer, plain(ipaddress.ip_address(address)) if address and not proxy else None
 
     def _proxy_trouble(self, url: Url, status: int) -> Unreachable:
-        asks = "it asks for a login, or for another" if status == 407 else "it does not let us through"
+        asks = "the proxy asks for a login, or for another one" if status == 407 else "the proxy refuses the connection"
         return Unreachable(host=url.place, how=proxies.how(url), reason=f"{asks} (status {status})")
 
     @contextmanager

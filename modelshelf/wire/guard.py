@@ -59,7 +59,7 @@ class Guard:
         own = self._own and self._url.host not in self._public
         if self._named or own or is_public(address) or (self._loopback and address.is_loopback):
             return None
-        return f"{address} is inside a private network"
+        return f"{address} is in a private network"
 
 
 def is_public(address: Address) -> bool:

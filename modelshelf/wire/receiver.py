@@ -102,7 +102,7 @@ class Receiver:
         if self._header_bytes > self._limits.response_header_bytes or self._count > self._limits.response_headers:
             found = f"{self._header_bytes} bytes, {self._count} lines"
             limit = f"{self._limits.response_header_bytes} bytes in {self._limits.response_headers} lines"
-            raise LimitExceeded(what=f"the header that {self._url.place} sends", found=found, limit=limit)
+            raise LimitExceeded(what=f"the header from {self._url.place}", found=found, limit=limit)
         self._count += 1
         text = line.decode("latin-1").strip()
         if (status := _STATUS.match(text)) is not None:
@@ -120,7 +120,7 @@ class Receiver:
         self._streaming = self._call.sink is not None and self.status in (200, 206)
         encoding = self.headers.get("content-encoding", "identity")
         if self.status < 300 and self._call.method != "HEAD" and encoding not in ("", "identity"):
-            reason = f"it is {encoding}-encoded although we asked for it as it is"
+            reason = f"it is {encoding}-encoded, although no encoding was requested"
             raise UnexpectedAnswer(host=self._url.place, what=self._url, reason=reason)
         if self._streaming and self._call.sink is not None:
             self._call.sink.head(self.status, self.headers)
@@ -132,7 +132,7 @@ class Receiver:
         if self._streaming and self._call.sink is not None:
             self._received += len(data)
             if self._received > self._at_most:
-                what = f"what {self._url.place} sends for {self._url}"
+                what = f"the answer of {self._url.place} for {self._url}"
                 raise LimitExceeded(what=what, found=f"more than {self._at_most} bytes", limit=self._at_most)
             self._call.sink.write(data)
             return
@@ -140,7 +140,7 @@ class Receiver:
             self.body += data[: self._limits.error_body_bytes - len(self.body)]
             self.heard_enough = len(self.body) >= self._limits.error_body_bytes
         elif len(self.body) + len(data) > self._at_most:
-            what = f"what {self._url.place} sends for {self._url}"
+            what = f"the answer of {self._url.place} for {self._url}"
             raise LimitExceeded(what=what, found=f"more than {self._at_most} bytes", limit=self._at_most)
         else:
             self.body += data

@@ -84,7 +84,7 @@ def test_each_category_is_asked_its_own_question(
     ],
 )
 def test_an_empty_answer_proves_nothing(category: str, path: str, answer: object) -> None:
-    with answering({path: answer}) as (url, _), pytest.raises(UnexpectedAnswer, match="none came back"):
+    with answering({path: answer}) as (url, _), pytest.raises(UnexpectedAnswer, match="the answer is empty"):
         LlamaCpp().first_answer(Wire(), url, None, mounted(category))
 
 
@@ -100,10 +100,10 @@ def test_only_a_refusal_proves_that_a_key_is_asked_for(status: int, refused: boo
         (
             Ollama(),
             ("rr", Format.OLLAMA, "reranker"),
-            "the category of rr is reranker.*Choose an engine that does: `--engine llamacpp`",
+            "the category of rr is reranker.*Choose an engine that serves it: `--engine llamacpp`",
         ),
-        (LlamaCpp(), ("pictures", Format.GGUF, "image"), "serves the categories chat, embedding, reranker.*No engine does"),
-        (Vllm(), ("film", Format.SAFETENSORS, "video"), "No engine does"),
+        (LlamaCpp(), ("pictures", Format.GGUF, "image"), "serves the categories chat, embedding, reranker.*No engine serves it"),
+        (Vllm(), ("film", Format.SAFETENSORS, "video"), "No engine serves it"),
     ],
 )
 def test_a_category_that_an_engine_does_not_serve_is_refused(

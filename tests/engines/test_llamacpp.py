@@ -62,7 +62,10 @@ def test_what_is_not_given_to_the_server_is_said(tmp_path: Path) -> None:
     projectors = (FilePath("mmproj-m.gguf"), FilePath("mmproj-n.gguf"))
     made = command(gguf(tmp_path, parts=Parts(FilePath("m.gguf"), projectors, (), (FilePath("draft.gguf"),))))
     assert after(made, "--mmproj") == [str(tmp_path / "mmproj-m.gguf")]
-    assert made.left_out == ("llama.cpp leaves out its projectors after the first.", "llama.cpp leaves out its draft model.")
+    assert made.left_out == (
+        "llama.cpp does not apply its projectors after the first.",
+        "llama.cpp does not apply its draft model.",
+    )
 
 
 @pytest.mark.parametrize(("context", "given"), [(None, "8192"), (512, "512"), (8192, "8192"), (131_072, "8192")])
@@ -120,11 +123,11 @@ def test_what_of_an_ollama_version_cannot_be_applied_is_said(tmp_path: Path) -> 
     parameters = {"penalize_newline": True, "temperature": "hot", "top_k": True}
     made = command(ollama(tmp_path, system="Be short.", template="{{ .Prompt }}", messages="[]", params=parameters))
     assert made.left_out == (
-        "llama.cpp leaves out its prompt template (llama.cpp uses the one in the GGUF, else a default).",
-        "llama.cpp leaves out its system message.",
-        "llama.cpp leaves out its example messages.",
-        "llama.cpp leaves out its parameter penalize_newline.",
-        "llama.cpp leaves out its parameter temperature.",
-        "llama.cpp leaves out its parameter top_k.",
+        "llama.cpp does not apply its prompt template (llama.cpp uses the template in the GGUF, or else a default).",
+        "llama.cpp does not apply its system message.",
+        "llama.cpp does not apply its example messages.",
+        "llama.cpp does not apply its parameter penalize_newline.",
+        "llama.cpp does not apply its parameter temperature.",
+        "llama.cpp does not apply its parameter top_k.",
     )
     assert not {"--temp", "--top-k"} & set(made.arguments)

@@ -85,7 +85,7 @@ def test_what_older_versions_leave_out_is_said(gguf: Mounted, tmp_path: Path, mo
     (tmp_path / "ollama").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     made = Ollama().command([gguf], Listen("127.0.0.1", 1, tmp_path), [])
-    assert made.left_out == ("Ollama before 0.30 leaves out the chat template of the GGUF.",)
+    assert made.left_out == ("Ollama before 0.30 does not apply the chat template of the GGUF.",)
     assert made.environment["OLLAMA_NO_CLOUD"] == "1"
 
 

@@ -91,8 +91,8 @@ def test_an_engine_that_is_missing_is_a_cause_with_or_without_its_name(tiny: tup
     assert "cannot be executed" in named.because
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "/nowhere")
-        only(selectable(without, version.ref), "is not installed", "Install it from ollama.com")
-        only(selectable(without, version.ref, "vllm"), "vllm serves safetensors", "Install it from ollama.com")
+        only(selectable(without, version.ref), "is not installed", "Install Ollama from ollama.com")
+        only(selectable(without, version.ref, "vllm"), "vllm serves safetensors", "Install Ollama from ollama.com")
 
 
 def test_an_engine_that_misses_is_answered_with_one_that_is_there(hub: Hub, library: Library, tmp_path: Path) -> None:

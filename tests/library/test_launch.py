@@ -182,7 +182,7 @@ def test_an_engine_that_dies_is_told_with_its_last_words(ready: tuple[Library, V
     ("say", "reason"),
     [
         ("other-name", "lists another, expected tiny"),
-        ("no-token", "none came back"),
+        ("no-token", "the answer is empty"),
         ("broken", "status 500.*the kernel for this head size is missing"),
     ],
 )

@@ -155,7 +155,7 @@ def test_a_limit_of_memory_that_cannot_be_kept_is_refused_before_anything_is_rec
 ) -> None:
     library, first, _ = two
     library = replace(library, node=LocalNode(library.settings.node, library.store, MemoryLimits(tmp_path / "nowhere")))
-    with pytest.raises(NoMemoryLimit, match="is no cgroup v2 folder"):
+    with pytest.raises(NoMemoryLimit, match="is not a cgroup v2 folder"):
         launch_all(library, InstanceName("chat-1"), ((first, ServedName("bot")),), LaunchRequest(memory=1 << 30))
     with library.catalog.reading() as connection:
         assert instances.page(connection, P) == []

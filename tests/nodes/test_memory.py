@@ -76,7 +76,7 @@ def test_an_empty_cgroup_is_removed_with_its_instance(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("controllers", "reason"), [("cpu pids", "`memory` is not switched on"), (None, "is no cgroup v2 folder")]
+    ("controllers", "reason"), [("cpu pids", "`memory` is not enabled"), (None, "is not a cgroup v2 folder")]
 )
 def test_a_folder_that_cannot_keep_it_is_refused_with_the_reason(tmp_path: Path, controllers: str | None, reason: str) -> None:
     folder = cgroup(tmp_path / "cgroup", controllers) if controllers is not None else tmp_path
@@ -91,7 +91,7 @@ def test_without_a_cgroup_systemd_makes_a_scope(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path))
     limits = MemoryLimits()
     for reason, file, content in (
-        ("is not of cgroup v2", "cgroup.controllers", "cpu memory"),
+        ("is not cgroup v2", "cgroup.controllers", "cpu memory"),
         ("no `systemd-run`", "systemd-run", ""),
         ("no systemd answers", "private", ""),
     ):

@@ -177,7 +177,7 @@ def test_the_plan_shows_what_the_engine_leaves_out(equipped: Library, tiny: Vers
     with equipped.catalog.reading() as connection:
         plan = journal.get_plan(connection, "test")
     assert plan is not None
-    assert "llama.cpp leaves out its prompt template" in plan["left_out"][0]
+    assert "llama.cpp does not apply its prompt template" in plan["left_out"][0]
 
 
 # --- how a launch ends early

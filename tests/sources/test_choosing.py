@@ -190,7 +190,7 @@ def test_a_reason_says_what_the_file_is() -> None:
     for name in ("training_args.bin", "optimizer.pt", "checkpoint-500/model.safetensors", "train/events.out.tfevents.1612.host"):
         assert left[name] == "left over from training"
     assert "--allow-code" in left["train_script.py"]
-    assert "not of the model" in left[".DS_Store"]
+    assert "not to the model" in left[".DS_Store"]
     assert "not on the list" in left["demo.mp4"]
     left = dict(line.split(": ", 1) for line in chosen(QUANTISER, f"{HUB}:Q4_K_M").left_out)
     assert "importance matrix" in left["model.imatrix"]
