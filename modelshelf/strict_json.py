@@ -19,8 +19,11 @@ _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 """Either half, escaped: unescaped they are no UTF-8."""
 
 
-def load_json(content: bytes, *, file: str, limits: Limits = DEFAULT) -> Any:
-    """The value that `content` holds; anything that two readers could read differently raises BadJson."""
+def load_json(content: bytes, *, file: str, limits: Limits = DEFAULT, half_letters: bool = False) -> Any:
+    """The value that `content` holds; anything that two readers could read differently raises BadJson.
+
+    `half_letters` are taken where people's own words may be in it, cut off anywhere, and no text is kept as it is.
+    """
     if len(content) > limits.header_bytes:
         raise BadJson(file=file, reason=f"it has {len(content)} bytes, at most {limits.header_bytes} are accepted")
     if (values := sum(map(content.count, (b",", b"[", b"{")))) > limits.json_values:
@@ -59,7 +62,11 @@ def load_json(content: bytes, *, file: str, limits: Limits = DEFAULT) -> Any:
         depth += 1
         if depth > limits.json_depth:
             raise BadJson(file=file, reason=f"it is more than {limits.json_depth} levels deep")
-    if _HALF_PAIR.search(content) is not None and re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
+    if (
+        not half_letters
+        and _HALF_PAIR.search(content) is not None
+        and re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False))
+    ):
         raise BadJson(file=file, reason="a text contains half of a surrogate pair")
     return value
 

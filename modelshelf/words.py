@@ -49,8 +49,11 @@ def said_seconds(seconds: float) -> str:
     return f"{minutes // 1440} days"
 
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode's categories of what moves a cursor, turns the direction of text, or is not seen at all."""
+
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+"""Letters and signs of other categories that look like nothing (Unicode, "Default_Ignorable_Code_Point", and Braille's blank)."""
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:/@=^$\"'])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -61,7 +64,7 @@ def plain(text: object) -> str:
 
     Control characters, escape sequences, marks that turn the direction of text, and line breaks become visible escapes.
     """
-    return "".join(_escape(one) if unicodedata.category(one) in _UNSEEN else one for one in str(text))
+    return "".join(_escape(one) if unicodedata.category(one) in _UNSEEN or one in _BLANK else one for one in str(text))
 
 
 def plain_lines(text: object) -> str:

@@ -52,7 +52,10 @@ _TAR_AT, _TAR = 257, b"ustar"  # POSIX.1-1988, "ustar Interchange Format": the m
 _NPY_START, _ELF_START = b"\x93NUMPY", b"\x7fELF"
 _JSON_START = re.compile(r'\s*(?:[{\["0-9-]|true|false|null|NaN|Infinity|$)')
 _START_BYTES = 512
-_POINTER_START = b"version https://git-lfs.github.com/spec/v"
+_POINTER_STARTS = (
+    b"version https://git-lfs.github.com/spec/v", b"version https://hawser.github.com/spec/v", b"version http://git-media.io/v/",
+)  # fmt: skip
+"""Source: Git LFS, `lfs/pointer.go`: its own version and the two names that it had before."""
 POINTER_BYTES = 1024
 """A pointer of Git LFS is shorter (Git LFS specification)."""
 
@@ -113,7 +116,7 @@ def inspect_file(file: BinaryIO, size: int, named: FilePath, limits: Limits = DE
 
 def refuse_pointer(start: bytes, name: str) -> None:
     """Raise LargeFilePointer if a file that begins so is a pointer of Git LFS. Source: Git LFS specification, version 1."""
-    if start.startswith(_POINTER_START):
+    if start.startswith(_POINTER_STARTS):
         raise LargeFilePointer(file=name)
 
 

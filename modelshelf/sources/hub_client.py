@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import httpx2
-from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub import HfApi, ModelCardData, set_client_factory
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo, RepoFile
 
@@ -21,12 +21,21 @@ from modelshelf.names import CommitId, RepoId
 from modelshelf.stop import StopToken
 from modelshelf.strict_json import load_json
 from modelshelf.wire import Answer, Login, Url, Wire
+from modelshelf.words import plain
 
+_LICENSE_LETTERS = 80
+"""The Hub's identifiers of licences are shorter (Hub documentation, "Licenses")."""
 _LOGIN = "huggingface"
 _KEPT = {"accept", "user-agent"}
 """Headers of the client that are passed on. What is shown to whom is not its decision."""
 _READ = {"link", "content-type", "x-error-code", "x-error-message", "x-request-id", "x-repo-commit"}
 """Headers of an answer that the client reads."""
+
+
+def license_of(info: ModelInfo) -> str | None:
+    """Return the licence that the repository's card names, in at most 80 letters; None if it names none, or not one alone."""
+    named = info.card_data.get("license") if isinstance(info.card_data, ModelCardData) else None
+    return plain(named)[:_LICENSE_LETTERS] if isinstance(named, str) and named else None
 
 
 class HubClient:
@@ -108,7 +117,7 @@ class _Asking:
         if answer.status in (408, 425, 429) or answer.status >= 500:
             answer.expect(200, what=self._what)  # ours to try again: the client would sleep where no stop reaches it
         if answer.status < 300:
-            load_json(answer.body, file=f"the answer of {answer.url.place}", limits=self._limits)
+            load_json(answer.body, file=f"the answer of {answer.url.place}", limits=self._limits, half_letters=True)
         headers = {name: answer.headers[name] for name in _READ & answer.headers.keys() if answer.headers[name].isascii()}
         return httpx2.Response(answer.status, headers=headers, content=answer.body, request=request)
 

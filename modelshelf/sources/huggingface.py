@@ -14,6 +14,7 @@ from typing import Any
 from modelshelf.digest import Digest
 from modelshelf.errors import (
     DigestMismatch,
+    HostileFileName,
     LimitExceeded,
     NotFound,
     UnexpectedAnswer,
@@ -27,15 +28,11 @@ from modelshelf.sources.bearer import StaticLogin
 from modelshelf.sources.choosing import choose
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
-from modelshelf.sources.hub_client import HubClient
+from modelshelf.sources.hub_client import HubClient, license_of
 from modelshelf.sources.uri import HuggingFaceUri
 from modelshelf.stop import StopToken
 from modelshelf.transfer import Remote, prove_git_object
 from modelshelf.wire import Authorization, Url, Wire
-from modelshelf.words import plain
-
-_LICENSE_LETTERS = 80
-"""The Hub's identifiers of licences are shorter (Hub documentation, "Licenses")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +97,10 @@ class HuggingFaceSource:
 
         chosen = choose(sizes, self._asked, read, self._limits)
         files = tuple(self._file(path, role, listed[path.text], pin.resolved) for path, role in chosen.roles.items())
-        license_ = info.card_data.get("license") if info.card_data else None
         return Listing(
             chosen.format,
             files,
-            license=plain(license_)[:_LICENSE_LETTERS] if isinstance(license_, str) and license_ else None,
+            license=license_of(info),
             left_out=chosen.left_out,
         )
 
@@ -141,14 +137,18 @@ class HuggingFaceSource:
         try:
             tree = {file.path: _listed(file) for file in self._hub.tree(self._repo, commit, stop)}
         except NotFound:
-            return {name: self._head_of(FilePath(name), commit, stop) for name in names}
+            return {name: self._head_of(name, commit, stop) for name in names if self._asked.takes(name)}
         if missing := [name for name in names if name not in tree]:
             reason = f"its tree lacks {missing[0][:100]!r}, which its description lists"
             raise UnexpectedAnswer(host=self._endpoint.place, what=self._repo, reason=reason)
         return {name: tree[name] for name in names}
 
-    def _head_of(self, path: FilePath, commit: CommitId, stop: StopToken) -> _Listed:
-        """From the headers that the Hub sends with a file or with the redirect to it."""
+    def _head_of(self, name: str, commit: CommitId, stop: StopToken) -> _Listed:
+        """From the headers that the Hub sends with a file or with the redirect to it; nothing of a file whose name is hostile."""
+        try:
+            path = FilePath(name)
+        except HostileFileName:  # refused if it is taken
+            return _Listed(None, None, None)
         url = self._address(path, str(commit))
         answer = self.wire.ask("HEAD", url, login=self.login, follow=False, stop=stop)
         if answer.status >= 300 and "x-linked-size" not in answer.headers:

@@ -87,7 +87,7 @@ class OllamaSource:
         except NotFound:
             content = self._manifest(str(self.name.tag), stop)
         if Digest.of(content) != wanted:
-            raise NotFound(host=self._base.place, what=f"the manifest {wanted} of {self.name} any more", status=200)
+            raise NotFound(host=self._base.place, what=f"manifest {wanted} of {self.name} any more", status=200)
         layers = layers_of(content, what=str(self.name), limits=self._limits)
         if not _has_model(layers):
             raise NothingToImport(what=self.name, detail=_why_no_model(layers) or self._why_remote(layers[0], stop))
@@ -99,16 +99,19 @@ class OllamaSource:
         content = self._content(f"manifests/{reference}", f"{self.name}", stop)
         if (child := choose_child(content, what=str(self.name), limits=self._limits)) is None:
             return content
-        what = f"the manifest {child.short} of {self.name}"
+        what = f"manifest {child.short} of {self.name}"
         try:
             content = self._content(f"manifests/{child}", what, stop)
         except NotFound:
             content = self._content(f"blobs/{child}", what, stop)
-        return self._proven(content, child, what)
+        content = self._proven(content, child, what)
+        if choose_child(content, what=str(self.name), limits=self._limits) is not None:
+            raise BadManifest(what=self.name, reason="its list of manifests names another list")
+        return content
 
     def _why_remote(self, config: Layer, stop: StopToken) -> str:
         """A model of Ollama's cloud says in its config where it runs; it has no weights to import."""
-        what = f"the config of {self.name}"
+        what = f"config of {self.name}"
         content = self._proven(self._content(f"blobs/{config.digest}", what, stop), config.digest, what)
         match load_json(content, file=what, limits=self._limits):
             case {"remote_host": str(host), "remote_model": str(model)} if host:

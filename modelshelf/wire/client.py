@@ -158,10 +158,10 @@ class Wire:
                 if guard.refused is not None:
                     raise guard.refused from error
                 if proxy and (status := curl.getinfo(pycurl.HTTP_CONNECTCODE)) >= 300:
-                    raise self._proxy_trouble(url, status) from error
+                    raise self._proxy_trouble(url, status) from None
                 if not receiver.heard_enough:
                     receiver.connected = curl.getinfo(pycurl.CONNECT_TIME) > 0
-                    raise receiver.explain(error, self._limits) from error
+                    raise receiver.explain(error, self._limits) from None  # libcurl's own words repeat a proxy's login
             address = curl.getinfo(pycurl.PRIMARY_IP)
         if proxy and receiver.status == 407:
             raise self._proxy_trouble(url, receiver.status)

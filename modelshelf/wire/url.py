@@ -13,7 +13,7 @@ from modelshelf.errors import BadSetting, UnexpectedAnswer
 
 _PORTS = {"http": 80, "https": 443}
 _TELLING = 8
-"""Letters from which on a password is looked for alone: a shorter one is in many words."""
+"""Letters from which on a secret is looked for in an answer: a shorter one is in many words and addresses."""
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 """A last part that makes a host an IPv4 address for some readers, in whatever form. Source: URL standard, "ends in a number"."""
@@ -36,8 +36,8 @@ class Url:
         try:
             parts = urlsplit(self.text)
             port = parts.port
-        except ValueError as error:
-            raise UnexpectedAnswer(host="the source", what="an address", reason=f"{_shown(self.text)!r}: {error}") from error
+        except ValueError:  # its own words may repeat a password
+            raise UnexpectedAnswer(host="the source", what="an address", reason=f"{_shown(self.text)!r} is not usable") from None
         good = re.fullmatch(r"[!-~]+", self.text) and parts.scheme in _PORTS and parts.username is None
         if not good or port == 0 or "\\" in self.text or not _is_host(parts.netloc, parts.hostname or ""):
             raise UnexpectedAnswer(host="the source", what="an address", reason=f"{_shown(self.text)!r} is not usable")
@@ -60,8 +60,8 @@ class Url:
     def join(self, location: str) -> Self:
         try:
             joined = urljoin(self.text, location)
-        except ValueError as error:
-            raise UnexpectedAnswer(host=self.place, what="an address", reason=f"{_shown(location)!r}: {error}") from error
+        except ValueError:
+            raise UnexpectedAnswer(host=self.place, what="an address", reason=f"{_shown(location)!r} is not usable") from None
         return type(self)(joined)
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ def _is_host(netloc: str, host: str) -> bool:
 
 def _shown(text: str) -> str:
     """What a message may tell of an address that is none: no login and no query, either may hold a secret."""
-    return re.sub(r"(?<=//)[^/?#]*@|^[^/?#]*@", "", text.partition("?")[0])[:100]
+    return re.sub(r"(//|^).*@", r"\1", text, flags=re.DOTALL).partition("?")[0][:100]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,8 @@ class Authorization:
     def secrets(self) -> list[str]:
         """What must not be repeated, the longest first: the value's secret, and what HTTP's "Basic" scheme wraps in it."""
         scheme, _, secret = self.value.rpartition(" ")
-        if scheme != "Basic":
-            return [secret]
-        login = base64.b64decode(secret).decode(errors="replace")
-        password = login.partition(":")[2]
-        return [secret, login, *([password] if len(password) >= _TELLING else [])]
+        login = base64.b64decode(secret).decode(errors="replace") if scheme == "Basic" else ""
+        return [part for part in (secret, login, login.partition(":")[2]) if len(part) >= _TELLING]
 
     @classmethod
     def bearer(cls, token: str) -> Self:

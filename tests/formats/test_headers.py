@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from modelshelf.errors import BadHeader, BadJson, NotWhatItSays, Refused
+from modelshelf.errors import BadHeader, BadJson, LargeFilePointer, NotWhatItSays, Refused
 from modelshelf.formats.allowed import inspect_file, role_of
 from modelshelf.formats.gguf import read_gguf
 from modelshelf.formats.kinds import Role
@@ -239,3 +239,12 @@ def test_a_file_whose_bytes_are_not_what_its_name_says_is_refused(name: str, con
 def test_each_file_has_its_role() -> None:
     roles = {name: role_of(name) for name in ("a.safetensors", "config.json", "LICENSE", "docs/x.md", "merges.txt")}
     assert list(roles.values()) == [Role.WEIGHT, Role.CONFIG, Role.DOC, Role.DOC, Role.CONFIG]
+
+
+@pytest.mark.parametrize(
+    "start", [b"https://git-lfs.github.com/spec/v1\r\n", b"https://hawser.github.com/spec/v1\n", b"http://git-media.io/v/2\n"]
+)
+def test_a_pointer_of_git_lfs_is_known_by_each_of_its_names(start: bytes) -> None:
+    content = b"version " + start + b"oid sha256:" + b"a" * 64 + b"\nsize 5\n"
+    with pytest.raises(LargeFilePointer):
+        inspect_file(io.BytesIO(content), len(content), FilePath("tokenizer.model"))

@@ -15,6 +15,7 @@ from huggingface_hub import HfApi
 from modelshelf.digest import Digest
 from modelshelf.errors import (
     BadJson,
+    HostileFileNames,
     LimitExceeded,
     ModelshelfError,
     RedirectRefused,
@@ -146,6 +147,7 @@ ODD: list[tuple[bytes, type[ModelshelfError]]] = [
     (b'{"id":"org/model","siblings":7}', UnexpectedAnswer),
     (b'{"id":"org/model","sha":"a","sha":"b"}', BadJson),
     (b'{"id":"org/model","lastModified":"yesterday"}', UnexpectedAnswer),
+    (b'{"id":"org/model","cardData":{"self":1}}', UnexpectedAnswer),
 ]
 
 
@@ -191,6 +193,31 @@ def test_a_licence_of_the_hub_is_one_short_line(model: Hub) -> None:
     assert license is not None
     assert license.startswith("mit\\x1b[31m")
     assert len(license) == 80
+
+
+@pytest.mark.parametrize("card", [True, 7, "mit", ["mit"], {"license": ["mit"]}, {"license": {"a": 1}}, {"license": ""}])
+def test_a_card_that_names_no_licence_in_the_usual_way_names_none(model: Hub, card: object) -> None:
+    source = hub_source(model, "org/model")
+    pin = source.pin(STOP)
+    entry = {"rfilename": "model.safetensors", "size": 1, "blobId": "0" * 40}
+    body = {"id": "org/model", "sha": pin.resolved, "siblings": [entry], "cardData": card}
+    model.api_answer = answering(model, 200, json.dumps(body).encode())
+    assert source.list_files(pin, STOP).license is None
+
+
+def test_half_a_letter_in_a_card_is_no_matter_and_in_a_name_is_refused(model: Hub) -> None:
+    """A card's example texts are cut off anywhere, also within an emoji."""
+    source = hub_source(model, "org/model")
+    pin = source.pin(STOP)
+    entry = {"rfilename": "model.safetensors", "size": 1, "blobId": "0" * 40}
+    card = {"license": "mit\ud83d", "widget": [{"text": "\ud83d"}]}
+    body = {"id": "org/model", "sha": pin.resolved, "siblings": [entry], "cardData": card}
+    model.api_answer = answering(model, 200, json.dumps(body).encode())
+    assert source.list_files(pin, STOP).license == "mit\\ud83d"
+    body["siblings"] = [{**entry, "rfilename": "\ud83d.safetensors"}]
+    model.api_answer = answering(model, 200, json.dumps(body).encode())
+    with pytest.raises(HostileFileNames):
+        source.list_files(pin, STOP)
 
 
 def test_a_header_in_another_encoding_is_no_matter(model: Hub) -> None:
@@ -257,3 +284,15 @@ def test_a_mirror_that_lists_no_sizes_is_imported_all_the_same(hub: Hub, library
     version, _ = bring_in(library, source)
     assert version.state == "ready"
     assert hub.asked("/resolve/", "HEAD") == (0 if has_tree else 2 * len(FILES))  # listed here and by the import
+
+
+def test_a_mirror_is_not_asked_for_the_head_of_what_is_not_taken(hub: Hub) -> None:
+    """A name that no file may have is left out, or refused by the message that tells how to leave it out."""
+    hub.repo("org/model").commit({**FILES, "a:b.png": b"x", "c:d.h5": b"x"})
+    hub.lists_sizes = hub.has_tree = False
+    source = hub_source(hub, "org/model", exclude=("*.png",))
+    listing = source.list_files(source.pin(STOP), STOP)
+    assert {str(file.path) for file in listing.files} == set(FILES)
+    assert hub.asked(":", "HEAD") == 0
+    with pytest.raises(HostileFileNames, match=r"a:b\.png"):
+        hub_source(hub, "org/model").list_files(source.pin(STOP), STOP)

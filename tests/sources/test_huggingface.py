@@ -162,7 +162,7 @@ def test_a_set_that_its_index_says_is_not_whole_costs_no_weights(hub: Hub, libra
 
 @pytest.mark.parametrize("name", ["tokenizer.model", "model.safetensors", "model.safetensors.index.json"])
 def test_a_pointer_of_git_lfs_is_refused_before_the_weights(hub: Hub, library: Library, name: str) -> None:
-    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 2147483648\n"
+    pointer = b"version https://git-lfs.github.com/spec/v1\r\noid sha256:" + b"a" * 64 + b"\nsize 2147483648\n"
     hub.repo("org/m").commit({"config.json": b"{}", "model-x.safetensors": safetensors(), name: pointer}, lfs=())
     with pytest.raises(LargeFilePointer, match=f"{name}.*git lfs pull"):
         bring_in(library, hub_source(hub, "org/m"))

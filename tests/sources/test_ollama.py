@@ -7,6 +7,7 @@ import pytest
 
 from modelshelf.digest import Digest
 from modelshelf.errors import (
+    BadDigest,
     BadManifest,
     DigestMismatch,
     LimitExceeded,
@@ -243,3 +244,42 @@ def test_a_child_that_is_not_what_the_list_names_is_refused(registry: OllamaRegi
     registry.manifests["library/tiny", str(Digest.of(content))] = registry.add_model("library/tiny", "x", gguf(seed=9))
     with pytest.raises(DigestMismatch):
         listed(registry)
+
+
+# --- a list of manifests that lies --------------------------------------------------------------------------------
+
+
+def listing(children: object) -> bytes:
+    return json.dumps({"mediaType": "application/vnd.ollama.manifest.list.v2+json", "manifests": children}).encode()
+
+
+def child_of(content: bytes) -> dict[str, object]:
+    return {"mediaType": "x", "digest": str(Digest.of(content)), "runner": "llamacpp", "format": "gguf"}
+
+
+def test_a_list_that_names_another_list_is_refused(registry: OllamaRegistry) -> None:
+    inner = listing([child_of(registry.add_model("library/tiny", "1b", gguf()))])
+    registry.manifests["library/tiny", str(Digest.of(inner))] = inner
+    registry.manifests["library/tiny", "1b"] = listing([child_of(inner)])
+    with pytest.raises(BadManifest, match="another list"):
+        ollama_source(registry).pin(StopToken())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"digest": "sha256:../../x"}, {"digest": "SHA256:" + "A" * 64}, {"digest": 7}, {"runner": ["ggml"]}, {"format": None}],
+    ids=str,
+)
+def test_a_list_whose_entry_is_none_is_refused(registry: OllamaRegistry, change: dict[str, object]) -> None:
+    child = child_of(registry.add_model("library/tiny", "1b", gguf()))
+    registry.manifests["library/tiny", "1b"] = listing([{**child, **change}])
+    with pytest.raises((BadManifest, BadDigest)):
+        ollama_source(registry).pin(StopToken())
+
+
+def test_a_listed_manifest_that_is_another_is_refused(registry: OllamaRegistry) -> None:
+    content = registry.add_model("library/tiny", "1b", gguf())
+    registry.manifests["library/tiny", str(Digest.of(content))] = content + b" "
+    registry.manifests["library/tiny", "1b"] = listing([child_of(content)])
+    with pytest.raises(DigestMismatch):
+        ollama_source(registry).pin(StopToken())

@@ -37,3 +37,9 @@ def test_no_tag_entity_or_address_is_left() -> None:
     assert "javascript:" not in shown
     assert "&amp;\\#60;" in shown
     assert "\n" not in shown
+
+
+@pytest.mark.parametrize("blank", ["\u3164", "\u115f", "\u2800", "\u034f", "\ue000", "\U000f0000"])
+def test_a_letter_that_looks_like_nothing_is_shown(blank: str) -> None:
+    """A name, or a licence, that is made of them would be an empty cell."""
+    assert plain(blank) == blank.encode("ascii", "backslashreplace").decode()

@@ -113,6 +113,14 @@ def test_a_token_that_is_never_taken_ends_in_a_refusal_and_not_in_a_loop(tiny: O
     assert len(tiny.requests) - asked == 5  # the part, and twice a token and the part again
 
 
+def test_a_short_token_is_not_looked_for_in_the_next_challenge(tiny: OllamaRegistry, service: TokenService) -> None:
+    """`t` is in every address: with it taken out, the token service of the next challenge would be another one."""
+    tiny.challenges = [f'Bearer realm="{service.url}/get-token",scope="repository:library/tiny:pull"']
+    with pytest.raises(LoginNeeded):
+        ollama_source(tiny).pin(STOP)
+    assert {path for _, path, _ in service.requests} == {"/get-token?scope=repository%3Alibrary%2Ftiny%3Apull"}
+
+
 # --- several challenges -------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
@@ -111,6 +112,7 @@ def test_a_proxys_password_is_in_no_message(monkeypatch: pytest.MonkeyPatch, pro
         Wire(limits=SMALL).request("GET", Url("https://model.example/"))
     assert "canary" not in str(caught.value)
     assert "canary" not in repr(caught.value.facts)
+    assert "canary" not in "".join(traceback.format_exception(caught.value)), "a run's log, or a trace, has the cause too"
 
 
 def test_a_login_is_taken_out_of_any_text() -> None:
