@@ -50,6 +50,7 @@ def launch(
     Arguments after `--` go to the engine. An instance is ready when the engine lists every model and each has answered.
     Launching again finds the running instance. A stopped instance starts with its former engine, port, names, key, arguments
     and limits; options that you give replace them.
+    To drop arguments or a key, delete the instance (`modelshelf delete --instance NAME`) and launch the model anew.
 
     \b
     Examples:
@@ -231,19 +232,22 @@ def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
 
 @click.command()
 @click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
-@click.option("--lines", "-n", default=100, show_default=True, help="Print this many of the last lines; 0 for all.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(0), default=100, show_default=True, help="Print this many of the last lines; 0 for all."
+)
 @options.project
 def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
     """Print an instance's log. Needs no server."""
     from modelshelf.library.running import log_file
+    from modelshelf.nodes.logs import last
 
     library = _library()
     file = log_file(library, _find(library, project, instance))
     if not file.exists():
         click.echo("There is no log: the engine was never started.", err=True)
         return
-    text = _COLOUR.sub("", file.read_text(errors="replace")).splitlines()
-    click.echo(plain_lines("\n".join(text[-lines:] if lines else text)))
+    for line in last(file, lines):
+        click.echo(plain_lines(_COLOUR.sub("", line)))
 
 
 @click.command()
