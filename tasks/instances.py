@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Collection
@@ -155,7 +156,11 @@ async def launch(project: ProjectName, spec: LaunchSpec, *, began: float, queued
 
     The instance holds its versions before their files are laid out: nobody evicts them in between.
     """
-    instance = await record(project, spec, also)
+    try:
+        instance = await record(project, spec, also)
+    except asyncio.CancelledError:  # what it has recorded, it has not returned
+        await in_thread(lambda _stop: running.give_up_recorded(library(), project, spec.instance))
+        raise
     if instance.state == "ready":
         return instance
     async with concluded(instance):

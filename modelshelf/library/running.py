@@ -77,6 +77,14 @@ def give_up(library: Library, which: Instance, state: str, reason: str) -> None:
         instances.change(connection, which.id, state=state, reason=reason, process=None)
 
 
+def give_up_recorded(library: Library, asking: ProjectName, name: InstanceName) -> None:
+    """Record that the launch was cancelled, if it had recorded its instance. The caller holds the instance's lease."""
+    with library.catalog.reading() as connection:
+        which = instances.lookup(connection, asking, name)
+    if which is not None and which.state == "starting":
+        give_up(library, which, "stopped", CANCELLED)
+
+
 def conclude_interrupted(library: Library, which: Instance) -> Instance:
     """End what a killed launch left: nobody renewed its lease, so nobody will prove its engine.
 

@@ -20,6 +20,7 @@ from modelshelf.catalog import instances, journal, replicas, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
+from modelshelf.crash_points import Point
 from modelshelf.errors import (
     BadSetting,
     EngineMissing,
@@ -211,6 +212,19 @@ def test_a_cancelled_launch_stops_what_is_not_ready(equipped: Library, tiny: Ver
     ended = found(equipped)
     assert (ended.state, ended.reason, ended.process) == ("stopped", running.CANCELLED, None)
     assert equipped.node.members(ended.label) == []
+
+
+@pytest.mark.parametrize("point", ["instance.recorded", "instance.spawned", "instance.pid_recorded"])
+def test_a_launch_that_is_cancelled_at_any_step_ends_as_stopped(equipped: Library, tiny: Version, point: Point) -> None:
+    async def cancelled() -> None:
+        launching = asyncio.ensure_future(launch_instance.fn(str(tiny.ref), "", str(CHAT), engine="llamacpp"))
+        loop = asyncio.get_running_loop()
+        with reaching(point, lambda: loop.call_soon_threadsafe(launching.cancel)), pytest.raises(asyncio.CancelledError):
+            await launching
+
+    run(equipped, cancelled())
+    ended = found(equipped)
+    assert (ended.state, ended.reason, equipped.node.members(ended.label)) == ("stopped", running.CANCELLED, [])
 
 
 def test_a_killed_launch_is_concluded_by_the_next_look(equipped: Library, tiny: Version) -> None:
