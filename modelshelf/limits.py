@@ -40,6 +40,7 @@ class Limits:
     response_header_bytes: int = 64 * KiB
     response_headers: int = 200
     api_body_bytes: int = 64 * MiB
+    event_bytes: int = 1 * MiB
     api_pages: int = 500
     token_bytes: int = 64 * KiB
     error_body_bytes: int = 2 * KiB

@@ -90,6 +90,9 @@ class Engine(Protocol):
     def require_environment(self, environment: Mapping[str, str]) -> None:
         """Raise BadSetting if the user's environment sets what modelshelf decides."""
 
+    def require_arguments(self, arguments: Sequence[str]) -> None:
+        """Raise BadSetting if the user's arguments set what modelshelf decides, such as the address."""
+
     def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
         """Link what the engine needs beside the replicas into the instance's folder; keep what the engine wrote there."""
 

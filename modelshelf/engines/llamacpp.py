@@ -6,15 +6,16 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelshelf.digest import Digest
 from modelshelf.engines import ollama_layers
+from modelshelf.engines.arguments import require_undecided
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.engines.openai_api import OpenAiApi
-from modelshelf.errors import EngineMissing, NothingToServe
+from modelshelf.errors import BadSetting, EngineMissing, NothingToServe
 from modelshelf.formats.kinds import Format, Role
 from modelshelf.formats.parts import Parts
 from modelshelf.limits import DEFAULT
@@ -25,6 +26,22 @@ _ENVIRONMENT = {
     "GGML_NO_BACKTRACE": "1",  # else a debugger is started on it when it aborts, and fills the log
     "LLAMA_ARG_CORS_ORIGINS": "localhost",  # else any web page may read its answers; older servers do not know the setting
 }
+
+
+_ADDRESS, _NAME, _KEY, _MODEL = "give `--bind`", "give `--name`", "give `--key`", "name the model to `modelshelf launch`"
+_PLAIN = "it is asked by HTTP at `/health` and `/v1`; put a proxy in front for anything else"
+_DECIDED = {
+    "--host": _ADDRESS, "--port": "give `--port` before the `--`", "--alias": _NAME, "--api-key": _KEY, "--api-key-file": _KEY,
+    "--model": _MODEL, "--model-url": _MODEL, "--hf-repo": _MODEL, "--hf-file": _MODEL, "--docker-repo": _MODEL,
+    "--models-dir": _MODEL, "--models-preset": _MODEL,
+    "--api-prefix": _PLAIN, "--ssl-key-file": _PLAIN, "--ssl-cert-file": _PLAIN,
+}  # fmt: skip
+_DECIDED_SHORT = ("-m", "-mu", "-a", "-hf", "-hfr", "-hff", "-dr")
+_DECIDED_ENVIRONMENT = {
+    "LLAMA_API_KEY": _KEY, "LLAMA_ARG_MODEL_URL": _MODEL, "LLAMA_ARG_HF_REPO": _MODEL, "LLAMA_ARG_DOCKER_REPO": _MODEL,
+    "LLAMA_ARG_API_PREFIX": _PLAIN, "LLAMA_ARG_SSL_KEY_FILE": _PLAIN, "LLAMA_ARG_SSL_CERT_FILE": _PLAIN,
+}  # fmt: skip
+"""What `llama-server` takes from its environment where we give no argument that wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +88,14 @@ class LlamaCpp(OpenAiApi):
 
     def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
         """It reads the replica as it is."""
+
+    def require_arguments(self, arguments: Sequence[str]) -> None:
+        require_undecided(arguments, _DECIDED, _DECIDED_SHORT)
+
+    def require_environment(self, environment: Mapping[str, str]) -> None:
+        for name, instead in _DECIDED_ENVIRONMENT.items():
+            if name in environment:
+                raise BadSetting(where="the environment", reason=f"{name} is decided by modelshelf; {instead}")
 
     def listed_name(self, served: ServedName) -> str:
         return str(served)

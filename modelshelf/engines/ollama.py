@@ -21,7 +21,7 @@ from modelshelf.durable import NO_LINK, write_whole
 from modelshelf.engines import reasons
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.engines.ollama_models import manifest_digest, model_of
-from modelshelf.errors import BadName, EngineMissing, NothingToServe, UnexpectedAnswer
+from modelshelf.errors import BadName, BadSetting, EngineMissing, UnexpectedAnswer
 from modelshelf.formats.kinds import Format
 from modelshelf.names import FilePath, ServedName
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
@@ -74,9 +74,6 @@ class Ollama:
                 (models / left).unlink(missing_ok=True)
 
     def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
-        if arguments:
-            reason = "`ollama serve` takes no arguments; give settings in the environment (`--env OLLAMA_…=…`)"
-            raise NothingToServe(what=f"an instance with the arguments {' '.join(arguments)}", engine=self.name, reason=reason)
         environment = {
             "HOME": str(listen.own),
             "OLLAMA_HOST": f"{listen.host}:{listen.port}",
@@ -96,6 +93,12 @@ class Ollama:
                 expected = f"a name that Ollama distinguishes from {str(other)!r} (case and `:latest` make no difference)"
                 raise BadName(text=repr(str(name)), kind="second served name", expected=expected)
 
+    def require_arguments(self, arguments: Sequence[str]) -> None:
+        """Raise BadSetting for any."""
+        if arguments:
+            reason = "`ollama serve` takes none; give settings in the environment (`--env OLLAMA_…=…`)"
+            raise BadSetting(where=f"the arguments {' '.join(arguments)[:100]}", reason=reason)
+
     def require_environment(self, environment: Mapping[str, str]) -> None:
         """Every setting may be given: what the adapter decides wins."""
 
@@ -112,7 +115,10 @@ class Ollama:
 
     def listed(self, wire: Wire, url: Url, key: Authorization | None) -> dict[str, str | None]:
         answer = wire.request("GET", url.join("/api/tags"), authorization=key, seconds=30)
-        return {str(model["name"]): str(model["digest"]) for model in answer.expect(200, what="its models").json()["models"]}
+        match answer.expect(200, what="its models").json():
+            case {"models": [*models]} if all(isinstance(model, dict) and model.keys() >= {"name", "digest"} for model in models):
+                return {str(model["name"]): str(model["digest"]) for model in models}
+        raise UnexpectedAnswer(host=url.place, what="its models", reason="it is no list of models")
 
     def first_answer(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
         what = "a first embedding" if mounted.category == "embedding" else "a first token"

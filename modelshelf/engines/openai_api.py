@@ -29,7 +29,10 @@ class OpenAiApi:
 
     def listed(self, wire: Wire, url: Url, key: Authorization | None) -> dict[str, str | None]:
         answer = wire.request("GET", url.join("/v1/models"), authorization=key, seconds=5)
-        return {str(model["id"]): None for model in answer.expect(200, what="its models").json()["data"]}
+        match answer.expect(200, what="its models").json():
+            case {"data": [*models]} if all(isinstance(model, dict) and "id" in model for model in models):
+                return {str(model["id"]): None for model in models}
+        raise UnexpectedAnswer(host=url.place, what="its models", reason="it is no list of models")
 
     def first_answer(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
         what = _WHAT[mounted.category]

@@ -19,8 +19,10 @@ _REASON = re.compile(
     r"|\bGGML_ASSERT\(|^\s*what\(\): |^panic: |\blevel=ERROR\b"
     r"|(?i:\berror: |unrecognized arguments|bad_alloc|out of memory|cannot allocate memory)"
 )
-_CONSEQUENCE = re.compile(r"Engine core initialization failed|EngineDeadError|EngineGenerateError|EngineCore failed to start")
-"""What vLLM prints when one of its processes has failed."""
+_CONSEQUENCE = re.compile(
+    r"Engine core initialization failed|EngineDeadError|EngineGenerateError|EngineCore failed to start|Failed to init server"
+)
+"""What vLLM prints when one of its processes has failed, and the wheel xllamacpp when its server has."""
 _FIRST_OF_TWO = re.compile(r"\bvalidation errors? for \w+$")
 """Pydantic gives the value and the reason in the next line."""
 _WITHOUT_WORDS = re.compile(r"\b[A-Z]\w*(?:Error|Exception)$")

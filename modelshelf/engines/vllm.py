@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from modelshelf.engines.arguments import require_undecided
 from modelshelf.engines.contract import Command, Listen, Mounted
 from modelshelf.engines.openai_api import OpenAiApi
 from modelshelf.errors import BadSetting, EngineMissing, NothingToServe
@@ -30,6 +31,15 @@ _QUIET = {
     "DO_NOT_TRACK": "1",
     "SPT_NOENV": "1",  # its processes write their titles: over their arguments alone, so that the instance's label stays
 }
+
+
+_ADDRESS, _NAME = "give `--bind`", "give `--name`"
+_PLAIN = "it is asked by HTTP at its port; put a proxy in front for anything else"
+_DECIDED = {
+    "--host": _ADDRESS, "--port": "give `--port` before the `--`", "--served-model-name": _NAME,
+    "--api-key": "its key guards a part of its paths only: put a proxy that asks for a key in front",
+    "--model": "name the model to `modelshelf launch`", "--uds": _PLAIN, "--ssl-keyfile": _PLAIN, "--ssl-certfile": _PLAIN,
+}  # fmt: skip
 
 
 class Vllm(OpenAiApi):
@@ -62,6 +72,9 @@ class Vllm(OpenAiApi):
         if len(temporary := str(listen.own / "tmp")) <= _SOCKET_FOLDER:
             environment["TMPDIR"] = temporary
         return Command((*command, *arguments), environment)
+
+    def require_arguments(self, arguments: Sequence[str]) -> None:
+        require_undecided(arguments, _DECIDED)
 
     def listed_name(self, served: ServedName) -> str:
         return str(served)

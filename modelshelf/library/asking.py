@@ -90,6 +90,7 @@ def ask(
         url, words, at_most=DEFAULT.api_body_bytes, headers=headers, body=body, authorization=authorization, stop=stop
     )
     answer.expect(200, what="an answer")
+    words.require_some()
 
 
 class _Words:
@@ -98,16 +99,24 @@ class _Words:
     def __init__(self, place: str, on_words: Callable[[str], None]) -> None:
         self._place, self._on_words = place, on_words
         self._begun = b""
+        self._some = False
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Nothing in the head matters."""
 
     def write(self, data: bytes) -> None:
         *lines, self._begun = (self._begun + data).split(b"\n")
+        if len(self._begun) > DEFAULT.event_bytes:
+            raise UnexpectedAnswer(host=self._place, what="an answer", reason=f"an event has over {DEFAULT.event_bytes} bytes")
         for line in lines:
             event = line.strip().removeprefix(b"data:").strip()
             if line.startswith(b"data:") and event != b"[DONE]":
                 self._take(event)
+
+    def require_some(self) -> None:
+        """Raise UnexpectedAnswer if no event of an answer came. An answer without words has events, too."""
+        if not self._some:
+            raise UnexpectedAnswer(host=self._place, what="an answer", reason="it has no event with words")
 
     def _take(self, event: bytes) -> None:
         try:
@@ -118,4 +127,7 @@ class _Words:
             case {"error": reason}:
                 raise UnexpectedAnswer(host=self._place, what="an answer", reason=str(reason)[:500])
             case {"choices": [{"delta": {"content": str(words)}}, *_]} | {"choices": [{"text": str(words)}, *_]}:
-                self._on_words(words)
+                self._some = True
+                self._on_words(words.encode(errors="replace").decode())  # JSON can hold half a character
+            case {"choices": [{}, *_]}:
+                self._some = True

@@ -10,7 +10,7 @@ from modelshelf.engines.table import engine_called
 from modelshelf.errors import BadSetting
 from modelshelf.library.launching.choose import choose_engine, require_fitting
 from modelshelf.library.launching.request import LaunchRequest, LaunchSettings
-from modelshelf.library.launching.rules import require_environment
+from modelshelf.library.launching.rules import require_settings
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, ProjectName, ServedName, TemplateName
 
@@ -40,8 +40,9 @@ def define(
         chosen = request.engine or choose_engine(library, serving, arguments=bool(request.arguments))
         engine, settings = engine_called(chosen, library.settings), LaunchSettings(chosen).changed_by(request)
         require_fitting(engine, serving)
-        require_environment(settings.environment)
-        engine.require_environment(dict(pair.split("=", 1) for pair in settings.environment))
+        require_settings(engine, settings)
+        if settings.memory:
+            library.node.require_memory_limit()
         kept = {key: value for key, value in settings.to_json().items() if key not in ("engine", "template")}
         return templates.write(connection, asking, name, engine=chosen, settings=kept, serving=serving, who=who)
 

@@ -79,5 +79,8 @@ class Node(Protocol):
     def alive(self, process: Process) -> bool:
         """It is still that process, and not a zombie."""
 
+    def listens(self, label: str, port: int) -> bool:
+        """Return whether a process of the instance listens at the port, and not another program; True if that cannot be seen."""
+
     def stop(self, label: str, seconds: float) -> None:
         """End every process of the instance: SIGTERM, SIGKILL after `seconds`. Raises ProcessesRemain."""

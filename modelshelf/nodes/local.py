@@ -17,7 +17,7 @@ from pathlib import Path
 from modelshelf.durable import write_whole
 from modelshelf.engines.contract import Command
 from modelshelf.limits import DEFAULT
-from modelshelf.nodes import members, processes
+from modelshelf.nodes import members, processes, sockets
 from modelshelf.nodes.contract import Process
 from modelshelf.nodes.members import Seen
 from modelshelf.nodes.memory import MemoryLimits, Within
@@ -82,6 +82,9 @@ class LocalNode:
 
     def alive(self, process: Process) -> bool:
         return processes.alive(process)
+
+    def listens(self, label: str, port: int) -> bool:
+        return sockets.listens([one.pid for one in self.members(label)], port)
 
     def stop(self, label: str, seconds: float) -> None:
         members.end(lambda: self.members(label), seconds, label)

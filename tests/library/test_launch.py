@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -40,6 +41,7 @@ from modelshelf.names import InstanceName, ServedName
 from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Process
 from modelshelf.stop import StopToken
+from modelshelf.wire import Url, Wire
 from tests.making import NOTHING_ASKED, P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -182,6 +184,7 @@ def test_an_engine_that_dies_is_told_with_its_last_words(ready: tuple[Library, V
     ("say", "reason"),
     [
         ("other-name", "lists another, expected tiny"),
+        ("no-list", "no list of models"),
         ("no-token", "the answer is empty"),
         ("broken", "status 500.*the kernel for this head size is missing"),
     ],
@@ -264,6 +267,20 @@ def test_a_start_without_a_line_of_log_is_reported_while_it_is_waited_for(ready:
         prove.wait_until_ready(library, recorded, StopToken(), silent.append)
     assert len(silent) >= 1
     assert all(1 <= seconds < time.monotonic() - began for seconds in silent)
+
+
+def test_an_engine_is_not_proven_by_another_program_that_has_its_port(ready: tuple[Library, Version], tmp_path: Path) -> None:
+    library, version = ready
+    library = replace(library, limits=replace(library.limits, engine_start_seconds=2))
+    recorded = launch_only(library, version, LaunchRequest(arguments=("--say", "deaf")))
+    command = recorded.instance.command[: recorded.instance.command.index("--say")]
+    with subprocess.Popen(command) as other:
+        try:
+            with pytest.raises(EngineTooSlow):
+                prove.wait_until_ready(library, recorded, StopToken())
+            assert Wire().request("GET", Url(f"{recorded.instance.url}/health")).status == 200, "the other answers"
+        finally:
+            other.kill()
 
 
 def launch_only(library: Library, version: Version, request: LaunchRequest) -> starting.Started:

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from flows.import_folder import import_folder
 from flows.launch_instance import launch_instance
 from modelshelf.catalog import instances, versions
 from modelshelf.catalog.instances import Instance
-from modelshelf.errors import NoWords
+from modelshelf.errors import NoWords, UnexpectedAnswer
 from modelshelf.library import asking, running
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ModelRef
+from modelshelf.stop import StopToken
 from tasks.library import working_on
 from tests.library.test_launch import with_engine
 from tests.making import P, gguf, stored_key, write
@@ -39,14 +40,17 @@ def equipped(library: Library, tmp_path: Path) -> Iterator[Library]:
             running.stop_engine(made, one)
 
 
-def launch(library: Library, tmp_path: Path, category: Any = "chat", key: str = "", **entries: str) -> Instance:
+def launch(
+    library: Library, tmp_path: Path, category: Any = "chat", key: str = "", arguments: Sequence[str] = (), **entries: str
+) -> Instance:
     """An instance that serves a fresh model of that category, through the flows."""
     import asyncio
 
     folder = write(tmp_path / "tiny" / "tiny.gguf", gguf(**entries)).parent
     with working_on(library, "test"), stored_key(key):
         ref = asyncio.run(import_folder.fn(str(folder), category=category))
-        asyncio.run(launch_instance.fn(ref, "", str(CHAT), key="door" if key else "", bind="0.0.0.0" if key else ""))
+        asked = {"key": "door", "bind": "0.0.0.0"} if key else {}
+        asyncio.run(launch_instance.fn(ref, "", str(CHAT), arguments=list(arguments), **asked))
     with library.catalog.reading() as connection:
         return instances.find(connection, P, CHAT)
 
@@ -117,6 +121,25 @@ def test_ctrl_c_ends_an_answer_and_leaves_the_instance(equipped: Library, tmp_pa
     assert len(said) < len(asked)
     assert "Traceback" not in errors
     assert running.is_running(equipped, made)
+
+
+@pytest.mark.parametrize(("say", "reason"), [("rubbish", "no event with words"), ("large", "an event has over")])
+def test_an_answer_that_is_none_is_an_error(equipped: Library, tmp_path: Path, say: str, reason: str) -> None:
+    instance = launch(equipped, tmp_path, arguments=["--say", say])
+    with pytest.raises(UnexpectedAnswer, match=reason):
+        answered(equipped, instance, "hello")
+
+
+def test_half_a_character_is_printed_as_a_mark(equipped: Library, tmp_path: Path) -> None:
+    assert answered(equipped, launch(equipped, tmp_path), "well \ud800") == "? well"
+
+
+def answered(library: Library, instance: Instance, text: str) -> str:
+    words: list[str] = []
+    with library.catalog.reading() as connection:
+        target = versions.get(connection, P, instance.serves[0].version_id)
+    asking.ask(library, instance, target, text, tokens=8, stop=StopToken(), on_words=words.append)
+    return "".join(words)
 
 
 def test_a_model_that_answers_with_numbers_is_not_talked_to(equipped: Library, tmp_path: Path) -> None:

@@ -32,7 +32,23 @@ for option in (
     "--reverse-prompt",
 ):
     parser.add_argument(option)
-parser.add_argument("--say", choices=["die", "other-name", "no-token", "with-child", "broken", "silent", "slow", "open"])
+parser.add_argument(
+    "--say",
+    choices=[
+        "die",
+        "other-name",
+        "no-token",
+        "with-child",
+        "broken",
+        "silent",
+        "slow",
+        "open",
+        "deaf",
+        "no-list",
+        "rubbish",
+        "large",
+    ],
+)
 options = parser.parse_args()
 key = Path(options.api_key_file).read_text().strip() if options.api_key_file else None
 if options.say == "with-child":  # as vLLM's and Ollama's, which do the work and hold the memory
@@ -45,6 +61,8 @@ if b"cannot be loaded" in Path(options.model).read_bytes():
     sys.exit("error: unknown model architecture: 'cannot be loaded'")
 
 
+if options.say == "deaf":
+    time.sleep(600)
 began = time.monotonic()
 
 
@@ -56,7 +74,11 @@ class Handler(BaseHTTPRequestHandler):
         elif key is not None and self.headers.get("Authorization") != f"Bearer {key}":
             self.send_error(401)
         else:
-            self._send({"data": [{"id": "another" if options.say == "other-name" else options.alias}]})
+            self._send(
+                []
+                if options.say == "no-list"
+                else {"data": [{"id": "another" if options.say == "other-name" else options.alias}]}
+            )
 
     def do_POST(self) -> None:
         question = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
@@ -88,6 +110,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
+        if options.say in ("rubbish", "large"):
+            self.wfile.write(b"<html>" if options.say == "rubbish" else b"data: " + bytes(2 << 20))
+            return
         for number, word in enumerate(words):
             piece = word if number == 0 else f" {word}"
             choice = {"text": piece} if field == "text" else {"delta": {"content": piece}}

@@ -64,9 +64,7 @@ def wait_until_ready(
             require_key_asked(engine, wire, url, started.mounted, which.name)
     except ModelshelfError as error:
         # also one that might pass: what the engine answered is the reason, and a second try would ask a stopped engine
-        words = words_of_start(library, which, engine)
-        log = f". Its log: {words}" if words else ""
-        raise EngineNotReady(engine=engine.name, reason=_answered(error), log=log, instance=which.name) from error
+        raise _not_ready(library, which, engine, error) from error
     return Probed(up - began, listed - began, token - began)
 
 
@@ -119,6 +117,12 @@ def _authorization(library: Library, which: Instance) -> Authorization | None:
     return Authorization.bearer(key) if key else None
 
 
+def _not_ready(library: Library, which: Instance, engine: Engine, error: ModelshelfError) -> EngineNotReady:
+    words = words_of_start(library, which, engine)
+    log = f". Its log: {words}" if words else ""
+    return EngineNotReady(engine=engine.name, reason=_answered(error), log=log, instance=which.name)
+
+
 def _answered(error: ModelshelfError) -> str:
     """What the engine answered, without what the error's class says of downloads."""
     if "status" in error.facts:
@@ -137,10 +141,12 @@ def _until_up(
     log, size, quiet_since, reported = log_file(library, which), -1, time.monotonic(), 0
     while True:
         try:
-            if up():
+            if up() and library.node.listens(which.label, which.port):  # else another that raced for the port answers
                 return
         except Unavailable:  # nothing listens yet
             pass
+        except ModelshelfError as error:
+            raise _not_ready(library, which, engine, error) from error
         clock = time.monotonic()
         if process is None or not library.node.alive(process):
             status = processes.exit_status(process.pid) if process else "unknown"

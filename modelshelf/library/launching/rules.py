@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ from modelshelf.library.launching.choose import require_fitting
 from modelshelf.library.launching.request import LaunchSettings, LaunchSpec
 from modelshelf.library.opening import Library
 
+_SECRET = re.compile(r"(?:_|^)(?:API_?KEY|TOKEN|SECRET|PASSWORD)$|SECRET_", re.IGNORECASE)
+
 
 def engine_for(library: Library, spec: LaunchSpec) -> Engine:
     """Return the engine, ready to be started. Raises what keeps it from serving this, as these settings ask for it."""
@@ -24,9 +27,19 @@ def engine_for(library: Library, spec: LaunchSpec) -> Engine:
     require_protected(engine, spec.settings)
     if spec.settings.memory:
         library.node.require_memory_limit()
-    require_environment(spec.settings.environment)
-    engine.require_environment(dict(pair.split("=", 1) for pair in spec.settings.environment))
+    require_settings(engine, spec.settings)
     return engine
+
+
+def require_settings(engine: Engine, settings: LaunchSettings) -> None:
+    """Raise BadSetting if the engine's arguments or environment set what modelshelf decides, or hold a secret."""
+    engine.require_arguments(settings.arguments)
+    require_environment(settings.environment)
+    engine.require_environment(dict(pair.split("=", 1) for pair in settings.environment))
+    for name in (pair.partition("=")[0] for pair in settings.environment):
+        if _SECRET.search(name):
+            reason = f"{name} looks like a secret, and the catalog and the process list would show it"
+            raise BadSetting(where="the environment", reason=reason)
 
 
 def require_protected(engine: Engine, settings: LaunchSettings) -> None:
@@ -48,7 +61,7 @@ def require_environment(pairs: Sequence[str]) -> None:
         name, found, _ = pair.partition("=")
         if not found or not name.isidentifier() or not name.isascii() or "\0" in pair:
             raise BadSetting(where="the environment", reason=f"{pair[:60]!r} is not NAME=VALUE")
-        if name.startswith(("LD_", "PYTHON", "MODELSHELF_", "PREFECT_")):
+        if name.startswith(("LD_", "PYTHON", "MODELSHELF_", "PREFECT_")) or name in ("PATH", "GGML_BACKEND_PATH"):
             raise BadSetting(where="the environment", reason=f"{name} may not be set for an engine")
 
 
