@@ -7,25 +7,25 @@ SOURCE ?=
 
 .PHONY: help demo test lint bench clean
 
-help: ## List what there is
+help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## Import a real model, launch it, ask it a question (SOURCE=ollama://… or hf://… takes a real publisher)
+demo: $(INSTALLED) ## Import a real model, launch it, ask it a question (SOURCE=ollama://… or hf://… uses a real publisher)
 	$(BIN)/python -m tests.demo $(SOURCE)
 
 test: $(INSTALLED) lint ## Lint, type check, and run every test whose parts are on this machine
 	$(BIN)/python -m pytest
 
-lint: $(INSTALLED) ## Style, types and the rules of who may import whom
+lint: $(INSTALLED) ## Check the style, the types and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Measure, beside the machine's own limits in the same run
+bench: $(INSTALLED) ## Measure the main jobs, and this machine's own limits in the same run
 	$(BIN)/python -m tests.bench
 
-clean: ## Remove what make installed and what the demo made
+clean: ## Remove everything that make installed and the demo made
 	rm -rf $(VENV) .demo
 
 $(INSTALLED): pyproject.toml constraints.txt

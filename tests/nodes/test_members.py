@@ -134,7 +134,7 @@ def test_a_person_who_looks_at_the_folder_is_left_alone(node: LocalNode) -> None
 
 def test_another_library_with_the_same_machine_is_left_alone(node: LocalNode, tmp_path: Path) -> None:
     family = Family(node)
-    other = LocalNode(tmp_path / "other", node._store)
+    other = LocalNode(tmp_path / "other", node.replicas._store)
     assert other.running() == {}
     assert sorted(running(family.pids)) == sorted(family.pids)
 
@@ -143,7 +143,7 @@ def test_another_library_with_the_same_machine_is_left_alone(node: LocalNode, tm
 def test_a_copy_of_the_library_never_ends_the_engines_of_the_first(node: LocalNode, tmp_path: Path, *, renamed: bool) -> None:
     family = Family(node)
     shutil.copytree(family.log.parent.parent.parent, tmp_path / "copy")
-    copy, label = LocalNode(tmp_path / "copy", node._store), LABEL
+    copy, label = LocalNode(tmp_path / "copy", node.replicas._store), LABEL
     if renamed:
         label = "f" * 32
         copy.rename_instance(LABEL, label)
