@@ -249,7 +249,8 @@ class BlobDamaged(Refused):
 
 
 class StoreDamaged(Refused):
-    """{path} in the store is not as modelshelf left it: {reason}. It was not used. Remove it, or import the model again."""
+    """{path} in the store is not as modelshelf left it: {reason}. Nothing in it was used. Move a file, folder or link that
+    does not belong there away, and import the model again; `modelshelf audit` reports what else is damaged."""
 
 
 class DiskFull(Refused):
