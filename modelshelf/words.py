@@ -35,6 +35,20 @@ def enumerated(texts: Sequence[str], most: int = 100) -> str:
     return ", ".join(map(plain, texts[:most])) + (f" and {more} more" if more > 0 else "")
 
 
+def by_reason(lines: Sequence[str], most: int = 4) -> list[str]:
+    """Return lines such as `FILE: REASON` with the files of one reason in one line; beyond `most` of them, how many more."""
+    files: dict[str, list[str]] = {}
+    for line in lines:
+        file, _, reason = line.partition(": ")
+        files.setdefault(reason, []).append(file)
+    return [f"{enumerated(names, most)}: {reason}" for reason, names in files.items()]
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 file`, `2 files`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def said_seconds(seconds: float) -> str:
     """`0.42 s`, `12 s`, `3 min 05 s`, `2 h 10 min`, `4 days`."""
     if seconds < 10:

@@ -10,7 +10,7 @@ from modelshelf.library.importing import Arrived, ImportPlan
 from modelshelf.names import ModelName, ProjectName
 from modelshelf.sources.contract import Listing, Pin
 from modelshelf.stop import StopToken
-from modelshelf.words import said_bytes
+from modelshelf.words import by_reason, said_bytes
 from tasks import logs
 from tasks.events import tell
 from tasks.library import library, run_id, who
@@ -57,9 +57,9 @@ async def plan(project: ProjectName, version: Version, listing: Listing) -> Impo
     if plan.ready:
         logs.say(f"{version.ref} is already ready; nothing is fetched.")
         return plan
-    for line in plan.left_out:
+    for line in by_reason(plan.left_out):
         logs.say(f"Left out: {line}")
-    logs.say(f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch; the store holds the rest.")
+    logs.say(_what_moves(plan))
     return plan
 
 
@@ -115,3 +115,12 @@ async def publish(
     logs.say(f"Published {published.ref}: image {published.image}.")
     tell("version.ready", f"{project}/{published.ref}")
     return published
+
+
+def _what_moves(plan: ImportPlan) -> str:
+    """Return what is fetched, and what the store holds already."""
+    if plan.to_fetch == plan.total:
+        return f"{said_bytes(plan.total)} to fetch."
+    if not plan.to_fetch:
+        return f"Nothing to fetch: the store holds all of it, {said_bytes(plan.total)}."
+    return f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch; the store holds the rest."

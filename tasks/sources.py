@@ -17,7 +17,7 @@ from modelshelf.sources import hub_environment, logins
 from modelshelf.sources.contract import Listing, Pin, Source
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FilesystemUri, FolderUri, HuggingFaceUri, InstanceUri, OllamaUri, SourceUri
-from modelshelf.words import said_bytes
+from modelshelf.words import counted, said_bytes
 from tasks import logs
 from tasks.library import in_run, library
 from tasks.retries import step
@@ -146,7 +146,7 @@ async def list_files(origin: Origin, at: Pin) -> Listing:
     listing = await in_thread(lambda stop: source.list_files(at, stop))
     importing.admit(listing, source.uri, library().limits)
     licensing.require_allowed(library(), listing.license, source.uri, known=False)
-    logs.say(f"The model has {len(listing.files)} files, {said_bytes(listing.size)}.")
+    logs.say(f"The model has {counted(len(listing.files), 'file')}, {said_bytes(listing.size)}.")
     return listing
 
 

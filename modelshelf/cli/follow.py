@@ -14,6 +14,7 @@ import click
 from modelshelf.catalog import journal
 from modelshelf.catalog.database import Catalog
 from modelshelf.cli import launcher, lost, tables
+from modelshelf.cli.ending import EXIT_INTERRUPTED
 from modelshelf.cli.errors import RunAbandoned, RunFailed, RunUnavailable
 from modelshelf.cli.prefect_api import FINAL, PrefectApi
 from modelshelf.errors import Unavailable
@@ -53,7 +54,7 @@ def run(
         if as_json:
             click.echo(json.dumps({"run": made["id"], "name": made["name"]}))
         else:
-            click.echo(f"Started run {made['id'][:8]} ({made['name']}). {_how_to(made['id'])}")
+            click.echo(f"Started run {made['id'][:8]} ({made['name']}).\n{_how_to(made['id'])}")
         return None
     return follow(settings, api, made["id"], quiet=as_json, on_plan=on_plan)
 
@@ -79,8 +80,10 @@ def follow(
     try:
         ended = _watch(settings, api, catalog, run_id, on_plan, quiet=quiet)
     except KeyboardInterrupt:
-        click.echo(f"\nThe run continues in the background. {_how_to(run_id)}", err=True)
-        raise
+        click.echo(f"\nThe run continues in the background.\n{_how_to(run_id)}", err=True)
+        if quiet:
+            raise
+        raise SystemExit(EXIT_INTERRUPTED) from None
     if ended["state_name"] == "Unavailable":
         raise RunUnavailable(message=_words(ended))
     if ended["state_type"] != "COMPLETED":
@@ -103,15 +106,15 @@ def _watch(settings: Settings, api: PrefectApi, catalog: Catalog, run_id: str, o
     )
 
     console = Console(stderr=True, quiet=quiet)
-    spinner = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True, disable=not console.is_terminal
-    )
+    spinner = Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True)
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     bars = Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
     waiting = spinner.add_task("Waiting for the runner")
     bar, plan = None, None
     log, watch = _Log(api, console, run_id), _Watch(settings, api, run_id)
-    with spinner:
+    with contextlib.ExitStack() as shown:
+        if console.is_terminal:  # elsewhere even a disabled one prints an empty line when it ends
+            shown.enter_context(spinner)
         while True:
             seen = watch.look()
             with catalog.reading() as connection:
@@ -121,8 +124,9 @@ def _watch(settings: Settings, api: PrefectApi, catalog: Catalog, run_id: str, o
                 plan = planned
                 on_plan(plan)
             if sample is not None and sample.total and bar is None:
-                spinner.stop()
-                bars.start()
+                if console.is_terminal:
+                    spinner.stop()
+                shown.enter_context(bars)
                 bar = bars.add_task(sample.stage, total=sample.total)
             if bar is not None and sample is not None:
                 bars.update(bar, completed=sample.done)
@@ -130,7 +134,6 @@ def _watch(settings: Settings, api: PrefectApi, catalog: Catalog, run_id: str, o
             if seen["state_type"] in FINAL:
                 if not quiet:
                     log.show_rest()
-                bars.stop()
                 return seen
             log.show()
             time.sleep(_LOOK_SECONDS)
@@ -202,4 +205,4 @@ def _words(ended: dict[str, Any]) -> str:
 
 def _how_to(run_id: str) -> str:
     short = run_id[:8]
-    return f"Follow it: modelshelf follow {short}   Cancel it: modelshelf cancel {short}"
+    return "\n".join((f"Follow it: modelshelf follow {short}", f"Cancel it: modelshelf cancel {short}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -345,7 +346,7 @@ def _say_instance(one: Instance) -> None:
             ("listens on", None if is_loopback(one.bind) else f"{url_host(one.bind)}:{one.port}, reachable from other machines"),
             ("serves", served),
             ("started in", f"{said_seconds(sum(one.stages.values()))}: {stages}" if one.stages else None),
-            ("command", " ".join(one.command)),
+            ("command", shlex.join(one.command)),
         ]
     )
     for note in one.notes:

@@ -118,7 +118,7 @@ def register(
       modelshelf register fs://shared/models/my-finetune --hash --dry-run
     """
     from modelshelf.cli import follow, tables
-    from modelshelf.words import said_bytes
+    from modelshelf.words import counted, said_bytes
 
     parameters: dict[str, Any] = {
         "filesystem": str(source.filesystem), "folder": str(source).removeprefix(f"fs://{source.filesystem}/"),
@@ -133,7 +133,7 @@ def register(
         tables.show(("FILE", "SIZE"), [(path, said_bytes(size)) for path, size in plan["files"]], empty="")
         click.echo()
     _say_left_out(plan["left_out"])
-    what = f"{plan['source']}, {len(plan['files'])} files, {said_bytes(plan['total'])}, region {plan['region']}"
+    what = f"{plan['source']}, {counted(len(plan['files']), 'file')}, {said_bytes(plan['total'])}, region {plan['region']}"
     is_now = "is already registered" if plan["ready"] else "would be registered" if dry_run else "is ready"
     click.echo(f"{plan['ref']} {is_now}: {what}. Nothing is copied.")
     if not dry_run:
@@ -292,7 +292,7 @@ def cache(
     Example: modelshelf cache qwen3:0.6b --pin
     """
     from modelshelf.cli import follow
-    from modelshelf.words import said_bytes
+    from modelshelf.words import counted, said_bytes
 
     parameters = {
         "model": str(model), "node": node, "pin": pin, "auto": auto, "project": str(project), "dry_run": dry_run,
@@ -301,7 +301,7 @@ def cache(
     if plan is None:
         return
     would = "would be" if dry_run else "is" if plan["there"] else "is now"
-    what = f"{plan['files']} files, {said_bytes(plan['size'])}, {said_bytes(plan['to_copy'])} to copy"
+    what = f"{counted(plan['files'], 'file')}, {said_bytes(plan['size'])}, {said_bytes(plan['to_copy'])} to copy"
     click.echo(f"{plan['ref']} {would} cached on {plan['node']} ({what}).")
     for evicted in plan["evicts"]:
         click.echo(f"{evicted} {'would be' if dry_run else 'was'} evicted to make room.")
@@ -355,7 +355,7 @@ def say_import(plan: dict[str, Any], project: ProjectName, *, dry_run: bool) -> 
         rows = [(file["path"], said_bytes(file["size"]), "fetch" if file["fetch"] else "in store") for file in plan["files"]]
         tables.show(("FILE", "SIZE", "TO DO"), rows, empty="")
         click.echo()
-    _say_left_out(plan["left_out"])
+        _say_left_out(plan["left_out"])  # a run that imports has printed them before it fetched
     named = f"{plan['model']}:{plan['version']}"
     moved = f"{said_bytes(plan['to_fetch'])} of {said_bytes(plan['total'])}"
     free = f"{said_bytes(plan['free_after'])} free on disk afterwards"
@@ -404,11 +404,11 @@ def _state(one: Version) -> str:
     return "disabled" if one.state == "ready" and one.disabled else one.state
 
 
-def _say_left_out(lines: Sequence[str], most: int = 12) -> None:
-    for line in lines[:most]:
+def _say_left_out(lines: Sequence[str]) -> None:
+    from modelshelf.words import by_reason
+
+    for line in by_reason(lines):
         click.echo(f"Left out: {line}")
-    if len(lines) > most:
-        click.echo(f"Left out: {len(lines) - most} more files; `--json` lists all of them with reasons.")
 
 
 def _version_json(one: Any, *, interrupted: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def runs(limit: int, as_json: bool) -> None:
     from datetime import datetime
 
     from modelshelf.cli import reading, tables
+    from modelshelf.words import first_sentence
 
     found = _api()[1].runs(limit)
     if as_json:
@@ -28,7 +29,7 @@ def runs(limit: int, as_json: bool) -> None:
     for run in found:
         begun = run["start_time"] or run["expected_start_time"]
         since = reading.ago(datetime.fromisoformat(begun).timestamp()) if begun else ""
-        message = str((run.get("state") or {}).get("message") or "")
+        message = first_sentence(str((run.get("state") or {}).get("message") or ""))
         rows.append((run["id"][:8], run["name"], run["state_name"], since, f"{run['total_run_time']:.1f} s", message[:200]))
     tables.show(("RUN", "WHAT", "STATE", "SINCE", "TOOK", "MESSAGE"), rows, empty="There are no runs yet.")
 

@@ -153,6 +153,8 @@ def test_an_interrupted_command_leaves_its_run_going_and_says_how_to_follow_it(
     assert command.returncode == 130
     run = re.search(r"modelshelf follow ([0-9a-f]{8})", said)
     assert run, said
+    assert "Not done" not in said  # the run goes on
+    assert said.splitlines()[-2:] == [f"Follow it: modelshelf follow {run[1]}", f"Cancel it: modelshelf cancel {run[1]}"]
     shelf("follow", run[1])
     assert shelf.json("show", "slow:1b")["state"] == "ready"
     shelf("delete", "slow:1b")

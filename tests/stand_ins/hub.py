@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 from tests.stand_ins.http import Content, StandIn
 
@@ -145,7 +145,7 @@ class Hub(StandIn):
             return self.send(request, 404, b"", X_Error_Code="EntryNotFound")
         content, lfs = self.repos[name].commits[commit][path]
         if lfs and self.redirect_lfs:
-            headers = {"Location": f"http://localhost:{self.port}/cdn/{name}/{commit}/{path}", "X_Repo_Commit": commit}
+            headers = {"Location": f"http://localhost:{self.port}/cdn/{name}/{commit}/{quote(path)}", "X_Repo_Commit": commit}
             return self.send(request, 302, b"", X_Linked_Size=str(content.size), X_Linked_Etag=f'"{_sha256(content)}"', **headers)
         return self.send_content(request, content, etag=_git_oid(content))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelshelf.words import markdown, plain
+from modelshelf.words import by_reason, counted, markdown, plain
 
 HOSTILE = "[x](javascript:alert(1)) <img src=x onerror=alert(1)> \x1b[2J\x1b]0;owned\x07 | a\nb\r\u202egpj.exe\u200b `c` & **d**"
 
@@ -43,3 +43,15 @@ def test_no_tag_entity_or_address_is_left() -> None:
 def test_a_letter_that_looks_like_nothing_is_shown(blank: str) -> None:
     """A name, or a licence, that is made of them would be an empty cell."""
     assert plain(blank) == blank.encode("ascii", "backslashreplace").decode()
+
+
+def test_one_of_a_thing_is_not_many() -> None:
+    assert [counted(count, "file") for count in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+
+
+def test_files_of_one_reason_share_a_line_and_many_are_counted() -> None:
+    lines = ["a.bin: another form", "run.py: code (x: y)", *(f"onnx/{number}.onnx: another form" for number in range(5))]
+    assert by_reason(lines, most=3) == [
+        "a.bin, onnx/0.onnx, onnx/1.onnx and 3 more: another form",
+        "run.py: code (x: y)",
+    ]
