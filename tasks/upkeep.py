@@ -13,7 +13,7 @@ from modelshelf.library.findings import Finding, Rehash
 from modelshelf.library.importing import Meter
 from modelshelf.names import ModelRef, ProjectName
 from modelshelf.stop import StopToken
-from modelshelf.words import said_bytes
+from modelshelf.words import counted, said_bytes
 from tasks import logs
 from tasks.library import library, recorded, run_id, who
 from tasks.progress import shown
@@ -25,7 +25,7 @@ from tasks.threads import in_thread
 async def plan_clean(project: ProjectName, policy: Policy) -> CleanPlan:
     """What goes, recorded before anything does."""
     plan = await in_thread(lambda _stop: recorded(cleaning.plan_clean(library(), project, policy)))
-    logs.say(f"{len(plan.versions)} versions to remove, which would free {said_bytes(plan.frees)}.")
+    logs.say(f"{counted(len(plan.versions), 'version')} to remove, which would free {said_bytes(plan.frees)}.")
     return plan
 
 
@@ -55,8 +55,8 @@ async def audit(*, rehash: Rehash, repair: bool) -> list[Finding]:
     else:
         findings = await in_thread(lambda stop: work(stop, Meter(0)))
     for one in findings:
-        logs.say(f"{one.kind}: {one.what}: {one.found} {one.outcome}")
-    logs.say(f"{len(findings)} differences.")
+        logs.say(f"{one.kind}: {one.what}: {one.found}{f' ({one.outcome})' if one.outcome else ''}")
+    logs.say(f"{counted(len(findings), 'difference')}.")
     await _add_to_plan({"findings": [one.to_json() for one in findings], "repaired": repair})
     return findings
 

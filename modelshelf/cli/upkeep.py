@@ -26,7 +26,7 @@ def nodes(budget: int | None, as_json: bool) -> None:
     from modelshelf.catalog import replicas
     from modelshelf.cli import reading, tables
     from modelshelf.library.opening import NODE
-    from modelshelf.words import said_bytes
+    from modelshelf.words import counted, said_bytes
 
     library = _library()
     if budget is not None:
@@ -47,7 +47,7 @@ def nodes(budget: int | None, as_json: bool) -> None:
     shown = [(one.ref, said_bytes(one.size), reading.ago(one.last_use or None), one.held) for one in kept]
     tables.show(("REPLICA", "SIZE", "LAST USE", "HELD BY"), shown, empty="No version is cached on this node.")
     of = f" of {said_bytes(limit)}" if limit is not None else ""
-    click.echo(f"\n{NODE}: {said_bytes(used)}{of} in {len(kept)} replicas.")
+    click.echo(f"\n{NODE}: {said_bytes(used)}{of} in {counted(len(kept), 'replica')}.")
     if mounted:
         click.echo()
         told = ("filesystem", "path", "region")
@@ -89,7 +89,7 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
     Example: modelshelf clean --keep 3 --days 14 --dry-run
     """
     from modelshelf.cli import follow, tables
-    from modelshelf.words import said_bytes
+    from modelshelf.words import counted, said_bytes
 
     parameters = {"keep": keep, "days": days, "project": str(project), "dry_run": dry_run}
     done = follow.outcome("clean-stale-versions/weekly", parameters, wait=not no_wait, as_json=as_json)
@@ -98,11 +98,13 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
     rows = [(one["ref"], one["why"], said_bytes(one["frees"])) for one in done["versions"]]
     tables.show(("VERSION", "WHY", "FREES"), rows, empty="No version is old enough to remove.")
     if dry_run:
-        click.echo(f"\n{len(rows)} versions would be removed, which would free {said_bytes(done['frees'])}.")
+        if rows:
+            click.echo(f"\nThis would remove {counted(len(rows), 'version')} and free {said_bytes(done['frees'])}.")
         return
     for ref, why in done["left"]:
         click.echo(f"Kept: {ref}: {why}")
-    click.echo(f"\n{len(done['removed'])} versions were removed, which freed {said_bytes(done['freed'])}.")
+    if rows:
+        click.echo(f"\nRemoved {counted(len(done['removed']), 'version')} and freed {said_bytes(done['freed'])}.")
 
 
 @click.command()
@@ -137,7 +139,8 @@ def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
         if findings and repair:
             click.echo(f"\n{len(findings) - left} repaired, {left} left.")
         elif findings:
-            click.echo("\nNothing was changed. Repair what can be repaired: modelshelf audit --repair")
+            again = {"none": "", "all": " --rehash"}.get(rehash, f" --rehash {rehash}")
+            click.echo(f"\nNothing was changed. Repair what can be repaired: modelshelf audit{again} --repair")
     if left:
         raise SystemExit(1)
 
