@@ -139,8 +139,12 @@ def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
         if findings and repair:
             click.echo(f"\n{len(findings) - left} repaired, {left} left.")
         elif findings:
-            again = {"none": "", "all": " --rehash"}.get(rehash, f" --rehash {rehash}")
-            click.echo(f"\nNothing was changed. Repair what can be repaired: modelshelf audit{again} --repair")
+            repairs = {
+                "none": "modelshelf audit --repair",
+                "part": "modelshelf audit --rehash part --repair",
+                "all": "modelshelf audit --rehash --repair",
+            }  # without the hashing, a repair would not find what it mends
+            click.echo(f"\nNothing was changed. Repair what can be repaired: {repairs[rehash]}")
     if left:
         raise SystemExit(1)
 
