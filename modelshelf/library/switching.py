@@ -101,8 +101,13 @@ def _before_last(connection: Connection, asking: ProjectName, there: Instance) -
 
 
 def _replaced(before: Serves, target: versions.Version, name: InstanceName) -> Serves:
+    """Return what is served afterwards. Raises NothingToSwitch if the callers of a name would get another kind of answer."""
     if len(before) == 1:
-        return ((target, before[0][1]),)
+        served, name_served = before[0]
+        if served.category != target.category:
+            reason = f"{name_served} serves {served.category} and {target.ref} serves {target.category}: its callers would fail"
+            raise NothingToSwitch(instance=name, reason=f"{reason}; launch {target.ref} as an instance of its own")
+        return ((target, name_served),)
     same = [served for one, served in before if one.model == target.model]
     if len(same) != 1:
         reason = f"it serves {len(before)} models, and {len(same)} of them are called {target.model}"

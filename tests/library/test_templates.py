@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelshelf.catalog import aliases, instances, templates, versions
+from modelshelf.catalog import aliases, instances, models, templates, versions
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import (
     BadSetting,
@@ -141,6 +141,19 @@ def test_an_instance_is_switched_and_back_under_the_same_name_and_port(two: tupl
     assert [(one.id, str(served)) for one, served in back.after.serves] == [(first.id, "bot")]
     with pytest.raises(StillInUse, match="the past of instance chat-1"):
         deleting.delete_version(library, P, first.ref, who="test")
+
+
+def test_a_switch_to_a_model_of_another_category_is_refused(
+    two: tuple[Library, Version, Version], registry: OllamaRegistry
+) -> None:
+    library, first, _ = two
+    registry.add_model("library/vectors", "1b", gguf(seed=3), template="t")
+    other, _ = bring_in(library, ollama_source(registry, "library/vectors:1b"), run="run-3")
+    with library.catalog.writing() as connection:
+        models.set_category(connection, P, other.model, "embedding", who="test")
+    launch_all(library, InstanceName("chat-1"), ((first, ServedName("bot")),))
+    with pytest.raises(NothingToSwitch, match="bot serves chat and .* serves embedding: its callers would fail"):
+        switching.plan_switch(library, P, InstanceName("chat-1"), other.ref, back=False)
 
 
 def test_there_is_no_way_back_for_an_instance_that_never_changed(two: tuple[Library, Version, Version]) -> None:
