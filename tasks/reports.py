@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from modelshelf.catalog import instances, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
+from modelshelf.library.asking import curl
 from modelshelf.library.caching import Warmed
 from modelshelf.library.cleaning import CleanPlan, CleanReport
 from modelshelf.library.findings import Finding, left
@@ -58,7 +58,7 @@ async def show_start(instance: Instance, url: str, stages: Mapping[str, float]) 
     rows = [{"stage": stage, "seconds": f"{seconds:.3f}"} for stage, seconds in stages.items()]
     rows.append({"stage": "total", "seconds": f"{sum(stages.values()):.3f}"})
     notes = "".join(f"\n- {markdown(note)}" for note in instance.notes)
-    text = f"# {markdown(instance.name)} is ready\n\n{told}\n{_curl(instance, url)}\n{table(rows)}{notes}"
+    text = f"# {markdown(instance.name)} is ready\n\n{told}\n```sh\n{curl(instance)}\n```\n\n{table(rows)}{notes}"
     await publish(key("instance", _other(instance.project), instance.name), text, f"{served} at {url}")
 
 
@@ -159,10 +159,3 @@ def _other(project: ProjectName) -> str:
 
 def _left_out(plan: ImportPlan) -> str:
     return "".join(f"\n- left out: {markdown(line)}" for line in plan.left_out)
-
-
-def _curl(instance: Instance, url: str) -> str:
-    """Return a command that asks the instance, as a block of code. Names of models are parsed: they hold no markup."""
-    key = ' -H "Authorization: Bearer $YOUR_KEY"' if instance.settings.get("key_block") else ""
-    body = json.dumps({"model": str(instance.serves[0].served_name), "messages": [{"role": "user", "content": "Hello!"}]})
-    return f"```sh\ncurl -s {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n  -d '{body}'\n```\n"
