@@ -119,8 +119,10 @@ async def publish(
 
 def _what_moves(plan: ImportPlan) -> str:
     """Return what is fetched, and what the store holds already."""
-    if plan.to_fetch == plan.total:
+    if plan.moved == plan.total:
         return f"{said_bytes(plan.total)} to fetch."
     if not plan.to_fetch:
         return f"Nothing to fetch: the store holds all of it, {said_bytes(plan.total)}."
-    return f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch; the store holds the rest."
+    before = f"; {said_bytes(plan.resumed)} arrived in an earlier try" if plan.resumed else ""
+    held = "; the store holds the rest" if plan.to_fetch < plan.total else ""
+    return f"{said_bytes(plan.moved)} of {said_bytes(plan.total)} to fetch{before}{held}."

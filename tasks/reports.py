@@ -27,7 +27,7 @@ _MANY = 200
 @step
 async def show_plan(plan: ImportPlan) -> None:
     """Show what an import would fetch."""
-    summary = f"{plan.ref} from {plan.source}: {said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} to fetch"
+    summary = f"{plan.ref} from {plan.source}: {said_bytes(plan.moved)} of {said_bytes(plan.total)} to fetch"
     rows = [
         {"file": file.path, "size": said_bytes(file.size), "to do": "fetch" if file.fetch else "in store"} for file in plan.files
     ]
@@ -44,7 +44,7 @@ async def show_import(project: ProjectName, version: Version, plan: ImportPlan) 
         source=version.source, pin=version.resolved, image=version.image or "none: its files stay where they are",
         format=version.format or "", size=said_bytes(plan.total), licence=version.license or "unknown",
     )  # fmt: skip
-    fetched = f"{said_bytes(plan.to_fetch)} of {said_bytes(plan.total)} were fetched."
+    fetched = f"{said_bytes(plan.moved)} of {said_bytes(plan.total)} were fetched."
     same = "".join(f"\n\nThe same content is also called {markdown(twin.ref)}." for twin in twins)
     text = f"# {markdown(version.ref)} is ready\n\n{told}\n{fetched}{same}{_left_out(plan)}"
     await publish(key("import", _other(project), version.model), text, f"{version.ref} is ready")

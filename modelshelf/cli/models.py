@@ -357,7 +357,7 @@ def say_import(plan: dict[str, Any], project: ProjectName, *, dry_run: bool) -> 
         click.echo()
         _say_left_out(plan["left_out"])  # a run that imports has printed them before it fetched
     named = f"{plan['model']}:{plan['version']}"
-    moved = f"{said_bytes(plan['to_fetch'])} of {said_bytes(plan['total'])}"
+    moved = f"{said_bytes(plan['moved'])} of {said_bytes(plan['total'])}"
     free = f"{said_bytes(plan['free_after'])} free on disk afterwards"
     if plan["ready"]:
         click.echo(f"{named} is already in the library; nothing was fetched.")

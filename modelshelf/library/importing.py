@@ -64,6 +64,8 @@ class ImportPlan:
     left_out: tuple[str, ...]
     total: int
     to_fetch: int
+    resumed: int
+    """Of `to_fetch`, what arrived in an earlier try and is not fetched again."""
     free_before: int
     ready: bool
     """The version was there already: nothing is to be done."""
@@ -73,12 +75,17 @@ class ImportPlan:
         return ModelRef(self.model, Tag(self.version))
 
     @property
+    def moved(self) -> int:
+        """Bytes that come from the publisher."""
+        return self.to_fetch - self.resumed
+
+    @property
     def free_after(self) -> int:
         return self.free_before - self.to_fetch
 
     def to_json(self) -> dict[str, Any]:
         files = [{**asdict(file), "path": str(file.path), "digest": str(file.digest or "")} for file in self.files]
-        return {**asdict(self), "model": str(self.model), "files": files, "free_after": self.free_after}
+        return {**asdict(self), "model": str(self.model), "files": files, "moved": self.moved, "free_after": self.free_after}
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +433,7 @@ def _plan(library: Library, target: Version, listing: Listing, known: set[Digest
     files = tuple(
         PlannedFile(file.path, file.size, file.digest, fetch=not ready and file.digest not in known) for file in listing.files
     )
+    arrived = {path.name.partition(".")[0]: size for path, size in library.store.partial()}
     return ImportPlan(
         model=target.model,
         version=str(target.name),
@@ -437,6 +445,11 @@ def _plan(library: Library, target: Version, listing: Listing, known: set[Digest
         left_out=listing.left_out,
         total=listing.size,
         to_fetch=sum(file.size for file in files if file.fetch),
+        resumed=sum(
+            min(file.size, arrived.get(file.wanted.key.hex, 0))
+            for file, planned in zip(listing.files, files, strict=True)
+            if planned.fetch
+        ),
         free_before=library.store.free_bytes(),
         ready=ready,
     )

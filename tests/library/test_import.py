@@ -15,6 +15,7 @@ from modelshelf.catalog import versions
 from modelshelf.catalog.tables import lease as lease_table
 from modelshelf.digest import Digest
 from modelshelf.errors import (
+    ConnectionCut,
     DigestMismatch,
     DiskFull,
     LeaseLost,
@@ -57,6 +58,24 @@ def test_a_tag_that_its_publisher_moves_back_names_the_earlier_version_again(reg
         named = versions.find(connection, P, ModelRef.parse("tiny:1b"))
     assert (named.id, again.id, plan.ready) == (first.id, first.id, True)
     assert second.id != first.id
+
+
+def test_a_plan_counts_what_an_earlier_try_brought(registry: OllamaRegistry, library: Library) -> None:
+    registry.add_model("library/tiny", "1b", WEIGHTS)
+    faults = registry.faults
+    faults.cut_after, faults.cuts = 0, 10_000
+
+    def let_three_parts_through() -> None:
+        faults.cuts = 0 if registry.body_bytes < 3 * SMALL.part_bytes else 10_000
+
+    faults.before_body = let_three_parts_through
+    with pytest.raises(ConnectionCut):
+        bring_in(library, ollama_source(registry))
+    faults.before_body, faults.cuts = None, 0
+    (_, there), *_ = library.store.partial()
+    _, plan = bring_in(library, ollama_source(registry), run="run-2")
+    assert there >= 3 * SMALL.part_bytes
+    assert (plan.resumed, plan.moved) == (there, plan.to_fetch - there)
 
 
 def test_the_same_weights_from_the_other_kind_of_source_are_not_fetched_again(

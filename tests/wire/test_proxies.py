@@ -58,6 +58,8 @@ def test_loopback_is_never_asked_through_a_proxy(
         monkeypatch.setenv(name, value.replace("{proxy}", proxy.host))
     Wire(limits=SMALL).request("GET", Url(server.url)).expect(200, what="it")
     assert (len(server.requests), proxy.requests) == (1, [])
+    Wire(limits=SMALL).request("GET", Url(server.url.replace("127.0.0.1", "[::ffff:127.0.0.1]"))).expect(200, what="it")
+    assert (len(server.requests), proxy.requests) == (2, [])
     with pytest.raises(Unreachable):  # nothing listens for this name, and the proxy is not asked for it
         Wire(limits=SMALL).request("GET", Url("http://localhost:1/"))
     assert proxy.requests == []
