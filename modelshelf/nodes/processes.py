@@ -116,7 +116,7 @@ def stop(process: Process, seconds: float) -> None:
 
 
 def exit_status(pid: int) -> str:
-    """Return how a child of ours ended; "unknown" if it is no child, or has not ended within a second."""
+    """Return how a child of ours ended: `1`, or `-6, SIGABRT`; "unknown" if it is no child, or has not ended within a second."""
     until = time.monotonic() + _STATUS_SECONDS
     while True:
         try:
@@ -124,7 +124,8 @@ def exit_status(pid: int) -> str:
         except ChildProcessError:
             return "unknown"
         if done:
-            return str(os.waitstatus_to_exitcode(status))
+            code = os.waitstatus_to_exitcode(status)
+            return f"{code}, {signal.Signals(-code).name}" if code < 0 else str(code)
         if time.monotonic() > until:
             return "unknown"
         time.sleep(0.01)

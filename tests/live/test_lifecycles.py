@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from modelshelf.catalog import instances
 from modelshelf.cli.prefect_api import FINAL
+from modelshelf.names import InstanceName
 from tests.live.conftest import Shelf
 from tests.live.test_runs import until
-from tests.making import gguf, safetensors, write
+from tests.making import P, gguf, safetensors, write
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -71,6 +73,27 @@ def test_aliases_templates_switching_and_cleaning(shelf: Shelf, two: tuple[str, 
     shelf("template", "delete", "chat")
     shelf("alias", "tiny", "stable", "--remove")
     shelf("delete", first)
+
+
+def test_a_cancelled_launch_leaves_no_engine_and_its_instance_stopped(shelf: Shelf, two: tuple[str, str]) -> None:
+    """The engine loads for ever; the run is ended by a signal, as Prefect cancels it."""
+    model, _ = two
+    made = json.loads(
+        shelf("launch", model, "--engine", "llamacpp", "--as", "loads", "--no-wait", "--json", "--", "--say", "silent").stdout
+    )
+
+    def processes_of_it() -> list[int]:
+        with shelf.library.catalog.reading() as connection:
+            found = instances.lookup(connection, P, InstanceName("loads"))
+        return [process.pid for process in shelf.library.node.members(found.label)] if found is not None else []
+
+    until(processes_of_it)
+    shelf("cancel", made["run"])
+    until(lambda: shelf.api.run(made["run"])["state_type"] in FINAL)
+    assert processes_of_it() == []
+    (seen,) = [one for one in shelf.json("instances") if one["instance"] == "loads"]
+    assert (seen["state"], seen["reason"]) == ("stopped", "its launch was cancelled")
+    shelf("delete", "--instance", "loads")
 
 
 def test_marking_a_version_starts_a_warm_up_by_its_event(shelf: Shelf, two: tuple[str, str]) -> None:
