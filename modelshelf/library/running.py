@@ -37,10 +37,10 @@ def delete_instance(library: Library, asking: ProjectName, name: InstanceName, w
     which = stop_instance(library, asking, name, who)
     with library.catalog.reading() as connection:
         linked = blobs.of_versions(connection, {serving.version_id for serving in which.serves})
+    with stamps.linking(library, linked):  # the row last: it is how the next run finds what this one left
+        library.node.discard_instance(which.label)
     with library.catalog.writing() as connection:
         instances.remove(connection, asking, which, who)
-    with stamps.linking(library, linked):
-        library.node.discard_instance(which.label)
 
 
 def stop_engine(library: Library, which: Instance, limits: Limits = DEFAULT) -> None:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from modelshelf.catalog import blobs, versions
+from modelshelf.catalog import blobs, instances, versions
 from modelshelf.digest import Digest
 from modelshelf.library import auditing
 from modelshelf.library.opening import Library, migrate
+from modelshelf.names import InstanceName
 from modelshelf.settings import Settings
 from modelshelf.stop import StopToken
 from tests.interrupted import Children
@@ -26,6 +28,7 @@ from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.live
 WEIGHTS = gguf(200_000)
+ENGINE = Path(__file__).parent.parent / "stand_ins" / "engine.py"
 TRIED = 10_000 if os.environ.get("MODELSHELF_EVERY_OPERATION") else 9
 
 
@@ -37,12 +40,19 @@ class Shelf:
         self.to = str(home.parent / "image")
         self.library: Library
 
+    def end_engines(self) -> None:
+        for label in self.library.node.running():
+            self.library.node.stop(label, 5)
+
     def begin(self, *before: str) -> None:
+        if hasattr(self, "library"):
+            self.end_engines()
         for folder in (self.home, Path(self.to)):
             shutil.rmtree(folder, ignore_errors=True)
         self.home.mkdir()
         shutil.copy(self.home.parent / "empty.db", self.home / "catalog.db")
-        self.library = _open(self.home)
+        migrate(Settings(self.home, f"sqlite:///{self.home / 'catalog.db'}"))
+        self.library = verbs.library_at(self.home)
         for verb in before:
             if hasattr(self, verb):
                 getattr(self, verb)()
@@ -81,18 +91,16 @@ class Shelf:
             return ", ".join(one.state for one in versions.page(connection, P))
 
 
-def _open(home: Path) -> Library:
-    settings = Settings(home, f"sqlite:///{home / 'catalog.db'}")
-    migrate(settings)
-    return Library.open(settings)
-
-
 @pytest.fixture
 def shelf(tmp_path: Path, empty_catalog: Path, registry: OllamaRegistry) -> Iterator[Shelf]:
     registry.add_model("library/tiny", "1b", WEIGHTS, template="a template")
     shutil.copy(empty_catalog, tmp_path / "empty.db")
+    (tmp_path / "llama-server").write_text(f"#!{sys.executable}\n{ENGINE.read_text()}")
+    (tmp_path / "llama-server").chmod(0o755)
     with Children(tmp_path / "home", registry.host) as children:
-        yield Shelf(tmp_path / "home", registry, children)
+        made = Shelf(tmp_path / "home", registry, children)
+        yield made
+        made.end_engines()
 
 
 CASES: dict[str, tuple[tuple[str, ...], str, Callable[[Shelf], None]]] = {}
@@ -130,6 +138,34 @@ def _(shelf: Shelf) -> None:
 @case("clean", "bring", "cache", "orphan")
 def _(shelf: Shelf) -> None:
     assert (shelf.state(), list(shelf.library.store.blobs())) == ("", [])
+
+
+def engines(shelf: Shelf) -> tuple[str, int]:
+    """The instance's state as its row has it, and how many engines run on the node."""
+    with shelf.library.catalog.reading() as connection:
+        found = instances.lookup(connection, P, InstanceName("chat"))
+    return found.state if found is not None else "none", len(list(shelf.library.node.running()))
+
+
+@case("launch", "bring")
+def _(shelf: Shelf) -> None:
+    assert engines(shelf) == ("ready", 1)
+
+
+@case("restart", "bring", "launch")
+def _(shelf: Shelf) -> None:
+    assert engines(shelf) == ("ready", 1)
+
+
+@case("stop", "bring", "launch")
+def _(shelf: Shelf) -> None:
+    assert engines(shelf) == ("stopped", 0)
+
+
+@case("remove_instance", "bring", "launch", done="NoSuchInstance")
+def _(shelf: Shelf) -> None:
+    assert engines(shelf) == ("none", 0)
+    assert list((shelf.home / "node" / "instances").iterdir()) == []
 
 
 @case("repair", "bring", "damage")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+from flows.launch_instance import launch_instance
+from flows.restart_instance import restart_instance
+from flows.stop_instance import stop_instance
 from modelshelf.catalog.stale import Policy
 from modelshelf.library import auditing, building, caching, cleaning, deleting
 from modelshelf.library.opening import Library
@@ -12,11 +16,16 @@ from modelshelf.settings import Settings
 from modelshelf.sources.ollama import OllamaSource
 from modelshelf.sources.uri import OllamaName, OllamaUri
 from modelshelf.stop import StopToken
+from tasks.library import working_on
 from tests.making import SMALL, P, bring_in
 
 
 def library_at(home: Path) -> Library:
-    return Library.open(Settings(home, f"sqlite:///{home / 'catalog.db'}"))
+    """The library in this home; its engine is the program `llama-server` beside it, if there is one."""
+    program = home.parent / "llama-server"
+    return Library.open(
+        Settings(home, f"sqlite:///{home / 'catalog.db'}", llamacpp_server=str(program) if program.exists() else None)
+    )
 
 
 def bring(library: Library, host: str, model: str = "tiny") -> None:
@@ -38,6 +47,26 @@ def delete(library: Library, _host: str, model: str = "tiny") -> None:
 
 def clean(library: Library, _host: str) -> None:
     cleaning.clean(library, P, cleaning.plan_clean(library, P, Policy(keep=0, days=0)), StopToken(), who="child")
+
+
+def launch(library: Library, _host: str, model: str = "tiny") -> None:
+    with working_on(library, "child"):
+        asyncio.run(launch_instance.fn(model=model, instance="chat", engine="llamacpp"))
+
+
+def stop(library: Library, _host: str) -> None:
+    with working_on(library, "child"):
+        asyncio.run(stop_instance.fn(instance="chat"))
+
+
+def restart(library: Library, _host: str) -> None:
+    with working_on(library, "child"):
+        asyncio.run(restart_instance.fn(instance="chat"))
+
+
+def remove_instance(library: Library, _host: str) -> None:
+    with working_on(library, "child"):
+        asyncio.run(stop_instance.fn(instance="chat", delete=True))
 
 
 def repair(library: Library, _host: str) -> None:
