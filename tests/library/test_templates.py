@@ -55,7 +55,7 @@ def test_an_instance_inherits_its_template_and_what_is_asked_for_wins(
 ) -> None:
     library, first, _ = two
     library = with_cgroup(library, tmp_path / "cgroup")
-    asked = LaunchRequest(environment=("A=1",), cpus=1, memory=1 << 32)
+    asked = LaunchRequest("llamacpp", environment=("A=1",), cpus=1, memory=1 << 32)
     define(library, P, CHAT, [(first.ref, ServedName("bot"))], asked, who="test")
     spec = resolve(library, P, model=None, template=CHAT, served=None, name=None, request=LaunchRequest(cpus=2))
     settings = spec.settings
