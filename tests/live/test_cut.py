@@ -136,7 +136,7 @@ def test_a_program_that_was_replaced_while_it_is_up_is_recognised_and_said(shelf
     was = running(shelf)
     assert was.program is not None
     for changed, words in (
-        (replace(was.program, version="0.0.1"), "they are modelshelf 0.0.1"),
+        (replace(was.program, version="0.0.1"), "they run modelshelf 0.0.1"),
         (replace(was.program, python="/nowhere/bin/python"), "/nowhere/bin/python, which is gone"),
         (replace(was.program, home="/nowhere/home"), "they were started for /nowhere/home"),
     ):

@@ -114,7 +114,7 @@ def test_a_changed_manifest_is_caught(both: tuple[Library, Instance]) -> None:
     manifest = library.node.instance_folder(instance.label) / f"models/manifests/registry.ollama.ai/library/{name}/latest"
     manifest.write_text(manifest.read_text().replace('"schemaVersion":2', '"schemaVersion": 2'))
     mounted = mounted_of(library, P, tuple(_serves(library, instance)))
-    with pytest.raises(EngineNotReady, match="and not digest"):
+    with pytest.raises(EngineNotReady, match="expected digest"):
         prove.wait_until_ready(library, Started(instance, mounted), StopToken())
 
 

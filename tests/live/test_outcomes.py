@@ -121,7 +121,7 @@ def test_a_launch_reports_where_and_how_to_ask_and_where_its_time_went(
     shelf("import", f"ollama://{registry.host}/library/tiny:1b")
     url = shelf.json("launch", "tiny", "--engine", "llamacpp")["base_url"].removesuffix("/v1")
     page = artifacts(shelf)["instance-tiny"]["data"]
-    assert f"curl -s {url}/v1/chat/completions" in page
+    assert f"curl -s {url}/v1/completions" in page
     assert "tiny:1b" in page.replace("\\", "")
     stages = {
         name: float(seconds.replace("\\", ""))

@@ -183,12 +183,12 @@ def test_an_engine_outlives_down_and_its_state_is_seen_without_a_server(
     shelf("delete", "tiny")
 
 
-def test_a_run_starts_over_the_http_api_as_the_readme_says(shelf: Shelf, registry: OllamaRegistry, hub: Hub) -> None:
+def test_a_run_starts_over_the_http_api_as_the_how_to_says(shelf: Shelf, registry: OllamaRegistry, hub: Hub) -> None:
     registry.add_model("library/tiny", "2b", gguf(seed=2))
     shelf.login(registry, hub)
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
-    script = re.search(r"```sh\n(# over HTTP.*?)```", readme, re.DOTALL)
-    assert script, "the README shows how"
+    page = (Path(__file__).parent.parent.parent / "docs" / "how-to.md").read_text()
+    script = re.search(r"```sh\n(auth=.*?)```", page, re.DOTALL)
+    assert script, "the page shows how"
     commands = (
         script[1].replace("qwen3:0.6b", f"{registry.host}/library/tiny:2b").replace("~/.modelshelf", str(shelf.settings.home))
     )
@@ -212,12 +212,12 @@ def test_a_run_starts_over_the_http_api_as_the_readme_says(shelf: Shelf, registr
         (["import", "hf://org/gone"], 1, "private or does not exist"),
         (["import", "nonsense"], 2, "is not a source"),
         (["show", "nothing"], 1, "modelshelf list"),
-        (["launch", "nothing"], 1, "There is no nothing"),
+        (["launch", "nothing"], 1, "can see no nothing"),
         (["launch", "NOT A NAME"], 2, "is not a model reference|not a model name"),
         (["stop", "nothing"], 1, "modelshelf instances"),
         (["follow", "00000000"], 1, "modelshelf runs"),
         (["logs", "nothing"], 1, "There is no instance"),
-        (["delete", "nothing"], 1, "There is no nothing"),
+        (["delete", "nothing"], 1, "can see no nothing"),
         (["login", "what"], 1, "huggingface, ollama or engine"),
     ],
 )
