@@ -94,6 +94,7 @@ def test_a_cancelled_launch_leaves_no_engine_and_its_instance_stopped(shelf: She
     (seen,) = [one for one in shelf.json("instances") if one["instance"] == "loads"]
     assert (seen["state"], seen["reason"]) == ("stopped", "its launch was cancelled")
     shelf("delete", "--instance", "loads")
+    shelf("evict", model)
 
 
 def test_marking_a_version_starts_a_warm_up_by_its_event(shelf: Shelf, two: tuple[str, str]) -> None:
@@ -103,7 +104,7 @@ def test_marking_a_version_starts_a_warm_up_by_its_event(shelf: Shelf, two: tupl
     until(lambda: api.run(run)["state_type"] in FINAL)
     until(lambda: any(one["version"] == second for one in shelf.json("nodes")[0]["replicas"]))
     shelf("evict", second)
-    assert shelf.json("nodes")[0]["replicas"] == []
+    assert second not in {one["version"] for one in shelf.json("nodes")[0]["replicas"]}
     shelf("nodes", "--budget", "10")
     full = shelf("cache", second, check=False)
     assert (full.returncode, "budget of 10 bytes" in full.stderr) == (1, True)
