@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -24,8 +23,13 @@ def main(home: Path, name: str, *, plain_http: bool) -> None:
     began = time.monotonic()
     _, plan = bring_in(library, OllamaSource(OllamaUri(OllamaName.parse(name)), plain_http=plain_http), limits=DEFAULT)
     seconds = time.monotonic() - began
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "rss": rss, "written": _written() - before, "fetched": plan.to_fetch}))
+    print(json.dumps({"seconds": seconds, "rss": _peak_memory(), "written": _written() - before, "fetched": plan.to_fetch}))
+
+
+def _peak_memory() -> int:
+    """Bytes that this program had in memory at most (proc(5), `VmHWM`); `ru_maxrss` counts the process that started it, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
 
 
 def _written() -> int:

@@ -16,7 +16,7 @@ from modelshelf.digest import Digest
 from modelshelf.engines.contract import Mounted
 from modelshelf.engines.ollama import Ollama
 from modelshelf.formats.image import PackedFile
-from modelshelf.formats.kinds import Format, Role
+from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.library import auditing, caching, cleaning, stamps
 from modelshelf.library.opening import Library, migrate
 from modelshelf.limits import DEFAULT
@@ -176,7 +176,7 @@ def _many_versions(work: Path) -> Iterator[Row]:
             PackedFile(FilePath("m.gguf"), Role.WEIGHT, weight.digest, weight.size),
             PackedFile(FilePath("n.json"), Role.CONFIG, digest, len(own)),
         ]
-        packed = pack(Format.GGUF, files, [])
+        packed = pack(Format.GGUF, files, Facts())
         for extra in (packed.config, packed.manifest):
             (blobs_folder / Digest.of(extra).hex).write_bytes(extra)
         named = str(packed.digest)
