@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
+__all__ = ["ModelshelfError", "OfAnyLayer", "Refused", "Unavailable", "outcome"]
+
 
 class ModelshelfError(Exception):
     """Something went wrong in modelshelf."""
