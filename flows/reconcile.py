@@ -1,13 +1,18 @@
-"""Check every replica and engine. This flow only observes; nothing is repaired."""
+"""Check every replica and engine, and start to bring back what should be there and is not."""
 
 from __future__ import annotations
 
 from flows.lifecycle import lifecycle
-from tasks import reports, runs, versions
+from tasks import recovery, reports, runs, versions
 
 
 @lifecycle("reconcile", run_name="reconcile")
 async def reconcile() -> None:
-    """Checks every replica and engine, and records their state beside the state that was recorded before."""
+    """Checks every replica and engine, and records their state beside the state that was recorded before.
+
+    An instance whose engine ended without being stopped is started again, and a replica that is lost is filled again, each by
+    a run of its own.
+    """
     await reports.show_state(await versions.observe())
     await runs.conclude_lost()
+    await recovery.dispatch(await recovery.claim_lost())

@@ -79,6 +79,13 @@ class Limits:
     engine_quiet_seconds: int = 60
     """A start that logs nothing for so long is reported while it is waited for."""
     engine_stop_seconds: int = 20
+    recovery_attempts: int = 8
+    """So often what is lost is tried again; with these waits, for about four hours."""
+    recovery_seconds: int = 60
+    """The wait before the second try; each wait is twice the one before, up to the longest."""
+    recovery_seconds_most: int = 3_600
+    recovered_seconds: int = 600
+    """An engine that has run for so long counts as steady: its tries are forgotten."""
     context_tokens: int = 8_192
     """What llama.cpp reserves memory for at its start, unless the model's context is shorter or `--ctx-size` is given:
     1 GiB for a model of 8 billion parameters."""

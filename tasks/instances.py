@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from blocks.engine_key import EngineKey
 from modelshelf.catalog.instances import Instance
 from modelshelf.errors import BadSetting, ModelshelfError, SwitchFailed
-from modelshelf.library import caching, running, switching
+from modelshelf.library import caching, recovery, running, switching
 from modelshelf.library.launching import plan as planning
 from modelshelf.library.launching import prove as proving
 from modelshelf.library.launching import request as requesting
@@ -51,6 +51,12 @@ async def resolve(
 async def again(project: ProjectName, name: InstanceName) -> LaunchSpec:
     """Return what the instance was started with."""
     return await in_thread(lambda _stop: requesting.again(library(), project, name))
+
+
+@step
+async def lost(project: ProjectName, name: InstanceName) -> LaunchSpec | None:
+    """Return what the instance was started with, if it should run and does not; None if it need not be started."""
+    return await in_thread(lambda _stop: recovery.spec_of_lost(library(), project, name))
 
 
 @step
@@ -188,15 +194,24 @@ async def restart(project: ProjectName, name: InstanceName, *, began: float, que
     await require_startable(project, spec)
     await fill_replicas(project, spec.serves)
     await require_command(project, spec)
-    await stop(project, name)
+    await end(project, name)
     return await launch(project, spec, began=began, queued=queued)
+
+
+async def recover(project: ProjectName, name: InstanceName, *, began: float, queued: float) -> bool:
+    """Start the instance again if it should run and does not; return whether it was started. The caller holds its lease."""
+    spec = await lost(project, name)
+    if spec is None:
+        return False
+    await launch(project, spec, began=began, queued=queued)
+    return True
 
 
 async def switch(project: ProjectName, plan: SwitchPlan, *, began: float, queued: float) -> None:
     """Let the instance serve what the plan names. If it does not come up, it serves again what it did: raises SwitchFailed."""
     name, before = plan.after.instance, {target.id for target, _ in plan.before.serves}
     await _lay_out_beside(project, plan)
-    await stop(project, name)
+    await end(project, name)
     try:
         await launch(project, plan.after, began=began, queued=queued, also=before)
     except ModelshelfError as error:
@@ -220,6 +235,12 @@ async def _lay_out_beside(project: ProjectName, plan: SwitchPlan) -> None:
     except ModelshelfError:
         await in_thread(lambda _stop: switching.hold_before(library(), plan))
         raise
+
+
+@step
+async def end(project: ProjectName, name: InstanceName) -> None:
+    """End the instance's engine, for a start that follows."""
+    await in_thread(lambda _stop: running.end_instance(library(), project, name, who()))
 
 
 @step

@@ -19,7 +19,7 @@ from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration that this code knows."""
 
 

@@ -53,6 +53,11 @@ class Instance:
     stages: Mapping[str, float]
     created_at: float
     ready_at: float | None
+    desired: str
+    """`running` from the moment that it was ready until it is stopped, whatever became of its engine."""
+    attempts: int
+    """How often it was started again since it last ran steadily."""
+    next_try: float | None
 
     @property
     def url(self) -> str:
@@ -109,15 +114,18 @@ def hold_only_served(connection: Connection, which: Instance) -> None:
 
 
 def change(connection: Connection, instance_id: int, **values: Any) -> None:
-    """Set columns of the instance's row: `state`, `reason`, `process`, `command`, `notes`, `port`, `stages`."""
+    """Set columns of the instance's row, by their names."""
     connection.execute(update(instance).where(instance.c.id == instance_id).values(**values))
 
 
 def mark_ready(connection: Connection, asking: ProjectName, which: Instance, stages: Mapping[str, float], who: str) -> None:
-    """Record that the instance serves what it was started with, proven by an answer of each model; it holds nothing else."""
+    """Record that the instance serves what it was started with, proven by an answer of each model; it holds nothing else.
+
+    From now on it should run, until someone stops it.
+    """
     clock = now(connection)
     hold_only_served(connection, which)
-    change(connection, which.id, state="ready", reason=None, stages=dict(stages), ready_at=clock)
+    change(connection, which.id, state="ready", reason=None, stages=dict(stages), ready_at=clock, desired="running")
     connection.execute(update(mount).where(mount.c.instance_id == which.id).values(observed="mounted", verified_at=clock))
     journal.record_event(connection, asking, who, "instance.ready", str(which.name))
 
@@ -166,7 +174,7 @@ def labels(connection: Connection, node_id: int) -> list[tuple[int, str]]:
 
 def detach(connection: Connection, instance_id: int, label: str, reason: str) -> None:
     """The instance is stopped under a new label: the process that carries its old one belongs to another home."""
-    change(connection, instance_id, label=label, state="stopped", reason=reason, process=None)
+    change(connection, instance_id, label=label, state="stopped", reason=reason, process=None, desired="stopped")
 
 
 def remove(connection: Connection, asking: ProjectName, which: Instance, who: str) -> None:
@@ -254,4 +262,7 @@ def _instance(row: Row[tuple[Any, ...]], serves: tuple[Serving, ...]) -> Instanc
         stages=row.stages or {},
         created_at=row.created_at,
         ready_at=row.ready_at,
+        desired=row.desired,
+        attempts=row.attempts,
+        next_try=row.next_try,
     )

@@ -64,8 +64,14 @@ def desire(connection: Connection, at: int, version_id: int) -> None:
     _set(connection, at, version_id, desired="present", observed="filling", pinned=False)
 
 
+def is_desired(connection: Connection, at: int, version_id: int) -> bool:
+    """Return whether the version is wanted on the node."""
+    here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
+    return connection.execute(select(replica.c.desired).where(here)).scalar_one_or_none() == "present"
+
+
 def observe(connection: Connection, at: int, version_id: int, observed: str, reason: str | None = None) -> None:
-    verified = {"verified_at": now(connection)} if observed == "present" else {}
+    verified = {"verified_at": now(connection), "attempts": 0, "next_try": None} if observed == "present" else {}
     _set(connection, at, version_id, desired="present", observed=observed, reason=reason, pinned=False, **verified)
 
 

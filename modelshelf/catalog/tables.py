@@ -217,6 +217,7 @@ replica = Table(
     Column("observed", String(16), nullable=False),
     Column("verified_at", Double),
     Column("reason", Text),
+    Column("attempts", Integer, nullable=False, server_default="0"),  # to fill it again since it was last seen present
     Column("next_try", Double),
     Column("last_use", Double),
     Column("pinned", Boolean, nullable=False),
@@ -273,8 +274,12 @@ instance = Table(
     Column("stages", JSON),
     Column("created_at", Double, nullable=False),
     Column("ready_at", Double),
+    Column("desired", String(16), nullable=False, server_default="stopped"),
+    Column("attempts", Integer, nullable=False, server_default="0"),  # to start it again since it last ran steadily
+    Column("next_try", Double),
     UniqueConstraint("project_id", "name"),
     _one_of("state", "starting", "ready", "stopped", "failed"),
+    _one_of("desired", "running", "stopped"),
 )
 
 mount = Table(

@@ -164,6 +164,7 @@ def instances(project: ProjectName, as_json: bool) -> None:
     from modelshelf.catalog import instances as queries
     from modelshelf.cli import tables
     from modelshelf.library.asking import curl
+    from modelshelf.library.recovery import next_try
     from modelshelf.library.running import seen_state
     from modelshelf.words import first_sentence
 
@@ -177,7 +178,9 @@ def instances(project: ProjectName, as_json: bool) -> None:
     rows = []
     for one, state, reason in seen:
         served = ", ".join(f"{serving.served_name} = {serving.ref}" for serving in one.serves)
-        rows.append((str(one.name), state, one.engine, served, one.url, first_sentence(reason or "")))
+        rows.append(
+            (str(one.name), state, one.engine, served, one.url, _why(first_sentence(reason or ""), next_try(library, one, state)))
+        )
     tables.show(
         ("INSTANCE", "STATE", "ENGINE", "SERVES", "URL", "WHY"),
         rows,
@@ -361,6 +364,10 @@ def _of(project: ProjectName) -> str:
     return "" if str(project) == "default" else f" --project {project}"
 
 
+def _why(reason: str, next_try: str | None) -> str:
+    return "; ".join(part for part in (reason.rstrip("."), next_try) if part)
+
+
 def _seen_json(library: Library, one: Instance) -> dict[str, Any]:
     from modelshelf.library.running import seen_state
 
@@ -374,6 +381,9 @@ def _instance_json(one: Instance, state: str, reason: str | None) -> dict[str, A
         "instance": str(one.name),
         "state": state,
         "reason": reason,
+        "desired": one.desired,
+        "attempts": one.attempts,
+        "next_try": one.next_try,
         "engine": one.engine,
         "base_url": f"{one.url}/v1",
         "serves": [{"name": str(s.served_name), "version": str(s.ref)} for s in one.serves],

@@ -19,6 +19,7 @@ from modelshelf.library.launching.choose import choose_engine, fits, is_installe
 from modelshelf.library.launching.prove import listing_differs
 from modelshelf.library.launching.request import LaunchSettings
 from modelshelf.library.opening import Library
+from modelshelf.library.recovery import next_try
 from modelshelf.library.running import is_running, last_lines, log_file, seen_state
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
 from modelshelf.nodes.logs import this_start
@@ -212,4 +213,5 @@ def _stopped(library: Library, asking: ProjectName, which: Instance, state: str,
             )
         because = f"the engine ran out of memory: {words}"
         return Cause(because, f"stop instances that are not needed (modelshelf instances{of_project(asking)}), then {again}")
-    return Cause(f"the instance is {state}" + (f": {reason}" if reason else ""), again)
+    because = "; ".join(words for words in (reason, next_try(library, which, state)) if words)
+    return Cause(f"the instance is {state}" + (f": {because}" if because else ""), again)

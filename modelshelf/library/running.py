@@ -21,12 +21,20 @@ CANCELLED = "its launch was cancelled"
 
 
 def stop_instance(library: Library, asking: ProjectName, name: InstanceName, who: str) -> Instance:
-    """It does not run; what it was started with is kept for the next start. Safe to run again."""
+    """Stop the instance, and let it be stopped until someone starts it. Its settings are kept. Safe to run again."""
+    with library.catalog.writing() as connection:
+        which = instances.find(connection, asking, name)
+        instances.change(connection, which.id, desired="stopped", attempts=0, next_try=None)
+    return end_instance(library, asking, name, who)
+
+
+def end_instance(library: Library, asking: ProjectName, name: InstanceName, who: str) -> Instance:
+    """End its engine for a start that follows: if that does not come, the instance is still one that should run."""
     with library.catalog.reading() as connection:
         which = instances.find(connection, asking, name)
     stop_engine(library, which)
     with library.catalog.writing() as connection:
-        instances.change(connection, which.id, state="stopped", reason=None, process=None)
+        instances.change(connection, which.id, state="stopped", reason=None, process=None, attempts=0, next_try=None)
         if which.state != "stopped":
             journal.record_event(connection, asking, who, "instance.stopped", str(name))
         return instances.find(connection, asking, name)

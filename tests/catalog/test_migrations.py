@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from modelshelf.catalog import database, versions
+from modelshelf.catalog import database, instances, versions
 from modelshelf.catalog.database import REVISION, Catalog
 from modelshelf.catalog.tables import metadata
 from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder
@@ -102,3 +102,32 @@ def test_a_versions_id_is_never_given_twice(catalog: Catalog) -> None:
             versions.remove(connection, P, new, "test")
             ids.append(new.id)
     assert ids[1] > ids[0]
+
+
+def test_instances_that_were_ready_before_it_was_recorded_should_run_and_others_should_not(tmp_path: Path) -> None:
+    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with catalog._engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+    rows = [
+        "INSERT INTO project (id, name) VALUES (1, 'default')",
+        "INSERT INTO node (id, name, region, kind, labels) VALUES (1, 'local', 'local', 'local', '{}')",
+        "INSERT INTO template (id, project_id, name) VALUES (1, 1, 't')",
+        "INSERT INTO template_revision (id, template_id, number, engine, settings) VALUES (1, 1, 1, 'llamacpp', '{}')",
+    ] + [
+        "INSERT INTO instance (project_id, name, revision_id, node_id, state, label, bind, port, notes, created_at)"
+        f" VALUES (1, '{state}', 1, 1, '{state}', '{state}', '127.0.0.1', 1, '[]', 1.0)"
+        for state in ("ready", "stopped", "failed", "starting")
+    ]
+    with catalog.writing() as connection:
+        for row in rows:
+            connection.execute(text(row))
+    catalog.migrate()
+    with catalog.reading() as connection:
+        found = {str(one.name): (one.desired, one.attempts, one.next_try) for one in instances.page(connection, P)}
+    assert found == {
+        "ready": ("running", 0, None), "stopped": ("stopped", 0, None), "failed": ("stopped", 0, None),
+        "starting": ("stopped", 0, None),
+    }  # fmt: skip

@@ -1,0 +1,69 @@
+"""What should be on a node and is not: instances whose engine ended without being stopped, and replicas that are lost.
+
+Each is claimed for one try at a time. The wait before the next try doubles; after the last one a person has to act.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ColumnElement, Table, or_, select, update
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog.database import now
+from modelshelf.catalog.tables import instance, model, project, replica, version
+from modelshelf.limits import Limits
+from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName, Tag
+
+
+def claim_instances(connection: Connection, node_id: int, limits: Limits) -> list[tuple[ProjectName, InstanceName]]:
+    """Return the instances on the node that should run, do not, and are due; none is due again before its next try."""
+    rows = connection.execute(
+        select(instance.c.id, instance.c.name, instance.c.attempts, project.c.name.label("owner"))
+        .join(project, instance.c.project_id == project.c.id)
+        .where(instance.c.node_id == node_id, instance.c.desired == "running", instance.c.state.in_(("failed", "stopped")))
+        .where(_due(connection, instance, limits))
+        .order_by(instance.c.id)
+        .with_for_update(of=instance)
+    ).all()
+    for row in rows:
+        _count(connection, instance, instance.c.id == row.id, row.attempts, limits)
+    return [(ProjectName(row.owner), InstanceName(row.name)) for row in rows]
+
+
+def claim_replicas(connection: Connection, node_id: int, limits: Limits) -> list[tuple[ProjectName, ModelRef]]:
+    """Return the versions that should have a replica on the node, have none, and are due. One that is not ready is not."""
+    rows = connection.execute(
+        select(
+            replica.c.version_id, replica.c.attempts, version.c.name, model.c.name.label("model"), project.c.name.label("owner")
+        )
+        .join(version, replica.c.version_id == version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
+        .where(replica.c.node_id == node_id, replica.c.desired == "present", replica.c.observed == "absent")
+        .where(version.c.state == "ready", version.c.disabled.is_(False))
+        .where(_due(connection, replica, limits))
+        .order_by(replica.c.version_id)
+        .with_for_update(of=replica)
+    ).all()
+    for row in rows:
+        here = (replica.c.node_id == node_id) & (replica.c.version_id == row.version_id)
+        _count(connection, replica, here, row.attempts, limits)
+    return [(ProjectName(row.owner), ModelRef(ModelName(row.model), Tag(row.name))) for row in rows]
+
+
+def settle(connection: Connection, node_id: int, limits: Limits) -> None:
+    """Forget the tries of what has recovered: an instance once it has run for `recovered_seconds`, so that one whose engine
+    ends again and again is not started for ever."""
+    steady = (instance.c.state == "ready") & (instance.c.ready_at <= now(connection) - limits.recovered_seconds)
+    for table, recovered in ((instance, steady), (replica, replica.c.observed == "present")):
+        settled = update(table).where(table.c.node_id == node_id, table.c.attempts > 0, recovered)
+        connection.execute(settled.values(attempts=0, next_try=None))
+
+
+def _due(connection: Connection, table: Table, limits: Limits) -> ColumnElement[bool]:
+    next_try: Column[float | None] = table.c.next_try
+    return (table.c.attempts < limits.recovery_attempts) & or_(next_try.is_(None), next_try <= now(connection))
+
+
+def _count(connection: Connection, table: Table, here: ColumnElement[bool], attempts: int, limits: Limits) -> None:
+    wait = min(limits.recovery_seconds * 2**attempts, limits.recovery_seconds_most)
+    connection.execute(update(table).where(here).values(attempts=attempts + 1, next_try=now(connection) + wait))
