@@ -35,7 +35,7 @@ from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FilesystemUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer import LocalFile, opened
+from modelshelf.transfer.local import LocalFile, opened
 
 _STEP = 1 << 20
 

@@ -13,7 +13,9 @@ from modelshelf.formats.kinds import Header
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
 from modelshelf.store.contract import Ingest, Store
-from modelshelf.transfer import Downloads, LocalFile, Remote, Span, prove_git_object
+from modelshelf.transfer.contract import Span
+from modelshelf.transfer.download import Downloads, Remote, prove_git_object
+from modelshelf.transfer.local import LocalFile
 
 
 @dataclass(frozen=True, slots=True)

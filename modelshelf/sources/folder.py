@@ -19,7 +19,7 @@ from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.uri import FilesystemUri, FolderUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer import LocalFile, opened
+from modelshelf.transfer.local import LocalFile, opened
 from modelshelf.wire import Login, Wire
 
 

@@ -31,7 +31,7 @@ from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.hub_client import HubClient, license_of
 from modelshelf.sources.uri import HuggingFaceUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer import Remote, prove_git_object
+from modelshelf.transfer.download import Remote, prove_git_object
 from modelshelf.wire import Authorization, Url, Wire
 
 

@@ -15,7 +15,7 @@ from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.ollama import MANIFEST_PATH, blob_path, named_for_inspection, parse_manifest, role_of_layer
 from modelshelf.sources.uri import InstanceUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer import LocalFile
+from modelshelf.transfer.local import LocalFile
 from modelshelf.wire import Login, Wire
 
 

@@ -29,7 +29,7 @@ from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.uri import OllamaName, OllamaUri
 from modelshelf.stop import StopToken
 from modelshelf.strict_json import load_json
-from modelshelf.transfer import Remote
+from modelshelf.transfer.download import Remote
 from modelshelf.wire import Answer, Url, Wire
 
 MANIFEST_PATH = FilePath("manifest.json")

@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol, Self
 from modelshelf.digest import Blob, Digest
 from modelshelf.stop import StopToken
 from modelshelf.store.locks import DigestLocks
-from modelshelf.transfer import Destination
+from modelshelf.transfer.contract import Destination
 
 
 class Ingest(Destination, Protocol):

@@ -20,7 +20,7 @@ from modelshelf.store.files import digest_in, folder_at, found_in, removing_fail
 from modelshelf.store.hashing import FrontHasher
 from modelshelf.store.locks import DigestLocks
 from modelshelf.store.parts import Journal
-from modelshelf.transfer import Span
+from modelshelf.transfer.contract import Span
 
 
 class DirectoryIngest:

@@ -13,7 +13,7 @@ import json
 import os
 from pathlib import Path
 
-from modelshelf.transfer import Span
+from modelshelf.transfer.contract import Span
 
 _FORMAT = 1
 

@@ -34,7 +34,7 @@ from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FolderUri, parse_source
 from modelshelf.stop import StopToken
 from modelshelf.store.ingest import DirectoryIngest
-from modelshelf.transfer import LocalFile
+from modelshelf.transfer.local import LocalFile
 from tasks.library import working_on
 from tests.making import P, bring_in, gguf, hub_source, safetensors, write
 from tests.stand_ins.hub import Hub
@@ -160,7 +160,7 @@ def test_what_is_put_in_a_files_place_is_not_followed(folder: Path, library: Lib
     (folder / "model.safetensors").symlink_to("/etc/passwd")
     wanted = replace(weights.wanted)
     from modelshelf.sources.fetch import fetch_blob
-    from modelshelf.transfer import Downloads
+    from modelshelf.transfer.download import Downloads
 
     with pytest.raises(SourceUnreadable):
         fetch_blob(library.store, Downloads(found.wire, stop=StopToken(), on_bytes=lambda _count: None), wanted)

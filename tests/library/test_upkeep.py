@@ -22,7 +22,7 @@ from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName, Tag
 from modelshelf.nodes import processes
 from modelshelf.stop import StopToken
-from modelshelf.transfer import Span
+from modelshelf.transfer.contract import Span
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, launch_all, ollama_source, record_instance
 from tests.stand_ins.ollama_registry import OllamaRegistry

@@ -13,7 +13,7 @@ from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobBeingDeleted, BlobMissing, DigestMismatch, SizeMismatch
 from modelshelf.stop import StopToken
 from modelshelf.store.contract import LocalStore
-from modelshelf.transfer import Span
+from modelshelf.transfer.contract import Span
 
 CONTENT = random.Random(1).randbytes(300_000)
 DIGEST = Digest.of(CONTENT)

@@ -13,7 +13,7 @@ from modelshelf.errors import BlobMissing, DigestMismatch, StoreDamaged, WriteFa
 from modelshelf.limits import DEFAULT
 from modelshelf.store import ingest
 from modelshelf.store.directory import DirectoryStore
-from modelshelf.transfer import Span
+from modelshelf.transfer.contract import Span
 from tests.store.suite import CONTENT, DIGEST, StoreSuite
 
 

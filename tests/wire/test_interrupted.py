@@ -20,7 +20,7 @@ from modelshelf.names import FilePath
 from modelshelf.sources.fetch import Wanted, fetch_blob
 from modelshelf.stop import Stopped, StopToken
 from modelshelf.store.directory import DirectoryStore
-from modelshelf.transfer import Downloads, Remote
+from modelshelf.transfer.download import Downloads, Remote
 from modelshelf.wire import Url, Wire
 from tests.making import safetensors
 from tests.stand_ins.ollama_registry import OllamaRegistry

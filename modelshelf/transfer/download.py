@@ -9,17 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from modelshelf.errors import (
     ConnectionCut,
@@ -28,7 +22,6 @@ from modelshelf.errors import (
     LimitExceeded,
     SizeMismatch,
     SourceChanged,
-    SourceUnreadable,
     Stalled,
     TooBusy,
     Unavailable,
@@ -36,11 +29,11 @@ from modelshelf.errors import (
 )
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.stop import StopToken
+from modelshelf.transfer.connections import Connections
+from modelshelf.transfer.contract import Destination, Span
+from modelshelf.transfer.local import LocalFile, opened
+from modelshelf.wire import Login, Url, Wire
 
-if TYPE_CHECKING:  # a store needs the contract alone, and no HTTP client
-    from modelshelf.wire import Login, Url, Wire
-
-_LOOK_SECONDS = 0.25
 _COPY_BYTES = 1 << 20
 _WRITE_BYTES = 256 * 1024
 _NOTE_BYTES = 768 * 1024
@@ -49,51 +42,6 @@ _WRITE_PIECES = 64
 """TLS brings at most 16 KiB at a time: they are written together."""
 _RENEWALS = 2
 """New tokens for a part without a byte between them: another one would not be taken either."""
-_SPARE = 0.6
-"""Processors' worth of our own work, below which another connection is worth trying."""
-
-
-@dataclass(frozen=True, order=True, slots=True)
-class Span:
-    """The bytes from `start` up to and without `end`."""
-
-    start: int
-    end: int
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-
-class Destination(Protocol):
-    """Where one blob arrives. Spans may be written by several threads at once, each from its start on."""
-
-    @property
-    def resumed(self) -> bool:
-        """Some of the content was there before: it is used, and proven by the digest at the end like the rest."""
-
-    def validator(self) -> str | None:
-        """The ETag or date under which the content that is there was served; None if none was noted."""
-
-    def begin_with(self, validator: str | None) -> None:
-        """Note under which validator the content arrives."""
-
-    def missing(self, part_bytes: int) -> list[Span]:
-        """What has not arrived, in order, in spans of at most `part_bytes`."""
-
-    def write_at(self, offset: int, *pieces: bytes) -> None:
-        """Write these, one after the other, within a span that is missing.
-
-        Raises WriteFailed, and nothing is kept, if the disk refuses.
-        """
-
-    def finish(self, span: Span) -> None:
-        """Note that the whole span has arrived, so that the next process need not fetch it. Cheap: once a MiB."""
-
-    def arrived(self) -> int:
-        """Bytes that were noted as arrived."""
-
-    def reset(self) -> None:
-        """Forget what has arrived; begin at byte zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +55,6 @@ class Remote:
     login: str = ""
     """What `modelshelf login` is told for this source."""
     accept: str = "*/*"
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """One file on this machine, to be copied in. `size` in bytes, `changed` its time of change as stat tells it (ns)."""
-
-    what: str
-    whose: str
-    path: Path
-    size: int
-    changed: int
 
 
 class _StartAgain(Exception):
@@ -146,7 +83,7 @@ class Downloads:
     ) -> None:
         self._wire, self._stop, self._on_bytes, self._limits = wire, stop, on_bytes, limits
         self._login = login
-        self._slots = _Slots(limits)
+        self._connections = Connections(limits)
 
     @property
     def stop(self) -> StopToken:
@@ -166,7 +103,7 @@ class Downloads:
             return
         for last_chance in (False, True):
             download = _Download(
-                self._slots, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._login, proven
+                self._connections, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._login, proven
             )
             try:
                 download.run()
@@ -195,79 +132,12 @@ class Downloads:
             raise SourceChanged(path=local.path, before=local.size, after=found.st_size)
 
 
-@contextmanager
-def opened(local: LocalFile) -> Iterator[int]:
-    """The file for reading: a regular one, and not a link that was put in its place."""
-    try:
-        descriptor = os.open(local.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise SourceUnreadable(path=local.path, reason=error.strerror) from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SourceUnreadable(path=local.path, reason="it is not a regular file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-class _Slots:
-    """How many connections may be open: two at first, more while our processor has time to spare.
-
-    Over a long line each connection adds speed. On a fast one the processor is the limit, and threads that compete for
-    it make everything slower (measured on two cores: eight connections took 1.4 times as long as two).
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._most = limits.parts_at_once
-        self._allowed = min(2, self._most)
-        self._used: Counter[object] = Counter()
-        self._waiting: list[tuple[object, object]] = []
-        """The file that asks, and which of its parts: in the order in which they asked."""
-        self._changed = threading.Condition()
-        self._looked_at, self._processor = time.monotonic(), time.process_time()
-
-    @contextmanager
-    def one(self, file: object, stop: StopToken) -> Iterator[None]:
-        """Files come in turn, so that their hashes run side by side; within one, its front is not overtaken."""
-        mine = (file, object())
-        with self._changed:
-            self._waiting.append(mine)
-            try:
-                while self._used.total() >= self._allowed or self._next() is not mine:
-                    self._changed.wait(_LOOK_SECONDS)
-                    stop.check()
-                    self._allow_more()
-                self._used[file] += 1
-            finally:
-                self._waiting.remove(mine)
-                self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._used[file] -= 1
-                self._changed.notify_all()
-
-    def _next(self) -> tuple[object, object]:
-        return min(self._waiting, key=lambda waiting: self._used[waiting[0]])
-
-    def _allow_more(self) -> None:
-        now, processor = time.monotonic(), time.process_time()
-        if now - self._looked_at < _LOOK_SECONDS:
-            return
-        busy = (processor - self._processor) / (now - self._looked_at)
-        self._looked_at, self._processor = now, processor
-        if busy < _SPARE:
-            self._allowed = min(self._most, self._allowed * 2)
-            self._changed.notify_all()
-
-
 class _Download:
     """One attempt at one file: the first part tells what the server can do, the others follow its answer."""
 
     def __init__(
         self,
-        slots: _Slots,
+        connections: Connections,
         wire: Wire,
         remote: Remote,
         into: Destination,
@@ -277,7 +147,7 @@ class _Download:
         login: Login | None,
         proven: bool,
     ) -> None:
-        self._slots = slots
+        self._connections = connections
         self._wire, self._remote, self._into, self._stop = wire, remote, into, stop
         self._report, self._limits, self._login = on_bytes, limits, login
         self._proven = proven
@@ -331,7 +201,7 @@ class _Download:
             self.counted -= len(span)
 
     def _receive_part(self, span: Span) -> None:
-        with self._slots.one(self, self._stop):
+        with self._connections.one(self, self._stop):
             self._receive_in_turn(span)
 
     def _receive_in_turn(self, span: Span) -> None:
