@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from typing import BinaryIO, Self, cast
 
 from modelshelf.errors import BadDigest
+from modelshelf.stop import StopToken
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_STEP = 1 << 20
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -40,9 +43,21 @@ class Digest:
         return cls(hashlib.sha256(content).hexdigest())
 
     @classmethod
-    def of_file(cls, file: BinaryIO) -> Self:
-        """The digest of what is left to read of `file`."""
-        return cls(hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest())
+    def of_file(
+        cls, file: BinaryIO | FileIO, stop: StopToken | None = None,
+        on_piece: Callable[[memoryview], object] = lambda _piece: None,
+    ) -> Self:  # fmt: skip
+        """Return the digest of what is left to read of `file`; each piece is hashed and then given to `on_piece`.
+
+        Raises Stopped between two pieces.
+        """
+        seen, buffer = hashlib.sha256(), memoryview(bytearray(_STEP))
+        while count := cast(BufferedReader, file).readinto(buffer):
+            if stop is not None:
+                stop.check()
+            seen.update(buffer[:count])
+            on_piece(buffer[:count])
+        return cls(seen.hexdigest())
 
     @property
     def short(self) -> str:

@@ -34,7 +34,7 @@ from modelshelf.sources.contract import Listing, Pin, Source, SourceFile
 from modelshelf.sources.fetch import fetch_blob, read_small
 from modelshelf.sources.ollama import MANIFEST_PATH, parts_of
 from modelshelf.stop import StopToken
-from modelshelf.transfer.download import Downloads
+from modelshelf.transfer.contract import Downloads
 
 _LEASED_BYTES = 16 << 20
 """Smaller files are not worth waiting for another run that may be fetching them."""

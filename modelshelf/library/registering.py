@@ -6,7 +6,6 @@ taken on request, and an audit that re-hashes compares them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,7 @@ from modelshelf.catalog import places, versions
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.places import Place
 from modelshelf.catalog.versions import Version
-from modelshelf.digest import Digest
-from modelshelf.errors import NoSuchFilesystem, OtherRegion, PlaceChanged, SourceChanged, SourceUnreadable
+from modelshelf.errors import NoSuchFilesystem, OtherRegion, PlaceChanged, SourceUnreadable
 from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.describing import describe, known
 from modelshelf.formats.image import PlacedFile
@@ -35,9 +33,7 @@ from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FilesystemUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer.local import LocalFile, opened
-
-_STEP = 1 << 20
+from modelshelf.transfer.local import LocalFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +109,8 @@ def register(
     at = Place(uri.filesystem, _filesystem(library, uri.filesystem).region, _folder_of(library, uri), files)
     headers = {file.path: header for file, header in seen if header is not None}
     described = describe(listing.format, headers, {}, what=target.ref, command=f"modelshelf register {uri}")
-    local = {file.path: file.wanted.remote for file in listing.files}
-    facts = known(described, listing.format, local.keys(), lambda path: _start_of(local[path], DEFAULT.api_body_bytes))
+    local = {file.path: _local(file) for file in listing.files}
+    facts = known(described, listing.format, local.keys(), lambda path: local[path].start(DEFAULT.api_body_bytes))
     license = license or described.license
     licensing.require_allowed(library, license, target.ref)
     with library.catalog.writing() as connection:
@@ -154,7 +150,7 @@ def require_same_bytes(library: Library, target: Version, at: Place, stop: StopT
         if file.digest is None:
             continue
         path = folder / str(file.path)
-        found = _digest(LocalFile(str(file.path), "the filesystem", path.resolve(), file.size, file.changed), stop)
+        found = LocalFile(str(file.path), "the filesystem", path.resolve(), file.size, file.changed).digest(stop)
         if found != file.digest:
             raise PlaceChanged(what=target.ref, reason=f"{path} has the digest {found}, but {file.digest} was registered")
 
@@ -186,37 +182,23 @@ def _examine(
     file: SourceFile, stop: StopToken, on_bytes: Callable[[int], None], *, hash: bool, allow_code: bool, limits: Limits = DEFAULT
 ) -> tuple[PlacedFile, Header | None]:
     """One file by its header and, if asked for, by all its bytes. Raises NotWhatItSays, NamesCode, SourceChanged."""
-    local = file.wanted.remote
-    assert isinstance(local, LocalFile)
+    local = _local(file)
     stop.check()
-    with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb") as content:
+    with local.open() as descriptor, os.fdopen(os.dup(descriptor), "rb") as content:
         header = inspect_file(content, local.size, file.path, limits)
         if may_name_code(file.path) and not allow_code:
             content.seek(0)
             refuse_named_code(content.read(limits.api_body_bytes), file.path, limits)
-    digest = _digest(local, stop, on_bytes) if hash else None
+    digest = local.digest(stop, on_bytes) if hash else None
     return PlacedFile(file.path, file.role, local.size, local.changed, digest), header
 
 
 def _license(listing: Listing) -> str | None:
-    texts = [file.wanted.remote for file in listing.files if is_license_file(file.path, file.role)]
-    return licensing.told_by_texts(_start_of(local, TEXT_BYTES) for local in texts)
+    texts = [_local(file) for file in listing.files if is_license_file(file.path, file.role)]
+    return licensing.told_by_texts(local.start(TEXT_BYTES) for local in texts)
 
 
-def _start_of(local: object, at_most: int) -> bytes:
-    assert isinstance(local, LocalFile)
-    with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb") as content:
-        return content.read(at_most)
-
-
-def _digest(local: LocalFile, stop: StopToken, on_bytes: Callable[[int], None] = lambda _count: None) -> Digest:
-    seen, piece = hashlib.sha256(), memoryview(bytearray(_STEP))
-    with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb", buffering=0) as content:
-        while count := content.readinto(piece):
-            stop.check()
-            seen.update(piece[:count])
-            on_bytes(count)
-        found = os.fstat(descriptor)
-    if (found.st_size, found.st_mtime_ns) != (local.size, local.changed):
-        raise SourceChanged(path=local.path, before=local.size, after=found.st_size)
-    return Digest(seen.hexdigest())
+def _local(file: SourceFile) -> LocalFile:
+    """The file where it lies: all that a folder lists."""
+    assert isinstance(file.wanted.body, LocalFile)
+    return file.wanted.body

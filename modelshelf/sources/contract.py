@@ -38,7 +38,7 @@ class SourceFile:
 
     @property
     def size(self) -> int:
-        return self.wanted.remote.size
+        return self.wanted.body.size
 
     @property
     def digest(self) -> Digest | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,7 @@ from modelshelf.formats.kinds import Header
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath
 from modelshelf.store.contract import Ingest, Store
-from modelshelf.transfer.contract import Span
-from modelshelf.transfer.download import Downloads, Remote, prove_git_object
-from modelshelf.transfer.local import LocalFile
+from modelshelf.transfer.contract import Body, Downloads, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +22,19 @@ class Wanted:
     """What a source lists of one file. With neither digest nor git object id, its size is all that it promised."""
 
     path: FilePath
-    remote: Remote | LocalFile
+    body: Body
     digest: Digest | None = None
     git_oid: str | None = None
 
     @property
     def key(self) -> Digest:
         """Which fetch this is, so that an interrupted one is resumed."""
-        where = self.remote.path if isinstance(self.remote, LocalFile) else self.remote.url
-        return self.digest or Digest.of(f"{where}\n{self.git_oid}\n{self.remote.size}".encode())
+        return self.digest or Digest.of(f"{self.body.address}\n{self.git_oid}\n{self.body.size}".encode())
+
+    @property
+    def is_proven(self) -> bool:
+        """A digest or a git object id decides in the end whether the bytes are the right ones."""
+        return self.digest is not None or self.git_oid is not None
 
 
 def fetch_blob(
@@ -45,24 +48,24 @@ def fetch_blob(
     A resumed download that fails its proof is thrown away and fetched once more from byte zero: what an earlier
     process left may have been damaged since.
     """
-    with store.begin(wanted.key, wanted.remote.size) as ingest:
+    with store.begin(wanted.key, wanted.body.size) as ingest:
         resumed = ingest.resumed
         try:
             return _arrive(ingest, downloads, wanted, limits, then)
         except (DigestMismatch, SizeMismatch):
             if not resumed:
                 raise
-    with store.begin(wanted.key, wanted.remote.size) as ingest:
+    with store.begin(wanted.key, wanted.body.size) as ingest:
         return _arrive(ingest, downloads, wanted, limits, then)
 
 
 def read_small(downloads: Downloads, wanted: Wanted, limits: Limits = DEFAULT) -> bytes:
     """The file's bytes, proven as those of `fetch_blob` are, and stored nowhere. Raises LimitExceeded if they are too many."""
-    size, whose = wanted.remote.size, wanted.remote.whose
+    size, whose = wanted.body.size, wanted.body.whose
     if size > limits.api_body_bytes:
         raise LimitExceeded(what=wanted.path, found=f"{size:,} bytes", limit=f"{limits.api_body_bytes:,} bytes in a dry run")
     arriving = _InMemory(size)
-    downloads.fetch(wanted.remote, arriving, proven=wanted.digest is not None or wanted.git_oid is not None)
+    downloads.fetch(wanted.body, arriving, proven=wanted.is_proven)
     content = bytes(arriving.content)
     found = Digest.of(content)
     if wanted.digest is None and wanted.git_oid is not None:
@@ -109,8 +112,8 @@ class _InMemory:
 def _arrive(
     ingest: Ingest, downloads: Downloads, wanted: Wanted, limits: Limits, then: Callable[[Blob], None]
 ) -> tuple[Blob, Header | None]:
-    downloads.fetch(wanted.remote, ingest, proven=wanted.digest is not None or wanted.git_oid is not None)
-    whose = wanted.remote.whose
+    downloads.fetch(wanted.body, ingest, proven=wanted.is_proven)
+    whose = wanted.body.whose
     try:
         digest = ingest.digest()
         if wanted.digest is None and wanted.git_oid is not None:
@@ -119,9 +122,19 @@ def _arrive(
         header = None
         if digest == (wanted.digest or digest):
             with ingest.look() as file:
-                header = inspect_file(file, wanted.remote.size, wanted.path, limits)
+                header = inspect_file(file, wanted.body.size, wanted.path, limits)
     except BaseException:
         ingest.discard()
         raise
     blob = ingest.commit(wanted.digest or digest, what=str(wanted.path), whose=whose, stop=downloads.stop, then=then)
     return blob, header
+
+
+def prove_git_object(content: bytes, *, oid: str, what: str, whose: str) -> None:
+    """Raise DigestMismatch unless the content is the git blob `oid`.
+
+    Source: git's object format, sha1 over `blob <size>` NUL and the content.
+    """
+    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if found != oid:
+        raise DigestMismatch(what=what, whose=whose, expected=f"git:{oid}", found=f"git:{found}", size=len(content))

@@ -19,7 +19,7 @@ from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
 from modelshelf.sources.uri import FilesystemUri, FolderUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer.local import LocalFile, opened
+from modelshelf.transfer.local import LocalFile
 from modelshelf.wire import Login, Wire
 
 
@@ -115,8 +115,7 @@ class FolderSource:
         local, limit = self._local(name), self._limits.api_body_bytes
         if local.size > limit:
             raise LimitExceeded(what=name, found=f"{local.size:,} bytes", limit=f"{limit:,} bytes")
-        with opened(local) as descriptor, os.fdopen(os.dup(descriptor), "rb") as content:
-            return content.read(limit)
+        return local.start(limit)
 
     def _local(self, name: str) -> LocalFile:
         file = self._folder / name

@@ -27,11 +27,11 @@ from modelshelf.sources.asking import Asked
 from modelshelf.sources.bearer import StaticLogin
 from modelshelf.sources.choosing import choose
 from modelshelf.sources.contract import Listing, Pin, SourceFile
-from modelshelf.sources.fetch import Wanted
+from modelshelf.sources.fetch import Wanted, prove_git_object
 from modelshelf.sources.hub_client import HubClient, license_of
 from modelshelf.sources.uri import HuggingFaceUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer.download import Remote, prove_git_object
+from modelshelf.transfer.download import Remote
 from modelshelf.wire import Authorization, Url, Wire
 
 
@@ -106,7 +106,7 @@ class HuggingFaceSource:
 
     def _read(self, file: SourceFile, stop: StopToken) -> bytes:
         """Return the content of a small file, proven as every file is."""
-        remote, limit = file.wanted.remote, self._limits.api_body_bytes
+        remote, limit = file.wanted.body, self._limits.api_body_bytes
         assert isinstance(remote, Remote)
         if remote.size > limit:
             raise LimitExceeded(what=remote.what, found=f"{remote.size:,} bytes", limit=f"{limit:,} bytes")

@@ -6,11 +6,9 @@ of content that did not change since; and in the end the digest decides.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -18,23 +16,15 @@ from dataclasses import dataclass
 from modelshelf.errors import (
     ConnectionCut,
     ContentChanged,
-    DigestMismatch,
-    LimitExceeded,
     SizeMismatch,
-    SourceChanged,
     Stalled,
     TooBusy,
     Unavailable,
     UnexpectedAnswer,
 )
-from modelshelf.limits import DEFAULT, Limits
-from modelshelf.stop import StopToken
-from modelshelf.transfer.connections import Connections
-from modelshelf.transfer.contract import Destination, Span
-from modelshelf.transfer.local import LocalFile, opened
-from modelshelf.wire import Login, Url, Wire
+from modelshelf.transfer.contract import Destination, Downloads, Span
+from modelshelf.wire import Url
 
-_COPY_BYTES = 1 << 20
 _WRITE_BYTES = 256 * 1024
 _NOTE_BYTES = 768 * 1024
 """Progress within a part is noted that often: with what is not written yet, a kill loses less than 1 MiB a connection."""
@@ -56,6 +46,24 @@ class Remote:
     """What `modelshelf login` is told for this source."""
     accept: str = "*/*"
 
+    @property
+    def address(self) -> str:
+        """The URL without its query, where a server may put what is only valid for a while."""
+        return str(self.url)
+
+    def deliver(self, into: Destination, downloads: Downloads, *, proven: bool) -> None:
+        """Receive what `into` lacks, and all of it once more if what has arrived cannot be continued."""
+        for last_chance in (False, True):
+            attempt = _Attempt(downloads, self, into, proven=proven)
+            try:
+                attempt.run()
+                return
+            except _StartAgain as again:
+                downloads.on_bytes(-attempt.counted - into.arrived())
+                into.reset()
+                if last_chance:
+                    raise again.reason from again
+
 
 class _StartAgain(Exception):
     """What has arrived cannot be continued; the reason is an error for the case that it happens twice."""
@@ -65,91 +73,13 @@ class _StartAgain(Exception):
         self.reason = reason
 
 
-class Downloads:
-    """Downloads of one run: `parts_at_once` connections, shared by all its files.
-
-    `on_bytes` is told how many more bytes have arrived, from several threads; a negative count when some of them
-    have to come again.
-    """
-
-    def __init__(
-        self,
-        wire: Wire,
-        *,
-        stop: StopToken,
-        on_bytes: Callable[[int], None],
-        login: Login | None = None,
-        limits: Limits = DEFAULT,
-    ) -> None:
-        self._wire, self._stop, self._on_bytes, self._limits = wire, stop, on_bytes, limits
-        self._login = login
-        self._connections = Connections(limits)
-
-    @property
-    def stop(self) -> StopToken:
-        return self._stop
-
-    def fetch(self, remote: Remote | LocalFile, into: Destination, *, proven: bool = False) -> None:
-        """All bytes of `remote` have arrived in `into`, to be hashed and committed by who gave it.
-
-        `proven` means that a digest decides in the end: then mirrors behind one name may disagree on the ETag. Without, a file
-        whose ETag changes begins again.
-        """
-        if remote.size > self._limits.file_bytes:
-            raise LimitExceeded(what=remote.what, found=f"{remote.size} bytes", limit=f"{self._limits.file_bytes} bytes")
-        self._on_bytes(into.arrived())
-        if isinstance(remote, LocalFile):
-            self._copy(remote, into)
-            return
-        for last_chance in (False, True):
-            download = _Download(
-                self._connections, self._wire, remote, into, self._stop.child(), self._on_bytes, self._limits, self._login, proven
-            )
-            try:
-                download.run()
-                return
-            except _StartAgain as again:
-                self._on_bytes(-download.counted - into.arrived())
-                into.reset()
-                if last_chance:
-                    raise again.reason from again
-
-    def _copy(self, local: LocalFile, into: Destination) -> None:
-        """Read once, from byte zero. A file that is no file, or changes meanwhile, raises SourceChanged."""
-        self._on_bytes(-into.arrived())
-        into.reset()
-        with opened(local) as descriptor:
-            at = 0
-            while piece := os.pread(descriptor, _COPY_BYTES, at):
-                self._stop.check()
-                if at + len(piece) > local.size:
-                    break
-                into.write_at(at, piece)
-                at += len(piece)
-                self._on_bytes(len(piece))
-            found = os.fstat(descriptor)
-        if at != local.size or found.st_size != local.size or found.st_mtime_ns != local.changed:
-            raise SourceChanged(path=local.path, before=local.size, after=found.st_size)
-
-
-class _Download:
+class _Attempt:
     """One attempt at one file: the first part tells what the server can do, the others follow its answer."""
 
-    def __init__(
-        self,
-        connections: Connections,
-        wire: Wire,
-        remote: Remote,
-        into: Destination,
-        stop: StopToken,
-        on_bytes: Callable[[int], None],
-        limits: Limits,
-        login: Login | None,
-        proven: bool,
-    ) -> None:
-        self._connections = connections
-        self._wire, self._remote, self._into, self._stop = wire, remote, into, stop
-        self._report, self._limits, self._login = on_bytes, limits, login
+    def __init__(self, downloads: Downloads, remote: Remote, into: Destination, *, proven: bool) -> None:
+        self._connections, self._wire, self._login = downloads.connections, downloads.wire, downloads.login
+        self._remote, self._into, self._stop = remote, into, downloads.stop.child()
+        self._report, self._limits = downloads.on_bytes, downloads.limits
         self._proven = proven
         self._heard, self._known_validator = into.resumed, into.validator() if into.resumed else None
         self._others: list[Span] = []
@@ -251,7 +181,7 @@ class _Download:
 class _PartSink:
     """Checks that the answer is the range that was asked for, and writes it to its place."""
 
-    def __init__(self, download: _Download, remote: Remote, into: Destination, at: int, end: int) -> None:
+    def __init__(self, download: _Attempt, remote: Remote, into: Destination, at: int, end: int) -> None:
         self._download, self._remote, self._into = download, remote, into
         self.at, self.end = at, end
         self._noted = at
@@ -313,10 +243,3 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     """What changes when the content does; a weak ETag promises too little."""
     etag = headers.get("etag", "")
     return etag if etag and not etag.startswith("W/") else headers.get("last-modified")
-
-
-def prove_git_object(content: bytes, *, oid: str, what: str, whose: str) -> None:
-    """The content is the git blob `oid`. Source: git's object format, sha1 over `blob <size>` NUL and the content."""
-    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    if found != oid:
-        raise DigestMismatch(what=what, whose=whose, expected=f"git:{oid}", found=f"git:{found}", size=len(content))

@@ -155,12 +155,12 @@ def test_what_is_put_in_a_files_place_is_not_followed(folder: Path, library: Lib
     found = source(folder)
     listing = found.list_files(found.pin(StopToken()), StopToken())
     weights = next(file for file in listing.files if file.path.suffix == ".safetensors")
-    assert isinstance(weights.wanted.remote, LocalFile)
+    assert isinstance(weights.wanted.body, LocalFile)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to("/etc/passwd")
     wanted = replace(weights.wanted)
     from modelshelf.sources.fetch import fetch_blob
-    from modelshelf.transfer.download import Downloads
+    from modelshelf.transfer.contract import Downloads
 
     with pytest.raises(SourceUnreadable):
         fetch_blob(library.store, Downloads(found.wire, stop=StopToken(), on_bytes=lambda _count: None), wanted)

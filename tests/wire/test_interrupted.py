@@ -20,7 +20,8 @@ from modelshelf.names import FilePath
 from modelshelf.sources.fetch import Wanted, fetch_blob
 from modelshelf.stop import Stopped, StopToken
 from modelshelf.store.directory import DirectoryStore
-from modelshelf.transfer.download import Downloads, Remote
+from modelshelf.transfer.contract import Downloads
+from modelshelf.transfer.download import Remote
 from modelshelf.wire import Url, Wire
 from tests.making import safetensors
 from tests.stand_ins.ollama_registry import OllamaRegistry

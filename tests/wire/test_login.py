@@ -19,7 +19,7 @@ from modelshelf.sources.bearer import RegistryLogin
 from modelshelf.sources.fetch import fetch_blob
 from modelshelf.stop import StopToken
 from modelshelf.store.directory import DirectoryStore
-from modelshelf.transfer.download import Downloads
+from modelshelf.transfer.contract import Downloads
 from modelshelf.wire import Answer, Authorization, Url, Wire
 from tests.making import SMALL, gguf, ollama_source
 from tests.stand_ins.http import StandIn

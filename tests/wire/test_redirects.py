@@ -222,7 +222,7 @@ def test_a_second_challenge_from_the_redirected_host_never_gets_the_first_hosts_
         registry.redirect_to = f"{other.url}/v2/library/tiny/blobs/{digest}"
         source = ollama_source(registry, user="me", secret="pw")
         listing = source.list_files(source.pin(StopToken()), StopToken())
-        url = listing.files[0].wanted.remote.url
+        url = listing.files[0].wanted.body.url
         shown = source.login.current
         assert shown is not None
         answer = source.wire.request("GET", url, authorization=shown)
