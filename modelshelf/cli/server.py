@@ -170,7 +170,7 @@ def _counts(library: object) -> dict[str, object]:
         "versions ready": ready,
         "instances ready": states.count("ready"),
         "instances failed": states.count("failed"),
-        "partial downloads": sum(size for _, size in library.store.partial()),
+        "partial downloads": sum(one.arrived for one in library.store.arriving()),
     }
 
 

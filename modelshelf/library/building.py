@@ -5,9 +5,7 @@ Source: OCI image layout specification: `oci-layout`, `index.json`, `blobs/sha25
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
@@ -17,8 +15,8 @@ from pathlib import Path
 from modelshelf.catalog import versions
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
-from modelshelf.digest import Blob, Digest
-from modelshelf.errors import DigestMismatch, NotAnEmptyFolder, StoreDamaged, WriteFailed
+from modelshelf.digest import Digest
+from modelshelf.errors import NotAnEmptyFolder, StoreDamaged, WriteFailed
 from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.describing import describe
 from modelshelf.formats.image import Image, PackedFile
@@ -30,8 +28,7 @@ from modelshelf.names import FilePath, ModelRef, ProjectName
 from modelshelf.packing.modelpack import ARTIFACT_TYPE, MANIFEST_TYPE, pack, pack_in_first_form, read_image
 from modelshelf.sources.ollama import MANIFEST_PATH, parts_of
 from modelshelf.stop import StopToken
-
-_STEP = 1 << 20
+from modelshelf.store.copying import copy_blob
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +57,10 @@ def plan_build(library: Library, asking: ProjectName, ref: ModelRef, to: Path) -
 
 
 def build(library: Library, asking: ProjectName, plan: BuildPlan, stop: StopToken) -> None:
-    """The layout is there, whole, and every blob in it was hashed on the way. Raises StoreDamaged or DigestMismatch."""
+    """The layout is there, whole, and every blob in it was hashed on the way. Raises StoreDamaged."""
     image = rebuild(library, asking, plan.ref)
     if image.digest != plan.image:
-        raise StoreDamaged(
-            path=library.settings.store, reason=f"its files make the image {image.digest}, but {plan.image} is recorded"
-        )
+        raise StoreDamaged(path=library.store, reason=f"its files make the image {image.digest}, but {plan.image} is recorded")
     with alone(library, Lease(f"build {plan.to}", says=str(plan.ref)), stop):
         for left in plan.to.parent.glob(f".{escape(plan.to.name)}.{'[0-9a-f]' * 32}"):  # by a run that was killed
             shutil.rmtree(left, ignore_errors=True)
@@ -77,7 +72,7 @@ def _write(library: Library, plan: BuildPlan, image: Image, stop: StopToken) -> 
     try:
         (building / "blobs" / "sha256").mkdir(parents=True)
         for blob in sorted(image.blobs):
-            _copy(library, blob, building / "blobs" / "sha256" / blob.digest.hex, stop)
+            copy_blob(library.store, blob.digest, building / "blobs" / "sha256" / blob.digest.hex, stop)
         (building / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
         (building / "index.json").write_text(json.dumps(_index(plan.ref, image), indent=2))
         if plan.to.is_dir():
@@ -126,7 +121,7 @@ def _stored(library: Library, target: Version, files: tuple[PackedFile, ...]) ->
     assert target.image is not None and target.format is not None
     with library.catalog.reading() as connection:
         config = versions.config_of(connection, target)
-    if any(library.store.size_of(digest) is None for digest in (target.image, config)):
+    if library.store.sizes([target.image, config]).keys() != {target.image, config}:
         return None
     manifest, content = _content(library, target.image), _content(library, config)
     if Digest.of(manifest) != target.image:
@@ -137,20 +132,6 @@ def _stored(library: Library, target: Version, files: tuple[PackedFile, ...]) ->
 def _content(library: Library, digest: Digest) -> bytes:
     with library.store.open(digest) as file:
         return file.read(DEFAULT.manifest_bytes)
-
-
-def _copy(library: Library, blob: Blob, to: Path, stop: StopToken) -> None:
-    seen = hashlib.sha256()
-    with library.store.open(blob.digest) as source, to.open("xb") as copy:
-        while piece := source.read(_STEP):
-            stop.check()
-            seen.update(piece)
-            copy.write(piece)
-        copy.flush()
-        os.fsync(copy.fileno())
-    if seen.hexdigest() != blob.digest.hex:
-        found = Digest(seen.hexdigest())
-        raise DigestMismatch(what="a blob", whose="the store", expected=blob.digest, found=found, size=f"{blob.size:,}")
 
 
 def _index(ref: ModelRef, image: Image) -> dict[str, object]:

@@ -68,7 +68,8 @@ def bytes_to_fetch(library: Library, connection: Connection, asking: ProjectName
     files = versions.files(connection, asking, target.id)
     if target.image is None or library.node.replicas.holds(target.image, files):
         return 0
-    return sum(file.size for file in files if library.store.size_of(file.digest) is None)
+    there = library.store.sizes(file.digest for file in files)
+    return sum(file.size for file in files if file.digest not in there)
 
 
 def _changes(before: tuple[ModelFile, ...], after: tuple[ModelFile, ...]) -> tuple[FileChange, ...]:

@@ -67,7 +67,7 @@ def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskRepor
                 continue
             seen.add((told.st_dev, told.st_ino))
             parts[_part(path, library, counted)] += told.st_blocks * 512
-    partial = min(parts["reserved"], sum(arrived for _, arrived in library.store.partial()))
+    partial = min(parts["reserved"], sum(one.arrived for one in library.store.arriving()))
     parts["reserved"] -= partial
     shares = tuple(_share(library, one) for one in newest if one.image is not None)
     return DiskReport(

@@ -107,7 +107,7 @@ def _version_causes(library: Library, asking: ProjectName, target: Version) -> l
     with library.catalog.reading() as connection:
         lease = holding(connection, target.lease)
     if target.state == "importing" and lease is not None:
-        arrived = said_bytes(sum(size for _, size in library.store.partial()))
+        arrived = said_bytes(sum(one.arrived for one in library.store.arriving()))
         because = f"its image is not complete: {lease.says} is fetching it ({arrived} so far)"
         return [Cause(because, "modelshelf runs")]
     now = "its import was interrupted" if target.state == "importing" else f"it is {target.state}"

@@ -22,7 +22,7 @@ from modelshelf.errors import BadMarker, CatalogNotMade, OtherHome
 from modelshelf.names import NodeName
 from modelshelf.nodes.local import LocalNode
 from modelshelf.settings import Settings, default_catalog
-from modelshelf.store.directory import DirectoryStore
+from modelshelf.store.contract import Store
 
 STORE = "local"
 NODE = NodeName("local")
@@ -57,7 +57,7 @@ class Marker:
         return made
 
 
-def find_ids(catalog: Catalog, settings: Settings, store: DirectoryStore) -> tuple[int, int]:
+def find_ids(catalog: Catalog, settings: Settings, store: Store) -> tuple[int, int]:
     """Return the ids of this home's store and node; nothing is written. Raises OtherHome, CatalogNotMade, BadMarker."""
     with catalog.reading() as connection:
         rows = [identities.find(connection, kind, name) for kind, name, _ in _folders(settings)]
@@ -68,7 +68,7 @@ def find_ids(catalog: Catalog, settings: Settings, store: DirectoryStore) -> tup
     return rows[0].id, rows[1].id  # type: ignore[union-attr]
 
 
-def join(catalog: Catalog, settings: Settings, store: DirectoryStore) -> None:
+def join(catalog: Catalog, settings: Settings, store: Store) -> None:
     """The catalog has rows for this home's store and node, and both are marked. Raises OtherHome, BadMarker."""
     with catalog.writing() as connection:
         _make_rows(connection, settings)
@@ -115,7 +115,7 @@ def _make_rows(connection: Connection, settings: Settings) -> None:
 
 
 def _require_ours(
-    connection: Connection, settings: Settings, store: DirectoryStore, kind: str, row: Owned, folder: Path
+    connection: Connection, settings: Settings, store: Store, kind: str, row: Owned, folder: Path
 ) -> None:  # fmt: skip
     """Raise OtherHome unless the row means this folder, or nobody's yet and the store holds what the catalog counts on."""
     marker = Marker.read(folder)
@@ -126,7 +126,7 @@ def _require_ours(
     if marker is not None and (reason := _copied(marker, folder)):
         _refuse(settings, kind, reason)
     if row.identity is None and not _holds_content(connection, store):
-        _refuse(settings, kind, f"{settings.store} holds none of the content that the catalog lists")
+        _refuse(settings, kind, f"{store} holds none of the content that the catalog lists")
 
 
 def _copied(marker: Marker, folder: Path) -> str:
@@ -144,10 +144,10 @@ def _copied(marker: Marker, folder: Path) -> str:
     return f"{folder} is a copy of {before}" if same else ""
 
 
-def _holds_content(connection: Connection, store: DirectoryStore) -> bool:
+def _holds_content(connection: Connection, store: Store) -> bool:
     found = identities.find(connection, "store", STORE)
     listed = blobs.sample(connection, found.id, _SAMPLE) if found is not None else []
-    return not listed or any(store.size_of(digest) is not None for digest in listed)
+    return not listed or bool(store.sizes(listed))
 
 
 def _machine() -> str:

@@ -309,12 +309,13 @@ def publish(
     image = replace(image, facts=known(described, listing.format, files.keys(), read))
     license = _license(listing, *_stored(library, arrived)) or described.license
     licensing.require_allowed(library, license, target.ref)
-    made = {library.store.put(image.config), library.store.put(image.manifest)}
+    made = library.store.publish(image, target.ref)
     reach("import.manifest_stored")
     with library.store.locks.counting_on({blob.digest for blob in image.blobs}):
+        there = library.store.sizes(blob.digest for blob in image.blobs)
         for blob in image.blobs:  # whoever meddled with the store meanwhile: nothing is listed that is not there
-            if library.store.size_of(blob.digest) != blob.size:
-                raise BlobMissing(store=library.settings.store, digest=blob.digest)
+            if there.get(blob.digest) != blob.size:
+                raise BlobMissing(store=library.store, digest=blob.digest)
         reach("import.before_publish")
         published = _publish(
             library, asking, target, image, made, described.parts, pin, lease=lease, license=license, who=who, category=category
@@ -433,7 +434,7 @@ def _plan(library: Library, target: Version, listing: Listing, known: set[Digest
     files = tuple(
         PlannedFile(file.path, file.size, file.digest, fetch=not ready and file.digest not in known) for file in listing.files
     )
-    arrived = {path.name.partition(".")[0]: size for path, size in library.store.partial()}
+    arrived = {one.key: one.arrived for one in library.store.arriving()}
     return ImportPlan(
         model=target.model,
         version=str(target.name),
@@ -446,7 +447,7 @@ def _plan(library: Library, target: Version, listing: Listing, known: set[Digest
         total=listing.size,
         to_fetch=sum(file.size for file in files if file.fetch),
         resumed=sum(
-            min(file.size, arrived.get(file.wanted.key.hex, 0))
+            min(file.size, arrived.get(file.wanted.key, 0))
             for file, planned in zip(listing.files, files, strict=True)
             if planned.fetch
         ),
@@ -457,11 +458,11 @@ def _plan(library: Library, target: Version, listing: Listing, known: set[Digest
 
 def _require_space(library: Library, plan: ImportPlan, reserved: int, limits: Limits = DEFAULT) -> None:
     """What arrives, ours or another import's, has its whole place on the disk already; what will arrive has not."""
-    there = library.store.reserved()
+    there = sum(one.reserved for one in library.store.arriving())
     if plan.to_fetch and plan.free_after - reserved + min(there, plan.to_fetch + reserved) < limits.free_bytes_kept:
         others = f" in addition to {reserved:,} bytes that running imports reserve" if reserved else ""
         raise DiskFull(
-            path=library.settings.store,
+            path=library.store,
             needed=f"{plan.to_fetch:,} bytes{others}",
             free=f"{plan.free_before:,} bytes",
             kept=f"{limits.free_bytes_kept:,} bytes",

@@ -35,7 +35,7 @@ def write_metrics(library: Library) -> Path:
         versions_gauge.labels(state).set(count)
     gauge("blobs", "Blobs that the catalog counts on.").set(many)
     gauge("blob_bytes", "Bytes of these blobs.").set(stored)
-    gauge("partial_bytes", "Bytes of downloads that are not finished.").set(sum(size for _, size in library.store.partial()))
+    gauge("partial_bytes", "Bytes of downloads that are not finished.").set(sum(one.arrived for one in library.store.arriving()))
     gauge("free_bytes", "Free bytes where content arrives.").set(library.store.free_bytes())
     gauge("replicas", "Versions on the node.", "node").labels(str(NODE)).set(len(kept))
     gauge("replica_bytes", "Their bytes, links counted as if they were copies.", "node").labels(str(NODE)).set(

@@ -11,6 +11,7 @@ from modelshelf.limits import DEFAULT, Limits
 from modelshelf.nodes.local import LocalNode
 from modelshelf.nodes.memory import MemoryLimits
 from modelshelf.settings import Settings, private_folder
+from modelshelf.store.contract import Store
 from modelshelf.store.directory import DirectoryStore
 
 STORE = identity.STORE
@@ -23,7 +24,7 @@ class Library:
 
     settings: Settings
     catalog: Catalog
-    store: DirectoryStore
+    store: Store
     node: LocalNode
     store_id: int
     node_id: int

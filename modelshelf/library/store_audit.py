@@ -28,40 +28,40 @@ _AT_ONCE = 256
 
 def presence(library: Library, who: str, stop: StopToken, grace_seconds: float) -> Iterator[Fault]:
     """What the catalog lists and the store lacks, or has in another size; and what nobody lists."""
-    for path in library.store.foreign():
+    for name in library.store.foreign():
         yield Fault(
             Finding(
                 "file extra",
-                path.name,
+                name,
                 "its name is not a digest",
                 "none: modelshelf did not write this file; remove it yourself",
             ),
             None,
         )
-    present = {blob.digest.hex: blob.size for blob in library.store.blobs()}
+    present = {one.digest: one for one in library.store.stored()}
     with library.catalog.reading() as connection:
         importing = leases.importing(connection)
         for digest, size, state in blobs.recorded(connection, library.store_id):
-            found = present.pop(digest.hex, None)
+            found = present.pop(digest, None)
             if state == "deleting":
                 finding = Finding(
                     "deletion unfinished", str(digest), "it is marked for deletion but still exists", "finish the deletion"
                 )
                 yield Fault(finding, partial(finish_deletions, library, [digest], stop))
-            elif found is None and library.store.stamp(digest) is None:  # not one that came since the store was listed
+            elif found is None and not library.store.stamps([digest]):  # not one that came since the store was listed
                 said = f"the catalog lists it, but the store lacks it{_users(library, digest)}"
                 finding = Finding("blob missing", str(digest), said, "mark its versions as failed; they can be imported again")
                 yield Fault(finding, partial(_give_up_missing, library, digest, who, stop))
-            elif found is not None and found != size:
-                said = f"it has {found:,} bytes, but {size:,} are recorded{_users(library, digest)}"
+            elif found is not None and found.size != size:
+                said = f"it has {found.size:,} bytes, but {size:,} are recorded{_users(library, digest)}"
                 yield Fault(
                     Finding("blob damaged", str(digest), said, _REMOVE), partial(_remove_damaged, library, digest, who, stop)
                 )
-    for name, size in () if importing else present.items():  # an import records its small files at its end
-        digest = Digest(name)
-        if library.store.age_of(digest) >= grace_seconds:
-            finding = Finding("blob extra", str(digest), f"{size:,} bytes that the catalog does not know", "remove it")
-            yield Fault(finding, partial(_remove_extra, library, digest, grace_seconds, stop))
+    for extra in () if importing else present.values():  # an import records its small files at its end
+        if extra.age >= grace_seconds:
+            said = f"{extra.size:,} bytes that the catalog does not know"
+            finding = Finding("blob extra", str(extra.digest), said, "remove it")
+            yield Fault(finding, partial(_remove_extra, library, extra.digest, grace_seconds, stop))
 
 
 def bytes_to_read(library: Library, rehash: Rehash) -> int:
@@ -123,14 +123,14 @@ def _users(library: Library, digest: Digest) -> str:
 
 def _give_up_missing(library: Library, digest: Digest, who: str, stop: StopToken) -> None:
     with library.store.locks.removing(digest, stop):
-        if library.store.stamp(digest) is None:
+        if not library.store.stamps([digest]):
             _reopen(library, digest, "its content is missing in the store", who)
 
 
 def _remove_damaged(library: Library, digest: Digest, who: str, stop: StopToken, altered: bytes | None = None) -> None:
     """What is not whole, still, goes. `altered` is a manifest that has its digest and says something else."""
     with library.store.locks.removing(digest, stop):
-        proven, _ = stamps.read_all(library, [digest] if library.store.stamp(digest) else [], stop)
+        proven, _ = stamps.read_all(library, library.store.stamps([digest]), stop)
         if proven and (altered is None or Digest.of(altered) != digest):
             with library.catalog.writing() as connection:  # what an import proved has taken its place
                 blobs.prove(connection, library.store_id, proven)
@@ -146,7 +146,7 @@ def _remove_extra(library: Library, digest: Digest, grace_seconds: float, stop: 
             importing = leases.importing(connection)
         if known:
             return None
-        if importing or library.store.age_of(digest) < grace_seconds:
+        if importing or any(one.age < grace_seconds for one in library.store.stored([digest])):
             return "a running import may be about to record it"
         library.store.delete(digest)
         return None

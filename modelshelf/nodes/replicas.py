@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -25,15 +24,14 @@ from pathlib import Path
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
 from modelshelf.durable import NO_LINK, sync_folder, write_whole
-from modelshelf.errors import BlobMissing, NodeFull, StoreDamaged, WriteFailed
+from modelshelf.errors import BlobMissing, NodeFull, WriteFailed
 from modelshelf.formats.image import PackedFile
-from modelshelf.limits import MiB
 from modelshelf.stop import StopToken
 from modelshelf.store.contract import LocalStore
+from modelshelf.store.copying import copy_blob
 from modelshelf.store.files import stamp_of
 from modelshelf.store.locks import DigestLocks
 
-_STEP = 4 * MiB
 _NAME = re.compile(r"\.?([0-9a-f]{64})(?:\.[0-9a-f]{32})?", re.ASCII)
 """The folder of a replica, or one of those that a fill or a removal goes through."""
 
@@ -149,24 +147,7 @@ class LocalReplicas:
         except OSError as error:
             if error.errno not in NO_LINK:
                 raise
-            copies[str(file.path)] = self._copy(target, file, stop)
-
-    def _copy(self, target: Path, file: PackedFile, stop: StopToken) -> str:
-        """Copy the blob and prove the bytes; its stamp. Raises StoreDamaged if they are not the blob's."""
-        seen = hashlib.sha256()
-        with self._store.open(file.digest) as blob, target.open("xb") as copy:
-            while piece := blob.read(_STEP):
-                stop.check()
-                seen.update(piece)
-                copy.write(piece)
-            copy.flush()
-            os.fchmod(copy.fileno(), 0o444)
-            os.fsync(copy.fileno())
-            stamp = stamp_of(os.fstat(copy.fileno()))
-        if seen.hexdigest() != file.digest.hex:
-            reason = f"its bytes have the digest sha256:{seen.hexdigest()}"
-            raise StoreDamaged(path=self._store.path_of(file.digest), reason=reason)
-        return stamp
+            copies[str(file.path)] = copy_blob(self._store, file.digest, target, stop, mode=0o444)
 
     def _is_laid_out(self, target: Path, file: PackedFile, proven: dict[str, str]) -> bool:
         """It is a link to the store's blob, or a copy whose bytes were proven; a new proof is noted in `proven`."""

@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 from modelshelf.digest import Blob, Digest
+from modelshelf.formats.image import Image
+from modelshelf.names import ModelRef
 from modelshelf.stop import StopToken
-from modelshelf.store.locks import DigestLocks
 from modelshelf.transfer.contract import Destination
+
+if TYPE_CHECKING:  # only a store that other machines fetch from needs an HTTP client
+    from modelshelf.transfer.download import Remote
+    from modelshelf.wire import Login
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Stored:
+    """What lies in the store under a digest. `size` in bytes, `age` in seconds since it was committed, or an import found it
+    there and counted on it."""
+
+    digest: Digest
+    size: int
+    age: float = field(compare=False)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Arriving:
+    """One unfinished arrival. `key` says which fetch it is (`Store.begin`); `arrived` and `reserved` in bytes.
+
+    `reserved` is the space that is set aside for it already, arrived or not.
+    """
+
+    key: Digest
+    arrived: int
+    reserved: int
+
+
+class Locks(Protocol):
+    """Locks by digest: while one process removes or replaces a blob, nobody counts on it (decision 0020).
+
+    Not to be nested. A process that is paused keeps its locks, and one that dies keeps none.
+    """
+
+    def removing(self, digest: Digest, stop: StopToken | None = None) -> AbstractContextManager[None]:
+        """Nobody else removes, replaces or counts on the digest within.
+
+        Raises Stopped, or BlobBeingDeleted with the holder if it is not free within `Limits.lock_seconds`.
+        """
+
+    def counting_on(self, digests: Collection[Digest], stop: StopToken | None = None) -> AbstractContextManager[None]:
+        """Nobody removes or replaces these within; others may count on them too. Raises as `removing` does."""
 
 
 class Ingest(Destination, Protocol):
@@ -44,43 +89,47 @@ class Ingest(Destination, Protocol):
 
 
 class Store(Protocol):
-    """One region's content."""
+    """One region's content. `str(store)` names it in messages: its folder, or its address."""
 
-    locks: DigestLocks
+    @property
+    def locks(self) -> Locks: ...
 
-    def size_of(self, digest: Digest) -> int | None:
-        """The size of the committed blob in bytes; None if it is not there."""
+    def sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        """Return the size in bytes of each of these that is committed. Raises StoreDamaged if something else is in its place."""
 
     def open(self, digest: Digest) -> BinaryIO:
-        """The committed blob, for reading. Raises BlobMissing."""
+        """Return the committed blob for reading. Raises BlobMissing, or StoreDamaged."""
 
     def read_each(self, digests: Iterable[Digest], at_most: int) -> Iterator[tuple[Digest, bytes | None]]:
         """The first `at_most` bytes of each of these blobs, in their order; None for what is not there or no blob of ours."""
 
     def begin(self, key: Digest, size: int) -> Ingest:
-        """A place for a blob of `size` bytes.
+        """Return a place for a blob of `size` bytes.
 
         `key` says which fetch it is, so that an interrupted one is resumed: the expected digest, or a digest of the
         source's own name for it. Two processes never share a place.
         """
 
     def put(self, content: bytes) -> Blob:
-        """Store small content, a manifest say, whole and durable."""
+        """Store small content, a licence say, whole and durable."""
+
+    def publish(self, image: Image, reference: ModelRef) -> set[Blob]:
+        """Store the image's config and manifest, whose other blobs are there; return the two.
+
+        Where other tools can ask the store, they find the image under the reference from now on.
+        """
 
     def delete(self, digest: Digest) -> int:
-        """The blob is gone; the bytes freed, 0 if it was not there.
+        """Remove the blob; return the bytes freed, 0 if it was not there.
 
         The caller holds the digest's lock (`locks.removing`), and has looked inside it whether this is still meant.
         """
 
-    def stamp(self, digest: Digest) -> str | None:
-        """What can be seen of the committed blob without reading it: as long as it stays equal, nobody touched the blob.
-
-        Opaque to everybody else. None if there is no blob, or something that is none of ours in its place.
-        """
-
     def stamps(self, digests: Iterable[Digest]) -> dict[Digest, str]:
-        """The stamps of those of the blobs that are there."""
+        """Return the stamp of each of these blobs that is there: what can be seen of it without reading it (decision 0019).
+
+        As long as it stays equal, nobody touched the blob. Opaque to everybody else. Something else in a blob's place has none.
+        """
 
     def only_linked(self, before: str, after: str) -> bool:
         """The two stamps differ at most by links that were made to the blob, or removed."""
@@ -90,15 +139,35 @@ class Store(Protocol):
     ) -> tuple[str, Digest]:
         """Read every byte: the stamp as it was before the first of them, and the digest that they have. Raises BlobMissing."""
 
-    def blobs(self) -> Iterator[Blob]:
-        """Every committed blob, in no order."""
+    def stored(self, among: Iterable[Digest] | None = None) -> Iterator[Stored]:
+        """Return what lies under a digest's name, damaged or not: everything in no order, or what there is of `among`."""
+
+    def foreign(self) -> Iterator[str]:
+        """Return the names of what lies among the blobs and has no digest for its name: nobody uses it."""
+
+    def arriving(self) -> Iterator[Arriving]:
+        """Return each unfinished arrival, of a process that lives or of one that died."""
+
+    def discard_abandoned(self, seconds: float) -> int:
+        """Remove the arrivals that nothing was written to for so long, unless a process is at them; return the bytes freed."""
 
     def free_bytes(self) -> int:
         """Free space where content arrives."""
 
 
 class LocalStore(Store, Protocol):
-    """A store whose blobs are files here, so that a node beside it can link to them."""
+    """A store whose blobs are files of this machine: a node on the same file system may link to them."""
 
     def path_of(self, digest: Digest) -> Path:
-        """The committed blob's file: read-only, never to be written through. Raises BlobMissing."""
+        """Return the committed blob's file: read-only, never to be written through. Raises BlobMissing."""
+
+
+class RemoteStore(Store, Protocol):
+    """A store that another machine fetches from by HTTP, in ranges."""
+
+    @property
+    def login(self) -> Login | None:
+        """What the store's own address is shown; None if there is nothing to show."""
+
+    def remote(self, digest: Digest) -> Remote:
+        """Return the committed blob where it can be fetched from now. Raises BlobMissing."""

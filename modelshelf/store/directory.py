@@ -11,7 +11,6 @@ No path is followed through a symbolic link: one that someone planted is reporte
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
@@ -23,16 +22,18 @@ from typing import BinaryIO
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BadDigest, BlobMissing, StoreDamaged
+from modelshelf.formats.image import Image
 from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import ModelRef
 from modelshelf.stop import StopToken
 from modelshelf.store import files
+from modelshelf.store.contract import Arriving, Stored
 from modelshelf.store.files import folder_at, removing_failed_writes, stamp_in, stamp_of
 from modelshelf.store.ingest import DirectoryIngest
 from modelshelf.store.locks import DigestLocks
 from modelshelf.store.parts import arrived_by
 
 _FOLDERS = ("blobs", "blobs/sha256", "ingest")
-_STEP = 1 << 20
 
 
 class DirectoryStore:
@@ -47,14 +48,18 @@ class DirectoryStore:
             if not stat.S_ISDIR((root / name).lstat().st_mode):
                 raise StoreDamaged(path=root / name, reason="it is a link or a file where a folder was")
 
-    def size_of(self, digest: Digest) -> int | None:
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         with self._blob_folder() as folder:
-            return self._size_in(folder, digest)
+            found = ((digest, self._size_in(folder, digest)) for digest in digests)
+            return {digest: size for digest, size in found if size is not None}
 
     def open(self, digest: Digest) -> BinaryIO:
         with self._blob_folder() as folder:
             if self._size_in(folder, digest) is None:
-                raise BlobMissing(store=self.root, digest=digest)
+                raise BlobMissing(store=self, digest=digest)
             return os.fdopen(os.open(digest.hex, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb")
 
     def read_each(self, digests: Iterable[Digest], at_most: int) -> Iterator[tuple[Digest, bytes | None]]:
@@ -63,8 +68,8 @@ class DirectoryStore:
                 yield digest, _read_at(folder, digest.hex, at_most)
 
     def path_of(self, digest: Digest) -> Path:
-        if self.size_of(digest) is None:
-            raise BlobMissing(store=self.root, digest=digest)
+        if not self.sizes([digest]):
+            raise BlobMissing(store=self, digest=digest)
         return self.root / "blobs" / "sha256" / digest.hex
 
     def begin(self, key: Digest, size: int) -> DirectoryIngest:
@@ -76,6 +81,10 @@ class DirectoryStore:
             ingest.reset()
             ingest.write_at(0, content)
             return ingest.commit(digest, what="what was packed here", whose="the library")
+
+    def publish(self, image: Image, reference: ModelRef) -> set[Blob]:
+        """No other tool asks a folder, and one list of all images would be rewritten at each import."""
+        return {self.put(image.config), self.put(image.manifest)}
 
     def delete(self, digest: Digest) -> int:
         with self._blob_folder() as folder:
@@ -90,10 +99,6 @@ class DirectoryStore:
                 os.fsync(folder)
             return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
-    def stamp(self, digest: Digest) -> str | None:
-        with self._blob_folder() as folder:
-            return stamp_in(folder, digest.hex)
-
     def stamps(self, digests: Iterable[Digest]) -> dict[Digest, str]:
         with self._blob_folder() as folder:
             found = ((digest, stamp_in(folder, digest.hex)) for digest in digests)
@@ -107,58 +112,42 @@ class DirectoryStore:
     ) -> tuple[str, Digest]:
         with self.open(digest) as file:
             stamp = stamp_of(os.fstat(file.fileno()))  # before the first byte: who writes meanwhile changes it
-            seen = hashlib.sha256()
-            while piece := file.read(_STEP):
-                stop.check()
-                seen.update(piece)
-                on_bytes(len(piece))
-        return stamp, Digest(seen.hexdigest())
+            return stamp, Digest.of_file(file, stop, lambda piece: on_bytes(len(piece)))
 
-    def blobs(self) -> Iterator[Blob]:
-        with os.scandir(self.root / "blobs" / "sha256") as entries:
-            for entry in entries:
-                with suppress(BadDigest, FileNotFoundError):
-                    yield Blob(Digest(entry.name), entry.stat(follow_symlinks=False).st_size)
+    def stored(self, among: Iterable[Digest] | None = None) -> Iterator[Stored]:
+        if among is None:
+            with os.scandir(self.root / "blobs" / "sha256") as entries:
+                for entry in entries:
+                    with suppress(BadDigest, FileNotFoundError):
+                        yield _stored(Digest(entry.name), entry.stat(follow_symlinks=False))
+            return
+        with self._blob_folder() as folder:
+            for digest in among:
+                if (found := files.found_in(folder, digest.hex)) is not None:
+                    yield _stored(digest, found)
 
-    def foreign(self) -> list[Path]:
-        """What lies among the blobs and has no digest for its name: nobody uses it."""
-        found = []
+    def foreign(self) -> Iterator[str]:
         with os.scandir(self.root / "blobs" / "sha256") as entries:
             for entry in entries:
                 try:
                     Digest(entry.name)
                 except BadDigest:
-                    found.append(Path(entry.path))
-        return found
-
-    def age_of(self, digest: Digest) -> float:
-        """Seconds since the blob was committed, or adopted by an import that found it there; 0 if it is not there."""
-        with self._blob_folder() as folder:
-            found = files.found_in(folder, digest.hex)
-            return 0.0 if found is None else time.time() - max(found.st_mtime, found.st_ctime)
+                    yield entry.name
 
     def free_bytes(self) -> int:
         disk = os.statvfs(self.root)
         return disk.f_bavail * disk.f_frsize
 
-    def partial(self) -> Iterator[tuple[Path, int]]:
-        """Every place where content is arriving or was, and the bytes that have arrived there."""
+    def arriving(self) -> Iterator[Arriving]:
         for path in (self.root / "ingest").glob("*.data"):
-            yield path, arrived_by(path.with_suffix(".parts"))
-
-    def reserved(self) -> int:
-        """Bytes on disk that are set aside for what arrives, arrived or not: its whole place is taken at the start."""
-        total = 0
-        for path in (self.root / "ingest").glob("*.data"):
-            with suppress(FileNotFoundError):  # committed meanwhile
-                total += path.lstat().st_blocks * 512
-        return total
+            with suppress(BadDigest, FileNotFoundError):  # committed meanwhile
+                reserved = path.lstat().st_blocks * 512  # an arrival's whole place is taken at its start
+                yield Arriving(Digest(path.name.partition(".")[0]), arrived_by(path.with_suffix(".parts")), reserved)
 
     def discard_abandoned(self, seconds: float) -> int:
-        """Remove what was not written to for so long, unless a process is at it; the bytes freed."""
         before = time.time() - seconds
         freed = 0
-        for data, _ in self.partial():
+        for data in (self.root / "ingest").glob("*.data"):
             with suppress(FileNotFoundError):
                 size, changed = data.lstat().st_blocks * 512, data.lstat().st_mtime
                 if changed < before and DirectoryIngest.discard_abandoned(self.root, self.locks, data, before):
@@ -181,6 +170,11 @@ class DirectoryStore:
         if not stat.S_ISREG(found.st_mode):
             raise StoreDamaged(path=self.root / "blobs" / "sha256" / digest.hex, reason="it is not a regular file")
         return found.st_size
+
+
+def _stored(digest: Digest, found: os.stat_result) -> Stored:
+    """A commit over a blob that is whole changes its mode, and so the time of its last change: a sign of life."""
+    return Stored(digest, found.st_size, time.time() - max(found.st_mtime, found.st_ctime))
 
 
 def _read_at(folder: int, name: str, at_most: int) -> bytes | None:

@@ -124,7 +124,7 @@ def _scrubbing(work: Path) -> Iterator[Row]:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         path.rename(library.settings.store / "blobs" / "sha256" / digest)
-    blobs = [str(library.store.path_of(blob.digest)) for blob in library.store.blobs()]
+    blobs = [str(library.store.path_of(blob.digest)) for blob in library.store.stored()]
     began = time.monotonic()
     subprocess.run(
         ["xargs", "-P", str(os.cpu_count()), "-n", "1", "openssl", "sha256"],
@@ -135,7 +135,7 @@ def _scrubbing(work: Path) -> Iterator[Row]:
     )
     by_hand = time.monotonic() - began
     began = time.monotonic()
-    assert stamps.read_all(library, [blob.digest for blob in library.store.blobs()], StopToken())[1] == {}
+    assert stamps.read_all(library, [blob.digest for blob in library.store.stored()], StopToken())[1] == {}
     yield Row("scrub of 4 GiB; beside openssl sha256 on every processor", time.monotonic() - began, by_hand, 1.25)
     shutil.rmtree(work / "save")
 

@@ -53,7 +53,7 @@ def test_a_place_that_is_taken_is_left_alone(library: Library, version: Version,
 
 def test_a_damaged_store_builds_nothing(library: Library, version: Version, tmp_path: Path) -> None:
     plan = building.plan_build(library, P, version.ref, tmp_path / "image")
-    largest = max(library.store.blobs(), key=lambda blob: blob.size)
+    largest = max(library.store.stored(), key=lambda blob: blob.size)
     path = library.store.path_of(largest.digest)
     path.chmod(0o644)
     with path.open("r+b") as file:

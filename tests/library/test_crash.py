@@ -50,7 +50,7 @@ class Lifecycle:
     def check_promises(self) -> None:
         """No wrong bytes under a digest; no version ready without all of its bytes; one of each."""
         present = {}
-        for blob in self.library.store.blobs():
+        for blob in self.library.store.stored():
             with self.library.store.open(blob.digest) as file:
                 assert Digest.of(file.read()) == blob.digest
             present[blob.digest] = blob.size
@@ -126,7 +126,7 @@ def test_killed_while_deleting_no_reference_points_at_a_missing_blob_and_the_res
     assert lifecycle.start(point).wait(60) == -signal.SIGKILL
     lifecycle.check_promises()
     deleting.remove_condemned(lifecycle.library, StopToken())
-    assert list(lifecycle.library.store.blobs()) == []
+    assert list(lifecycle.library.store.stored()) == []
     lifecycle.lapse_leases()
     assert lifecycle.start().wait(60) == 0
     lifecycle.check_complete()

@@ -72,7 +72,7 @@ def test_a_plan_counts_what_an_earlier_try_brought(registry: OllamaRegistry, lib
     with pytest.raises(ConnectionCut):
         bring_in(library, ollama_source(registry))
     faults.before_body, faults.cuts = None, 0
-    (_, there), *_ = library.store.partial()
+    there = next(library.store.arriving()).arrived
     _, plan = bring_in(library, ollama_source(registry), run="run-2")
     assert there >= 3 * SMALL.part_bytes
     assert (plan.resumed, plan.moved) == (there, plan.to_fetch - there)
@@ -119,7 +119,7 @@ def test_another_projects_private_blob_is_fetched_again_and_shares_its_place(reg
     assert plan.to_fetch == plan.total - len(registry.manifests["library/tiny", "1b"])
     assert registry.body_bytes - before == plan.to_fetch
     assert other.state == "ready"
-    assert sum(blob.size for blob in library.store.blobs()) < 2 * len(WEIGHTS)
+    assert sum(blob.size for blob in library.store.stored()) < 2 * len(WEIGHTS)
 
 
 def test_two_imports_of_one_version_at_once_download_once(registry: OllamaRegistry, library: Library) -> None:
@@ -166,7 +166,7 @@ def test_wrong_bytes_leave_a_version_that_says_failed_and_why_and_a_retry_comple
     registry.faults.flip_byte_at = 300_000
     with pytest.raises(DigestMismatch):
         bring_in(library, ollama_source(registry))
-    assert Digest.of(WEIGHTS) not in {blob.digest for blob in library.store.blobs()}
+    assert Digest.of(WEIGHTS) not in {blob.digest for blob in library.store.stored()}
     with library.catalog.reading() as connection:
         (failed,) = versions.page(connection, P)
     assert failed.state == "failed"
@@ -202,7 +202,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_fetched(registry: Olla
     plan = importing.plan_dry(library, P, source.model, pin, listing, source=source, category="chat")
     assert plan.to_fetch == sum(content.size for content in registry.blobs.values())
     assert registry.body_bytes < 1000, "only the small files"
-    assert list(library.store.blobs()) == [] == list(library.store.partial())
+    assert list(library.store.stored()) == [] == list(library.store.arriving())
     with library.catalog.reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM version")).scalar() == 0
 
@@ -249,10 +249,10 @@ def test_a_dry_run_refuses_what_the_import_refuses_in_the_same_words_and_stores_
         files["config.json"] = b"no json"
     if why != "name taken":
         repo.commit(files)
-    before = sorted(library.store.blobs())
+    before = sorted(library.store.stored())
     dry = refused(library, source, dry=True)
-    assert sorted(library.store.blobs()) == before
-    assert list(library.store.partial()) == []
+    assert sorted(library.store.stored()) == before
+    assert list(library.store.arriving()) == []
     real = refused(library, source, dry=False)
     assert str(real).startswith(str(dry)), "and then what state things are in"
     assert (dry is None) if expected is None else isinstance(dry, expected), dry
@@ -343,22 +343,22 @@ def test_deleting_frees_just_what_only_it_used(registry: OllamaRegistry, library
     other, _ = bring_in(library, ollama_source(registry, "library/tiny:2b"), run="run-2")
     caching.fill(library, P, ready, StopToken())
     plan = deleting.plan_deletion(library, P, ready.ref)
-    before = sum(blob.size for blob in library.store.blobs())
+    before = sum(blob.size for blob in library.store.stored())
     done = deleting.delete_version(library, P, ready.ref, who="test")
     assert done == plan
-    assert before - sum(blob.size for blob in library.store.blobs()) == plan.frees
+    assert before - sum(blob.size for blob in library.store.stored()) == plan.frees
     assert plan.keeps >= len(WEIGHTS)
     folder = caching.fill(library, P, other, StopToken())
     assert (folder / "blobs" / f"sha256-{Digest.of(WEIGHTS).hex}").read_bytes() == WEIGHTS
     deleting.delete_version(library, P, other.ref, who="test")
-    assert list(library.store.blobs()) == []
+    assert list(library.store.stored()) == []
     assert list((library.settings.node / "replicas").iterdir()) == []
 
 
 def test_a_plan_to_delete_deletes_nothing(library: Library, ready: versions.Version) -> None:
-    before = set(library.store.blobs())
+    before = set(library.store.stored())
     deleting.plan_deletion(library, P, ready.ref)
-    assert set(library.store.blobs()) == before
+    assert set(library.store.stored()) == before
     with library.catalog.reading() as connection:
         assert versions.find(connection, P, ready.ref) == ready
 

@@ -132,12 +132,12 @@ def _(shelf: Shelf) -> None:
 
 @case("delete", "bring", "cache", done="NoSuchModel")
 def _(shelf: Shelf) -> None:
-    assert (shelf.state(), list(shelf.library.store.blobs())) == ("", [])
+    assert (shelf.state(), list(shelf.library.store.stored())) == ("", [])
 
 
 @case("clean", "bring", "cache", "orphan")
 def _(shelf: Shelf) -> None:
-    assert (shelf.state(), list(shelf.library.store.blobs())) == ("", [])
+    assert (shelf.state(), list(shelf.library.store.stored())) == ("", [])
 
 
 def engines(shelf: Shelf) -> tuple[str, int]:

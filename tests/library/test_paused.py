@@ -95,7 +95,7 @@ def test_a_deletion_that_was_killed_never_blocks_an_import_of_the_same_model_or_
         check_whole(library)
         assert len(ready(library)) == 1
         verbs.delete(library, "", model)
-        assert list(library.store.blobs()) == []
+        assert list(library.store.stored()) == []
 
 
 def test_an_audit_that_wakes_removes_nothing_that_was_adopted_meanwhile(

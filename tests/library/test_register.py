@@ -90,7 +90,7 @@ def test_a_folder_is_ready_where_it_lies_and_nothing_is_copied(mounted: Library,
     assert (str(version.model), version.state, version.image, version.filesystem) == ("my-finetune", "ready", None, "shared")
     assert (version.facts.architecture, version.facts.context_length) == ("llama", 64), "headers are read"
     assert version.size == sum(path.stat().st_size for path in (mount / "models/my-finetune").iterdir())
-    assert list(mounted.store.blobs()) == []
+    assert list(mounted.store.stored()) == []
     assert {file.digest for file in place_of(mounted, version).files} == {None}, "no byte of the weights is read"
     assert caching.bring(mounted, P, version, StopToken()) == mount / "models/my-finetune"
     assert register(mounted).id == version.id, "registered again, it is the same"

@@ -120,7 +120,7 @@ class Shelf(RuleBasedStateMachine):
 
     @invariant()
     def every_stored_blob_has_the_digest_it_is_called_by(self) -> None:
-        for blob in self.library.store.blobs() if hasattr(self, "library") else ():
+        for blob in self.library.store.stored() if hasattr(self, "library") else ():
             with self.library.store.open(blob.digest) as file:
                 assert Digest.of_file(file) == blob.digest
 
@@ -129,10 +129,10 @@ class Shelf(RuleBasedStateMachine):
         for version in self._ready() if hasattr(self, "library") else ():
             assert version.image is not None
             assert self.images.setdefault(str(version.ref), version.image) == version.image
-            assert self.library.store.size_of(version.image) is not None
+            assert self.library.store.sizes([version.image])
             with self.library.catalog.reading() as connection:
                 files = versions.files(connection, P, version.id)
-            assert all(self.library.store.size_of(file.digest) == file.size for file in files)
+            assert self.library.store.sizes(file.digest for file in files) == {file.digest: file.size for file in files}
 
     @invariant()
     def what_an_instance_serves_is_there(self) -> None:

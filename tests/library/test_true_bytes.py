@@ -62,7 +62,7 @@ def stale(library: Library) -> list[Digest]:
     with library.catalog.reading() as connection:
         names = [digest for digest, _, _ in blobs.recorded(connection, library.store_id)]
         recorded = blobs.recorded_of(connection, library.store_id, names)
-    return [digest for digest, row in recorded.items() if row.stamp != library.store.stamp(digest)]
+    return [digest for digest, row in recorded.items() if row.stamp != library.store.stamps([digest]).get(digest)]
 
 
 @pytest.fixture

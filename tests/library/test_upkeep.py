@@ -64,14 +64,14 @@ def check_bytes(library: Library) -> None:
 
 def test_the_run_removes_what_the_plan_names_and_frees_what_it_says(four: tuple[Library, list[Version]]) -> None:
     library, made = four
-    before = sum(blob.size for blob in library.store.blobs())
+    before = sum(blob.size for blob in library.store.stored())
     plan = cleaning.plan_clean(library, P, ALL)
     assert [one.version_id for one in plan.versions] == [one.id for one in made[:3]]
     assert left(library) == {str(one.name) for one in made}, "a plan changes nothing"
     report = cleaning.clean(library, P, plan, StopToken(), who="test")
     assert report.removed == tuple(str(one.ref) for one in plan.versions)
     assert left(library) == {str(made[3].name)}
-    assert report.freed == plan.frees == before - sum(blob.size for blob in library.store.blobs())
+    assert report.freed == plan.frees == before - sum(blob.size for blob in library.store.stored())
     check_bytes(library)
     assert audit(library, rehash=True) == []
 
@@ -261,9 +261,9 @@ def test_the_parts_of_the_disk_report_add_up_to_the_disk(four: tuple[Library, li
     assert (report.partial, report.reserved >= 1 << 19) == (1 << 19, True), "what arrived, and what is set aside for the rest"
     assert report.replicas < 100_000, "links cost nothing but their folders"
     share = next(one for one in report.versions if one.ref == str(made[0].ref))
-    before = sum(blob.size for blob in library.store.blobs())
+    before = sum(blob.size for blob in library.store.stored())
     deleting.delete_version(library, P, made[0].ref, who="test")
-    assert share.frees == before - sum(blob.size for blob in library.store.blobs())
+    assert share.frees == before - sum(blob.size for blob in library.store.stored())
     assert share.shared > 0, "the template is shared"
 
 
@@ -331,7 +331,7 @@ def test_the_metrics_are_what_prometheus_reads(four: tuple[Library, list[Version
     assert found["modelshelf_versions", "ready"] == 4
     assert found["modelshelf_instance_ready", "chat-1", "default", "llamacpp"] == 1
     assert found["modelshelf_replica_bytes", "local"] == made[2].size
-    assert found["modelshelf_blob_bytes",] == sum(blob.size for blob in library.store.blobs())
+    assert found["modelshelf_blob_bytes",] == sum(blob.size for blob in library.store.stored())
     running.stop_instance(library, P, InstanceName("chat-1"), "test")
     assert (
         'modelshelf_instance_ready{engine="llamacpp",instance="chat-1",project="default"} 0.0'
@@ -345,17 +345,17 @@ def test_a_nights_part_is_what_was_read_longest_ago_and_all_of_it_is_read_within
     library, _ = four
     with library.catalog.writing() as connection:
         connection.execute(text("UPDATE blob SET proven_at = 1"))
-    damaged = max(library.store.blobs(), key=lambda one: one.size)
+    damaged = max(library.store.stored(), key=lambda one: one.size)
     path = library.store.path_of(damaged.digest)
     path.chmod(0o644)
     with path.open("r+b") as file:
         file.seek(damaged.size // 2)
         file.write(os.urandom(8))
-    total, read, found = sum(one.size for one in library.store.blobs()), [0], []
+    total, read, found = sum(one.size for one in library.store.stored()), [0], []
     for _night in range(30):
         before = sum(read)
         found += auditing.audit(library, StopToken(), rehash="part", repair=False, who="test", on_bytes=read.append)
-        largest = max(one.size for one in library.store.blobs())
+        largest = max(one.size for one in library.store.stored())
         assert sum(read) - before <= total // 25 + largest + damaged.size, "no more than its share, and the blob that fills it"
     with library.catalog.reading() as connection:
         unread = connection.execute(text("SELECT digest FROM blob WHERE proven_at = 1")).scalars().all()

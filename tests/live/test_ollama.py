@@ -99,7 +99,7 @@ def test_what_is_made_or_removed_inside_stays_inside(both: tuple[Library, Instan
         blob.name: (blob.stat().st_ino, blob.stat().st_size) for blob in (library.settings.store / "blobs" / "sha256").iterdir()
     }
     assert after == before, "the store is as it was, but for times: Ollama 0.32 touches the blobs that a new model shares"
-    for blob in library.store.blobs():
+    for blob in library.store.stored():
         with library.store.open(blob.digest) as file:
             assert Digest.of_file(file) == blob.digest
     running.stop_instance(library, P, BOTH, "test")
@@ -122,7 +122,7 @@ def test_a_model_made_inside_is_saved_while_it_serves_and_another_instance_serve
     library, instance = both
     inside = str(instance.serves[0].served_name)
     ask(instance, "/api/create", {"model": "mine:v1", "from": inside, "system": "You are a pirate.", "stream": False})
-    held = {blob.digest for blob in library.store.blobs()}
+    held = {blob.digest for blob in library.store.stored()}
     uri = InstanceUri(BOTH, OllamaName.parse("mine:v1"))
     source = saving.source_in(library, P, uri, Tag("first"))
     version, plan = bring_in(library, source, name="support-bot", limits=DEFAULT)
@@ -130,7 +130,7 @@ def test_a_model_made_inside_is_saved_while_it_serves_and_another_instance_serve
     weights = max(plan.files, key=lambda file: file.size)
     assert not weights.fetch
     assert plan.to_fetch < 10_000, "only what the store lacks is copied"
-    assert {blob.digest for blob in library.store.blobs()} > held
+    assert {blob.digest for blob in library.store.stored()} > held
     assert running.is_running(library, instance), "the instance went on"
     second = launch_all(library, InstanceName("second"), ((version, ServedName("bot")),), REQUEST)
     assert ask(second, "/api/show", {"model": "bot"})["system"] == "You are a pirate."

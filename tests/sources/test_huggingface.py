@@ -185,7 +185,7 @@ def test_a_pickle_named_safetensors_is_refused_by_its_bytes(hub: Hub, library: L
     hub.repo("org/model").commit({"model.safetensors": pickle.dumps({"a": list(range(999))})})
     with pytest.raises(NotWhatItSays, match="pickle"):
         bring_in(library, hub_source(hub, "org/model"))
-    assert list(library.store.partial()) == []
+    assert list(library.store.arriving()) == []
 
 
 def test_several_quantisations_must_be_chosen_from_and_shards_travel_together(hub: Hub) -> None:
@@ -224,7 +224,7 @@ def test_files_in_git_are_proven_by_their_object_id(hub: Hub, library: Library) 
     hub.faults.flip_byte_at = 3
     with pytest.raises(DigestMismatch, match="git:"):
         bring_in(library, hub_source(hub, "org/model"))
-    assert list(library.store.blobs()) == []
+    assert list(library.store.stored()) == []
 
 
 @pytest.mark.parametrize("name", ["../evil.json", "a\\b.json", "con.json"])

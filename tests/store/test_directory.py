@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,36 @@ from modelshelf.limits import DEFAULT
 from modelshelf.store import ingest
 from modelshelf.store.directory import DirectoryStore
 from modelshelf.transfer.contract import Span
-from tests.store.suite import CONTENT, DIGEST, StoreSuite
+from tests.store.suite import CONTENT, DIGEST, OTHER, StoreSuite
 
 
 class TestDirectoryStore(StoreSuite):
     @pytest.fixture
     def store(self, tmp_path: Path) -> DirectoryStore:
         return DirectoryStore(tmp_path / "store", replace(DEFAULT, lock_seconds=0.2))
+
+    def alter(self, store: DirectoryStore, digest: Digest, content: bytes) -> None:
+        path = store.path_of(digest)
+        path.chmod(0o644)
+        path.write_bytes(content)
+
+    def test_a_blobs_file_is_read_only_and_not_executable(self, store: DirectoryStore) -> None:
+        self.write(store, CONTENT)
+        assert stat.S_IMODE(store.path_of(DIGEST).stat().st_mode) == 0o444
+        with store.begin(OTHER, 1), pytest.raises(BlobMissing):
+            store.path_of(OTHER)
+
+    def test_committing_what_is_there_leaves_its_file_to_those_who_have_links_to_it(self, store: DirectoryStore) -> None:
+        self.write(store, CONTENT)
+        before = store.path_of(DIGEST).stat()
+        self.write(store, CONTENT, key=Digest.of(b"another fetch"))
+        after = store.path_of(DIGEST).stat()
+        assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+    def test_a_name_that_is_no_digest_is_foreign_and_not_stored(self, store: DirectoryStore) -> None:
+        (store.root / "blobs" / "sha256" / "notes.txt").write_text("nobody's")
+        assert list(store.foreign()) == ["notes.txt"]
+        assert list(store.stored()) == []
 
     def test_commit_syncs_the_file_before_the_rename_and_the_folder_after_it(
         self, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
@@ -45,7 +69,7 @@ class TestDirectoryStore(StoreSuite):
         monkeypatch.setattr(os, "fsync", fsync)
         with pytest.raises(WriteFailed, match="Input/output error"):
             self.write(store, CONTENT)
-        assert store.size_of(DIGEST) is None
+        assert store.sizes([DIGEST]) == {}
 
     @pytest.mark.parametrize("call", ["pwritev", "posix_fallocate"])
     def test_a_full_disk_leaves_nothing_visible_and_frees_the_temporary_file(
@@ -57,7 +81,7 @@ class TestDirectoryStore(StoreSuite):
         monkeypatch.setattr(os, call, full)
         with pytest.raises(WriteFailed, match="the disk is full"):
             self.write(store, CONTENT)
-        assert store.size_of(DIGEST) is None
+        assert store.sizes([DIGEST]) == {}
         assert list((store.root / "ingest").iterdir()) == []
 
     def test_a_link_planted_at_a_blobs_place_is_not_followed(self, store: DirectoryStore, tmp_path: Path) -> None:
@@ -77,19 +101,19 @@ class TestDirectoryStore(StoreSuite):
             place.finish(Span(0, len(CONTENT)))
             with pytest.raises(StoreDamaged, match="a folder"):
                 place.commit(DIGEST, what="it", whose="the test")
-        assert sum(arrived for _, arrived in store.partial()) == len(CONTENT)
+        assert sum(one.arrived for one in store.arriving()) == len(CONTENT)
 
     def test_the_stamp_stays_while_nobody_touches_the_blob_and_differs_after_any_touch(
         self, store: DirectoryStore, tmp_path: Path
     ) -> None:
         proven = self.write(store, CONTENT).stamp
-        assert proven == store.stamp(DIGEST)
+        assert proven == self.stamp(store)
         with store.open(DIGEST) as file:
             file.read()
-        assert store.stamp(DIGEST) == proven, "reading is no touch"
+        assert self.stamp(store) == proven, "reading is no touch"
         path = store.path_of(DIGEST)
         os.link(path, tmp_path / "replica")
-        linked = store.stamp(DIGEST)
+        linked = self.stamp(store)
         assert linked is not None
         assert linked != proven
         assert store.only_linked(proven, linked)
@@ -98,15 +122,15 @@ class TestDirectoryStore(StoreSuite):
         with path.open("r+b") as file:
             file.write(b"x")
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        assert store.stamp(DIGEST) not in (proven, linked), "nor does setting the time back hide a write"
+        assert self.stamp(store) not in (proven, linked), "nor does setting the time back hide a write"
 
     def test_only_the_bytes_that_arrived_are_counted_as_partial(self, store: DirectoryStore) -> None:
         with store.begin(DIGEST, len(CONTENT)) as place:
             place.write_at(0, CONTENT[:50_000])
             place.finish(Span(0, 50_000))
-            ((_, arrived),) = store.partial()
-            assert arrived == 50_000
-            assert store.reserved() >= len(CONTENT), "its whole place is set aside"
+            (one,) = store.arriving()
+            assert one.arrived == 50_000
+            assert one.reserved >= len(CONTENT), "its whole place is set aside"
 
     def test_a_journal_whose_data_is_gone_is_removed(self, store: DirectoryStore) -> None:
         with store.begin(DIGEST, len(CONTENT)):
@@ -187,14 +211,3 @@ class TestDirectoryStore(StoreSuite):
                 place.commit(DIGEST, what="it", whose="the test")
         with pytest.raises(BlobMissing):
             store.open(DIGEST)
-
-    def test_an_abandoned_download_is_removed_after_its_time_and_not_before(self, store: DirectoryStore) -> None:
-        with store.begin(DIGEST, len(CONTENT)) as place:
-            place.write_at(0, CONTENT)
-            assert store.discard_abandoned(-1) == 0, "a process is at it"
-            assert place.commit(DIGEST, what="it", whose="the test").digest == DIGEST
-        with store.begin(Digest.of(b"another"), 5000):
-            pass
-        assert store.discard_abandoned(3600) == 0, "it is young"
-        assert store.discard_abandoned(-1) > 0
-        assert list(store.partial()) == []

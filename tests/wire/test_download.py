@@ -59,10 +59,10 @@ class Fetch:
         self.counted += count
 
     def nothing_visible(self) -> bool:
-        return list(self.store.blobs()) == []
+        return list(self.store.stored()) == []
 
     def nothing_kept(self) -> bool:
-        return self.nothing_visible() and list(self.store.partial()) == []
+        return self.nothing_visible() and list(self.store.arriving()) == []
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def connections(server: OllamaRegistry) -> int:
 
 
 def arrived(root: Path) -> int:
-    return sum(count for _, count in DirectoryStore(root).partial())
+    return sum(one.arrived for one in DirectoryStore(root).arriving())
 
 
 def asked_again(server: OllamaRegistry, root: Path) -> int:
