@@ -44,6 +44,11 @@ def by_reason(lines: Sequence[str], most: int = 4) -> list[str]:
     return [f"{enumerated(names, most)}: {reason}" for reason, names in files.items()]
 
 
+def of_project(project: object) -> str:
+    """Return the option that names the project, where it is not the default one."""
+    return "" if str(project) == "default" else f" --project {project}"
+
+
 def counted(count: int, noun: str) -> str:
     """Return `1 file`, `2 files`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -195,6 +195,7 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
     from modelshelf.library import explaining
     from modelshelf.library.opening import Library
     from modelshelf.settings import load_settings
+    from modelshelf.words import of_project
 
     library = Library.open(load_settings())
     if instance is not None:
@@ -203,7 +204,7 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
     else:
         causes = explaining.why_not_selectable(library, project, model, engine)
         with_engine = f" --engine {engine}" if engine else ""
-        fine = f"{model} can be launched: modelshelf launch {model}{with_engine}{explaining.of_project(project)}"
+        fine = f"{model} can be launched: modelshelf launch {model}{with_engine}{of_project(project)}"
     if as_json:
         tables.show_json([cause.to_json() for cause in causes])
         return

@@ -80,6 +80,8 @@ class Engine(Protocol):
     """The engine can require a key of its clients."""
     models_at_once: int
     """The most models that one instance serves."""
+    smaller: str
+    """The option of `modelshelf launch` that gives a smaller context, and so needs less memory."""
 
     def require_installed(self) -> None:
         """Raise EngineMissing, with what to install, if the engine cannot be started on this machine."""

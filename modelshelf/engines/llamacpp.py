@@ -63,6 +63,7 @@ class LlamaCpp(OpenAiApi):
     categories = frozenset({"chat", "embedding", "reranker"})
     takes_key = True
     models_at_once = 1
+    smaller = "-- --ctx-size 4096"
 
     def __init__(self, executable: str | None = None) -> None:
         self._executable = executable

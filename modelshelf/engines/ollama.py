@@ -46,6 +46,7 @@ class Ollama:
     categories = frozenset({"chat", "embedding"})
     takes_key = False
     models_at_once = 100
+    smaller = "--env OLLAMA_CONTEXT_LENGTH=4096"
 
     def require_installed(self) -> None:
         self._program()

@@ -50,6 +50,7 @@ class Vllm(OpenAiApi):
     categories = frozenset({"chat", "embedding", "reranker"})
     takes_key = False  # its key guards `/v1` alone: `/invocations` answers without it
     models_at_once = 1
+    smaller = "-- --max-model-len 4096"
 
     def require_installed(self) -> None:
         self._program()

@@ -58,6 +58,10 @@ class EngineTooSlow(Refused):
     {instance}`."""
 
 
+class EngineOutOfMemory(Refused):
+    """{engine} was killed: {reason}. Nothing is running. The whole log: `modelshelf logs {instance}`."""
+
+
 class EngineListsOther(Refused):
     """{engine} lists {found}, expected {expected}."""
 

@@ -18,15 +18,18 @@ from modelshelf.library import registering
 from modelshelf.library.launching.choose import choose_engine, fits, is_installed, require_fitting
 from modelshelf.library.launching.prove import listing_differs
 from modelshelf.library.launching.request import LaunchSettings
+from modelshelf.library.memory import launch_with_more
 from modelshelf.library.opening import Library
 from modelshelf.library.recovery import next_try
 from modelshelf.library.running import is_running, last_lines, log_file, seen_state
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
 from modelshelf.nodes.logs import this_start
-from modelshelf.words import first_sentence, said_bytes
+from modelshelf.words import first_sentence, of_project, said_bytes
 
 _MEMORY = re.compile(
-    r"out of memory|not enough memory|cannot allocate|failed to allocate|bad_alloc|\boom\b|oom[- ]?kill", re.IGNORECASE
+    r"that `--memory` allows|"
+    r"out of memory|not enough memory|cannot allocate|failed to allocate|bad_alloc|\boom\b|oom[- ]?kill",
+    re.IGNORECASE,
 )
 
 
@@ -93,11 +96,6 @@ def how_to_serve(library: Library, asking: ProjectName, target: Version) -> Caus
         return None
     causes = _engine_causes(library, asking, target, None)
     return causes[0] if causes else Cause("", f"modelshelf launch {target.ref}{of_project(asking)}", hinders=False)
-
-
-def of_project(asking: ProjectName) -> str:
-    """Return the option that names the project, where it is not the default one."""
-    return "" if asking.text == "default" else f" --project {asking}"
 
 
 def _version_causes(library: Library, asking: ProjectName, target: Version) -> list[Cause]:
@@ -204,13 +202,9 @@ def _stopped(library: Library, asking: ProjectName, which: Instance, state: str,
     log = this_start(log_file(library, which))
     found = _MEMORY.search(f"{reason}\n{log}") if state == "failed" else None
     if found is not None:
-        limit = LaunchSettings.of(which).memory
-        named = f"{which.serves[0].ref} --as {which.name}{of_project(asking)}"
         words = reason or last_lines(log, 5)
-        if limit:
-            return Cause(
-                f"the engine exceeded its memory limit of {said_bytes(limit)}: {words}", f"modelshelf launch {named} --memory 0"
-            )
+        if LaunchSettings.of(which).memory:
+            return Cause(f"the engine ran out of memory: {words}", launch_with_more(which))
         because = f"the engine ran out of memory: {words}"
         return Cause(because, f"stop instances that are not needed (modelshelf instances{of_project(asking)}), then {again}")
     because = "; ".join(words for words in (reason, next_try(library, which, state)) if words)

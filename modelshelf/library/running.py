@@ -10,6 +10,7 @@ from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.leases import Lease, holding
 from modelshelf.engines.contract import Engine
 from modelshelf.library import stamps
+from modelshelf.library.memory import killed_for_memory
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import InstanceName, ProjectName
@@ -67,6 +68,8 @@ def seen_state(library: Library, which: Instance) -> tuple[str, str | None]:
     process = recorded(which)
     alive = process is not None and library.node.alive(process)
     if which.state == "ready" and not alive:
+        if (killed := killed_for_memory(library, which)) is not None:
+            return "failed", f"its engine was killed: {killed}"
         return "failed", f"its engine has ended; see `modelshelf logs {which.name}`"
     if which.state == "starting" and not _is_launched(library, which):
         return "failed", INTERRUPTED

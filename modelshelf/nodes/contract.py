@@ -70,6 +70,9 @@ class Node(Protocol):
     def require_memory_limit(self) -> None:
         """Raise NoMemoryLimit, with the reason, if the memory of an instance cannot be limited on this machine."""
 
+    def exceeded_memory(self, label: str) -> bool:
+        """Return whether the kernel killed the instance's engine because it needed more memory than its limit."""
+
     def find(self, label: str) -> Process | None:
         """Return the first process of the instance, whoever started it; None if it does not run."""
 

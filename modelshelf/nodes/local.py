@@ -72,6 +72,9 @@ class LocalNode:
     def require_memory_limit(self) -> None:
         self._memory.require()
 
+    def exceeded_memory(self, label: str) -> bool:
+        return self._memory.exceeded(label)
+
     def find(self, label: str) -> Process | None:
         if (first := self._first(label)) is not None:
             return first if processes.alive(first) else None

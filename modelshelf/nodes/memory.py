@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ from pathlib import Path
 from modelshelf.errors import NoMemoryLimit
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_RESULT_SECONDS = 1.0
+"""systemd hears of the end of a scope some time after its processes have ended."""
 _FOR_SYSTEMD = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 _ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
 """The shell enters the cgroup and becomes the engine, so that no process of it starts outside."""
@@ -68,11 +72,24 @@ class MemoryLimits:
         except (OSError, ValueError):
             return set()
 
+    def exceeded(self, label: str) -> bool:
+        """Return whether the kernel killed the engine that was started last because it needed more than its limit."""
+        if self.cgroup is None:
+            return _scope_result(label) == "oom-kill"
+        try:
+            events = (self._child(self.cgroup, label) / "memory.events").read_text()
+            return any(name == "oom_kill" and int(count) > 0 for name, count in map(str.split, events.splitlines()))
+        except (OSError, ValueError):
+            return False
+
     def forget(self, label: str) -> None:
         """Remove the instance's cgroup, if there is one. Precondition: none of its processes is left."""
-        if self.cgroup is not None:
-            with suppress(OSError):  # an empty cgroup is removed by rmdir, whatever files it shows
-                self._child(self.cgroup, label).rmdir()
+        if self.cgroup is None:
+            if _why_no_systemd() is None:  # a failed scope keeps its name
+                _systemctl("reset-failed", _unit(label))
+            return
+        with suppress(OSError):  # an empty cgroup is removed by rmdir, whatever files it shows
+            self._child(self.cgroup, label).rmdir()
 
     @staticmethod
     def _child(cgroup: Path, label: str) -> Path:
@@ -113,7 +130,35 @@ def _manager() -> Path:
 
 def _scope(label: str, memory: int) -> Within:
     """`systemd-run --scope` makes the scope and becomes the command."""
-    of_user = () if os.geteuid() == 0 else ("--user",)
     limits = ("-p", f"MemoryMax={memory}", "-p", "MemorySwapMax=0")
-    prefix = ("systemd-run", *of_user, "--scope", "--quiet", "--collect", f"--unit=modelshelf-{label}", *limits, "--")
+    prefix = ("systemd-run", *_of_user(), "--scope", "--quiet", f"--unit={_unit(label)}", *limits, "--")
     return Within(prefix, {name: os.environ[name] for name in _FOR_SYSTEMD if name in os.environ})
+
+
+def _scope_result(label: str) -> str:
+    """Return systemd's word for how the scope ended; empty if systemd does not know it. Source: systemd.scope(5), OOMPolicy."""
+    until = time.monotonic() + _RESULT_SECONDS
+    while _why_no_systemd() is None:
+        shown = _systemctl("show", "--property=ActiveState", "--property=Result", _unit(label))
+        found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        if found.get("ActiveState") != "active" or time.monotonic() > until:
+            return found.get("Result", "")
+        time.sleep(0.05)
+    return ""
+
+
+def _systemctl(*arguments: str) -> str:
+    """Return what it prints; empty if it fails."""
+    try:
+        done = subprocess.run(("systemctl", *_of_user(), *arguments), capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+def _unit(label: str) -> str:
+    return f"modelshelf-{label}.scope"
+
+
+def _of_user() -> tuple[str, ...]:
+    return () if os.geteuid() == 0 else ("--user",)

@@ -22,7 +22,7 @@ SOURCES = sorted(
 PLACES = {
     "category": "embedding", "what": "qwen3:0.6b", "model": "qwen3", "alias": "stable", "instance": "chat-1", "template": "both", "host": "hub.example",
     "login": "huggingface", "project": "default", "filesystem": "shared", "found": "qwen3:0.6b", "run": "3f2a91c0",
-    "source": "ollama://qwen3:0.6b",
+    "source": "ollama://qwen3:0.6b", "more": "4GB",
 }  # fmt: skip
 """What the fields of a message hold, for the commands that it prints."""
 

@@ -106,6 +106,40 @@ def test_without_a_cgroup_systemd_makes_a_scope(tmp_path: Path, monkeypatch: pyt
     assert within.prefix[-1] == "--"
 
 
+@pytest.mark.parametrize(
+    ("events", "exceeded"),
+    [("oom 1\noom_kill 2\noom_group_kill 1\n", True), ("oom 3\noom_kill 0\n", False), ("", False), (None, False), ("oom_kill\n", False)],
+)  # fmt: skip
+def test_the_kernel_counts_whom_it_killed_at_the_limit(tmp_path: Path, events: str | None, exceeded: bool) -> None:
+    child = cgroup(tmp_path / "cgroup") / f"modelshelf-{LABEL}"
+    child.mkdir()
+    if events is not None:
+        (child / "memory.events").write_text(events)
+    assert MemoryLimits(tmp_path / "cgroup").exceeded(LABEL) is exceeded
+
+
+def test_systemd_says_how_a_scope_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd hears of the end of the processes later than we do: it is asked until the scope is not active any more."""
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_manager", lambda: tmp_path / "private")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "cgroup.controllers").write_text("memory")
+    (tmp_path / "private").touch()
+    systemctl = f"""#!/bin/sh
+echo "$@" >> {tmp_path}/asked
+case "$(wc -l < {tmp_path}/asked)" in 1) echo Result=success; echo ActiveState=active;; *) echo Result=oom-kill; echo ActiveState=failed;; esac
+"""  # fmt: skip
+    for name, content in (("systemd-run", ""), ("systemctl", systemctl)):
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    assert MemoryLimits().exceeded(LABEL)
+    MemoryLimits().forget(LABEL)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == 3
+    assert all(line.endswith(f" modelshelf-{LABEL}.scope") for line in asked)
+    assert asked[-1].endswith(f"reset-failed modelshelf-{LABEL}.scope"), "else no scope of that name can be made again"
+
+
 def test_this_machine_keeps_the_limit_or_says_why_not() -> None:
     """Whatever machine the tests run on: nothing is started on a guess."""
     try:

@@ -15,6 +15,7 @@ from modelshelf.errors import (
     EngineDied,
     EngineListsOther,
     EngineNotReady,
+    EngineOutOfMemory,
     EngineTooSlow,
     KeyIgnored,
     ModelshelfError,
@@ -22,6 +23,7 @@ from modelshelf.errors import (
 )
 from modelshelf.library.launching.request import served_versions
 from modelshelf.library.launching.start import Started, mounted_of
+from modelshelf.library.memory import killed_for_memory
 from modelshelf.library.opening import Library
 from modelshelf.library.running import key_of, log_file, recorded, words_of_start
 from modelshelf.names import InstanceName, ProjectName
@@ -117,7 +119,9 @@ def _authorization(library: Library, which: Instance) -> Authorization | None:
     return Authorization.bearer(key) if key else None
 
 
-def _not_ready(library: Library, which: Instance, engine: Engine, error: ModelshelfError) -> EngineNotReady:
+def _not_ready(library: Library, which: Instance, engine: Engine, error: ModelshelfError) -> ModelshelfError:
+    if (killed := killed_for_memory(library, which)) is not None:
+        return EngineOutOfMemory(engine=engine.name, reason=killed, instance=which.name)
     words = words_of_start(library, which, engine)
     log = f". Its log: {words}" if words else ""
     return EngineNotReady(engine=engine.name, reason=_answered(error), log=log, instance=which.name)
@@ -149,6 +153,8 @@ def _until_up(
             raise _not_ready(library, which, engine, error) from error
         clock = time.monotonic()
         if process is None or not library.node.alive(process):
+            if (killed := killed_for_memory(library, which)) is not None:
+                raise EngineOutOfMemory(engine=which.engine, reason=killed, instance=which.name)
             status = processes.exit_status(process.pid) if process else "unknown"
             words = words_of_start(library, which, engine)
             raise EngineDied(engine=which.engine, status=status, tail=words, instance=which.name)
