@@ -16,7 +16,7 @@ from tasks.events import tell
 from tasks.library import library, run_id, who
 from tasks.progress import shown
 from tasks.retries import step
-from tasks.sources import Origin
+from tasks.sources import Origin, source_of
 from tasks.threads import in_thread
 
 
@@ -25,7 +25,7 @@ async def plan_only(
     origin: Origin, project: ProjectName, name: ModelName, pin: Pin, listing: Listing, category: str, allow_code: bool
 ) -> ImportPlan:
     """What an import would do; recorded for the command to show, and nothing else is changed."""
-    source = await origin.open()
+    source = await source_of(origin)
 
     def work(stop: StopToken) -> ImportPlan:
         plan = importing.plan_dry(
@@ -41,11 +41,10 @@ async def plan_only(
 @step
 async def reserve(origin: Origin, project: ProjectName, name: ModelName, pin: Pin, category: str) -> Version:
     """There is a row for the version; it is found again by the next run."""
-    source = await origin.open()
 
     def work(_stop: object) -> Version:
         with library().catalog.writing() as connection:
-            return categories.reserve(connection, project, name, pin, source=source.uri, category=category, who=who())
+            return categories.reserve(connection, project, name, pin, source=str(origin.uri), category=category, who=who())
 
     return await in_thread(work)
 
@@ -68,7 +67,7 @@ async def fetch_missing(
     origin: Origin, project: ProjectName, version: Version, listing: Listing, plan: ImportPlan, allow_code: bool
 ) -> tuple[Arrived, ...]:
     """Every file is in the store, proven; what was there is not fetched again."""
-    source = await origin.open()
+    source = await source_of(origin)
     return await shown(
         "fetching",
         str(version.ref),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -28,7 +31,11 @@ B = TypeVar("B", HuggingFaceHub, OllamaRegistry)
 
 
 class Origin(Protocol):
-    """Which source is meant. It holds no secret: each task opens the source for itself."""
+    """Which source is meant. It holds no secret: what is opened stays beside the run, and is no parameter of a task."""
+
+    @property
+    def uri(self) -> object:
+        """The source's written form, as text, without credentials."""
 
     @property
     def model(self) -> ModelName:
@@ -128,12 +135,35 @@ class InstanceOrigin(_Named):
         return await in_thread(lambda _stop: saving.source_in(library(), self.project, self.uri, self.version))
 
 
+_open: ContextVar[dict[Origin, Source] | None] = ContextVar("open", default=None)
+
+
+@contextmanager
+def opened_once() -> Iterator[None]:
+    """Within, a source is opened once: one client, one login, and what it listed is not asked for again."""
+    token = _open.set({})
+    try:
+        yield
+    finally:
+        _open.reset(token)
+
+
+async def source_of(origin: Origin) -> Source:
+    """Return the source, opened now or by an earlier step of the run."""
+    known = _open.get()
+    if known is None:
+        return await origin.open()
+    if origin not in known:
+        known[origin] = await origin.open()
+    return known[origin]
+
+
 @step
 async def pin(origin: Origin) -> Pin:
     """What the tag or branch means now; everything after is asked for by this."""
     if isinstance(origin, HuggingFaceOrigin):
         logs.say(f"Source: {await origin.access()}.")
-    source = await origin.open()
+    source = await source_of(origin)
     found = await in_thread(source.pin)
     logs.say(f"Pinned {source.uri} to {found.resolved}.")
     return found
@@ -142,7 +172,7 @@ async def pin(origin: Origin) -> Pin:
 @step
 async def list_files(origin: Origin, at: Pin) -> Listing:
     """The files of the pin, refused before the first byte if they are over a limit or not what we take."""
-    source = await origin.open()
+    source = await source_of(origin)
     listing = await in_thread(lambda stop: source.list_files(at, stop))
     importing.admit(listing, source.uri, library().limits)
     licensing.require_allowed(library(), listing.license, source.uri, known=False)

@@ -88,6 +88,10 @@ class Given:
     def model(self) -> ModelName:
         return self.source.model
 
+    @property
+    def uri(self) -> str:
+        return self.source.uri
+
     async def open(self) -> Source:
         return self.source
 
@@ -140,7 +144,7 @@ def record_instance(
     owner = version.project
     template = templates.write(connection, owner, f"instance/{name}", engine=engine, settings={}, serving=serving, who="test")
     return instances.record(
-        connection, owner, InstanceName(name), revision_id=template.revision_id, node_id=node_id, label=name.rjust(32, "0"),
+        connection, owner, InstanceName(name), template=template, node_id=node_id, label=name.rjust(32, "0"),
         bind="127.0.0.1", port=1,
     )  # fmt: skip
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
@@ -37,24 +37,14 @@ class Move:
 
 def move(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str, held: bool = False) -> None:
     """The alias names this version from now on; the move is in its history. `held`: it keeps its version from deletion."""
-    model_id = connection.execute(select(version.c.model_id).where(version.c.id == target.id)).scalar_one()
-    here = (alias.c.model_id == model_id) & (alias.c.name == str(tag))
-    before = connection.execute(select(alias.c.version_id, version.c.name).join(version).where(here)).one_or_none()
-    if before is None:
-        row = {"model_id": model_id, "name": str(tag), "version_id": target.id, "held": held}
-        connection.execute(insert(alias).values(row))
-    elif held:
-        connection.execute(update(alias).where(here).values(version_id=target.id, held=True))
-    else:
-        connection.execute(update(alias).where(here).values(version_id=target.id))
-    if before is None or before.version_id != target.id:
-        _record(connection, asking, target.model, tag, before.name if before else None, str(target.name), who)
+    _move(connection, asking, target, tag, _named(connection, target, tag), who=who, held=held)
 
 
 def move_by_import(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str) -> None:
     """Let the alias that is the import's tag name the version. Raises OtherPublisher."""
-    require_publisher(connection, target, tag)
-    move(connection, asking, target, tag, who=who)
+    before = _named(connection, target, tag)
+    _require_publisher(connection, target, tag, before)
+    _move(connection, asking, target, tag, before, who=who, held=False)
 
 
 def require_publisher(connection: Connection, target: Version, tag: Tag) -> None:
@@ -63,14 +53,43 @@ def require_publisher(connection: Connection, target: Version, tag: Tag) -> None
     The alias names another publisher's version; or it is `latest`, to which the bare name of the model leads, and the model
     has ready versions of another publisher.
     """
-    model_id = select(version.c.model_id).where(version.c.id == target.id).scalar_subquery()
-    others = select(version.c.source).where(version.c.model_id == model_id, version.c.id != target.id)
-    named = others.join(alias, alias.c.version_id == version.c.id).where(alias.c.model_id == model_id, alias.c.name == str(tag))
-    rows = connection.execute(named).all()
-    if not rows and tag.text == "latest":
-        rows = connection.execute(others.where(version.c.state == "ready").distinct()).all()
-    for row in rows:
-        if (found := publisher_of(row.source)) != target.publisher:
+    _require_publisher(connection, target, tag, _named(connection, target, tag))
+
+
+_Named = Row[tuple[int, str, str]]
+"""What an alias names: the version's id, name and source."""
+
+
+def _named(connection: Connection, target: Version, tag: Tag) -> _Named | None:
+    """Return what the alias of the version's model names now."""
+    here = (alias.c.model_id == target.model_id) & (alias.c.name == str(tag))
+    return connection.execute(
+        select(alias.c.version_id, version.c.name, version.c.source).join(version).where(here)
+    ).one_or_none()
+
+
+def _move(
+    connection: Connection, asking: ProjectName, target: Version, tag: Tag, before: _Named | None, *, who: str, held: bool
+) -> None:
+    here = (alias.c.model_id == target.model_id) & (alias.c.name == str(tag))
+    if before is None:
+        row = {"model_id": target.model_id, "name": str(tag), "version_id": target.id, "held": held}
+        connection.execute(insert(alias).values(row))
+    elif held:
+        connection.execute(update(alias).where(here).values(version_id=target.id, held=True))
+    elif before.version_id != target.id:
+        connection.execute(update(alias).where(here).values(version_id=target.id))
+    if before is None or before.version_id != target.id:
+        _record(connection, asking, target.model, tag, before.name if before else None, str(target.name), who)
+
+
+def _require_publisher(connection: Connection, target: Version, tag: Tag, named: _Named | None) -> None:
+    sources = [named.source] if named is not None and named.version_id != target.id else []
+    if not sources and tag.text == "latest":
+        others = select(version.c.source).where(version.c.model_id == target.model_id, version.c.id != target.id)
+        sources = list(connection.scalars(others.where(version.c.state == "ready").distinct()))
+    for source in sources:
+        if (found := publisher_of(source)) != target.publisher:
             example = f"{target.publisher.rpartition('/')[2].lower()}-{target.model}"[:64]
             raise OtherPublisher(what=f"{target.model}:{tag}", found=found, wanted=target.publisher, example=example)
 
@@ -79,8 +98,7 @@ def remove(connection: Connection, asking: ProjectName, target: Version, tag: Ta
     """The version is not called so any more. Raises NoSuchAlias."""
     if tag not in target.aliases:
         raise NoSuchAlias(model=target.model, alias=tag, detail="")
-    model_id = select(version.c.model_id).where(version.c.id == target.id).scalar_subquery()
-    connection.execute(delete_from(alias).where(alias.c.model_id == model_id, alias.c.name == str(tag)))
+    connection.execute(delete_from(alias).where(alias.c.model_id == target.model_id, alias.c.name == str(tag)))
     _record(connection, asking, target.model, tag, str(target.name), None, who)
 
 

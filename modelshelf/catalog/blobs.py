@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, null, or_, select, update
+from sqlalchemy import ColumnElement, Text, bindparam, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into, now
@@ -50,18 +50,17 @@ def record(connection: Connection, at: int, present: Collection[Blob]) -> None:
 
     The caller holds their locks, and has seen them there.
     """
-    for proven in (True, False):
-        rows = [
-            {"store_id": at, "digest": str(one.digest), "size": one.size, "stamp": one.stamp}
-            for one in sorted(present)
-            if (one.stamp is not None) == proven
-        ]
-        if not rows:
-            continue
-        time = now(connection) if proven else null()
-        row = insert_into(connection, blob).values(state="present", proven_at=time)
-        changed = {key: row.excluded[key] for key in ("state", *(("stamp", "proven_at") if proven else ()))}
-        connection.execute(row.on_conflict_do_update(index_elements=[blob.c.store_id, blob.c.digest], set_=changed), rows)
+    rows = [{"named": str(one.digest), "bytes": one.size, "seen": one.stamp} for one in sorted(present)]
+    if not rows:
+        return
+    seen = bindparam("seen", type_=Text)
+    row = insert_into(connection, blob).values(
+        store_id=at, digest=bindparam("named"), size=bindparam("bytes"), state="present", stamp=seen,
+        proven_at=case((seen.is_not(None), now(connection))),
+    )  # fmt: skip
+    proof = {key: func.coalesce(row.excluded[key], blob.c[key]) for key in ("stamp", "proven_at")}
+    changed = {"state": row.excluded.state, **proof}
+    connection.execute(row.on_conflict_do_update(index_elements=[blob.c.store_id, blob.c.digest], set_=changed), rows)
 
 
 def hold_fetched(connection: Connection, at: int, version_id: int, fetched: Collection[Blob]) -> None:
@@ -70,14 +69,19 @@ def hold_fetched(connection: Connection, at: int, version_id: int, fetched: Coll
     _hold(connection, at, version_id, {one.digest for one in fetched})
 
 
-def known(connection: Connection, asking: ProjectName, at: int, wanted: Iterable[Digest]) -> dict[Digest, Recorded]:
-    """Those of `wanted` that an import of the project may count on, if the store still has them whole."""
+def known(
+    connection: Connection, asking: ProjectName, at: int, wanted: Iterable[Digest]
+) -> tuple[dict[Digest, Recorded], set[Digest]]:
+    """Those of `wanted` that are recorded; and those of these that an import of the project may count on, if they are whole."""
     found: dict[Digest, Recorded] = {}
+    may: set[Digest] = set()
     for some in _some({str(digest) for digest in wanted}):
         here = (blob.c.store_id == at) & blob.c.digest.in_(some)
-        rows = connection.execute(select(blob).where(here, _may_count_on(asking, at)))
-        found |= {Digest.parse(row.digest): Recorded(row.size, row.state, row.stamp) for row in rows}
-    return found
+        for row in connection.execute(select(blob, _may_count_on(asking, at).label("may")).where(here)):
+            found[digest := Digest.parse(row.digest)] = Recorded(row.size, row.state, row.stamp)
+            if row.may:
+                may.add(digest)
+    return found, may
 
 
 def hold_known(connection: Connection, asking: ProjectName, at: int, version_id: int, whole: Iterable[Digest]) -> set[Digest]:

@@ -23,7 +23,7 @@ from modelshelf.catalog.tables import (
     template_revision,
     version,
 )
-from modelshelf.catalog.templates import Serving
+from modelshelf.catalog.templates import Serving, Template
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import NoSuchInstance, StillInUse
 from modelshelf.names import InstanceName, ModelName, NodeName, ProjectName
@@ -75,18 +75,18 @@ def lease_name(owner: ProjectName, name: InstanceName) -> str:
 
 
 def record(
-    connection: Connection, asking: ProjectName, name: InstanceName, *, revision_id: int, node_id: int, label: str,
+    connection: Connection, asking: ProjectName, name: InstanceName, *, template: Template, node_id: int, label: str,
     bind: str, port: int, also: Collection[int] = (),
 ) -> Instance:  # fmt: skip
     """Record that the instance is starting from that revision: a new one, or one that does not run is started again.
 
     From now on it holds the versions that it serves, and those in `also`, until it is ready or recorded again.
     """
-    owner = project_id(connection, asking)
     values = {
-        "revision_id": revision_id, "node_id": node_id, "state": "starting", "reason": None, "bind": bind, "port": port,
+        "revision_id": template.revision_id, "node_id": node_id, "state": "starting", "reason": None, "bind": bind, "port": port,
         "label": label, "process": None, "command": None, "notes": [], "stages": None, "ready_at": None,
     }  # fmt: skip
+    owner = select(project.c.id).where(project.c.name == str(asking)).scalar_subquery()
     here = (instance.c.project_id == owner) & (instance.c.name == str(name))
     instance_id = connection.execute(select(instance.c.id).where(here)).scalar_one_or_none()
     if instance_id is None:
@@ -95,16 +95,14 @@ def record(
     else:
         connection.execute(update(instance).where(instance.c.id == instance_id).values(values))
         connection.execute(delete(mount).where(mount.c.instance_id == instance_id))
-    made = find(connection, asking, name)
+    made = _instance(connection.execute(_instances(asking).where(instance.c.id == instance_id)).one(), template.serves)
     hold(connection, made, using(made) | frozenset(also))
     return made
 
 
 def hold(connection: Connection, which: Instance, version_ids: Collection[int]) -> None:
     """Let the instance hold these versions too: their replicas are not evicted, and they are not deleted."""
-    rows = [
-        {"instance_id": which.id, "version_id": one, "desired": "mounted", "observed": "unknown"} for one in sorted(version_ids)
-    ]
+    rows = [{"instance_id": which.id, "version_id": one} for one in sorted(version_ids)]
     connection.execute(insert_into(connection, mount).values(rows).on_conflict_do_nothing())
 
 
@@ -118,16 +116,15 @@ def change(connection: Connection, instance_id: int, **values: Any) -> None:
     connection.execute(update(instance).where(instance.c.id == instance_id).values(**values))
 
 
-def mark_ready(connection: Connection, asking: ProjectName, which: Instance, stages: Mapping[str, float], who: str) -> None:
+def mark_ready(connection: Connection, asking: ProjectName, which: Instance, stages: Mapping[str, float], who: str) -> Instance:
     """Record that the instance serves what it was started with, proven by an answer of each model; it holds nothing else.
 
     From now on it should run, until someone stops it.
     """
-    clock = now(connection)
     hold_only_served(connection, which)
-    change(connection, which.id, state="ready", reason=None, stages=dict(stages), ready_at=clock, desired="running")
-    connection.execute(update(mount).where(mount.c.instance_id == which.id).values(observed="mounted", verified_at=clock))
+    change(connection, which.id, state="ready", reason=None, stages=dict(stages), ready_at=now(connection), desired="running")
     journal.record_event(connection, asking, who, "instance.ready", str(which.name))
+    return _instance(connection.execute(_instances(asking).where(instance.c.id == which.id)).one(), which.serves)
 
 
 def find(connection: Connection, asking: ProjectName, name: InstanceName) -> Instance:

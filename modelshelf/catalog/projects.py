@@ -12,8 +12,16 @@ from modelshelf.names import ProjectName
 
 def project_id(connection: Connection, name: ProjectName) -> int:
     """The project's id; the project is made if it is not there."""
-    connection.execute(insert_into(connection, project).values(name=str(name)).on_conflict_do_nothing())
-    return int(connection.execute(select(project.c.id).where(project.c.name == str(name))).scalar_one())
+    found = select(project.c.id).where(project.c.name == str(name))
+    there = connection.execute(found).scalar_one_or_none()
+    return int(there) if there is not None else make(connection, name)
+
+
+def make(connection: Connection, name: ProjectName) -> int:
+    """Make the project, unless another run was quicker; its id."""
+    new = insert_into(connection, project).values(name=str(name)).on_conflict_do_nothing().returning(project.c.id)
+    made = connection.execute(new).scalar_one_or_none()
+    return int(made) if made is not None else project_id(connection, name)
 
 
 def visible_to(asking: ProjectName) -> ColumnElement[bool]:

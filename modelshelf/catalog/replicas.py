@@ -193,10 +193,20 @@ def pin(connection: Connection, at: int, target: Version, *, pinned: bool) -> No
         raise NoReplica(what=target.ref)
 
 
-def used(connection: Connection, at: int, version_id: int) -> None:
-    """Someone began or ceased to use the replica just now: eviction goes by this."""
+def record_filled(connection: Connection, at: int, version_id: int) -> None:
+    """The replica is on the node, seen and used just now."""
+    clock = now(connection)
+    seen = {"desired": "present", "observed": "present", "verified_at": clock, "reason": None}
+    _set(connection, at, version_id, **seen, last_use=clock, pinned=False)
+
+
+def use(connection: Connection, at: int, version_id: int) -> bool:
+    """Someone uses the replica from now on: eviction goes by this. False if it is not recorded as being on the node."""
     here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
-    connection.execute(update(replica).where(here).values(last_use=now(connection)))
+    present = (replica.c.desired == "present") & (replica.c.observed == "present")
+    clock = now(connection)
+    seen = update(replica).where(here, present).values(last_use=clock, verified_at=clock)
+    return connection.execute(seen).rowcount == 1
 
 
 def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, str]]:

@@ -95,7 +95,7 @@ version = Table(
     Column("model_id", ForeignKey("model.id"), nullable=False, index=True),
     Column("name", String(128), nullable=False),
     Column("source", Text, nullable=False),
-    Column("requested", String(128), nullable=False),
+    Column("requested", String(128), nullable=False, default=""),  # read by nobody
     Column("resolved", String(128), nullable=False),
     Column("format", String(16)),
     Column("license", Text),
@@ -287,8 +287,8 @@ mount = Table(
     metadata,
     Column("instance_id", ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
     Column("version_id", ForeignKey("version.id"), primary_key=True),
-    Column("desired", String(16), nullable=False),
-    Column("observed", String(16), nullable=False),
+    Column("desired", String(16), nullable=False, default="mounted"),  # these three are read by nobody
+    Column("observed", String(16), nullable=False, default="unknown"),
     Column("verified_at", Double),
     _one_of("desired", "mounted", "absent"),
     _one_of("observed", "mounted", "absent", "unknown"),

@@ -63,25 +63,31 @@ def write(
     who: str,
 ) -> Template:
     """The newest revision says just this: the one there is, or a new one."""
-    owner = project_id(connection, asking)
-    here = (template.c.project_id == owner) & (template.c.name == str(name))
-    template_id = connection.execute(select(template.c.id).where(here)).scalar_one_or_none()
-    if template_id is None:
-        new = insert(template).values(project_id=owner, name=str(name)).returning(template.c.id)
-        template_id = connection.execute(new).scalar_one()
-    newest = connection.execute(_revisions(asking).where(template.c.id == template_id).limit(1)).one_or_none()
+    newest = connection.execute(_revisions(asking).where(template.c.name == str(name)).limit(1)).one_or_none()
     wanted = {(version.id, str(served)) for version, served in serving}
     if newest is not None and newest.engine == engine and newest.settings == dict(settings):
         there = serves(connection, [newest.id])[newest.id]
         if {(one.version_id, str(one.served_name)) for one in there} == wanted:
             return _template(newest, there)
-    number = newest.number + 1 if newest is not None else 1
+    if newest is None:
+        new = insert(template).values(project_id=project_id(connection, asking), name=str(name)).returning(template.c.id)
+        template_id, number = connection.execute(new).scalar_one(), 1
+    else:
+        template_id, number = newest.template_id, newest.number + 1
     values = {"template_id": template_id, "number": number, "engine": engine, "settings": dict(settings)}
     revision = connection.execute(insert(template_revision).values(values).returning(template_revision.c.id)).scalar_one()
     rows = [{"revision_id": revision, "version_id": id, "served_name": served} for id, served in sorted(wanted)]
     connection.execute(insert(template_model), rows)
     record_event(connection, asking, who, "template.revised", str(name), f"revision {number}")
-    return get(connection, asking, name, number)
+    return Template(revision, str(name), number, engine, dict(settings), _served(serving))
+
+
+def _served(serving: Sequence[tuple[Version, ServedName]]) -> tuple[Serving, ...]:
+    """Return what `serves` reads of a revision that serves these."""
+    return tuple(
+        Serving(target.id, target.ref, name, target.category, bool(target.facts.chat_template))
+        for target, name in sorted(serving, key=lambda pair: str(pair[1]))
+    )
 
 
 def get(connection: Connection, asking: ProjectName, name: TemplateName | str, number: int | None = None) -> Template:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Row, Select, String, cast, delete, func, insert, literal, or_, select, union, update
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import aliases, blobs, journal
+from modelshelf.catalog import aliases, blobs, images, journal, projects
 from modelshelf.catalog.database import now
 from modelshelf.catalog.leases import Lease
-from modelshelf.catalog.projects import project_id, visible_to
+from modelshelf.catalog.projects import visible_to
 from modelshelf.catalog.tables import alias, hold, image, image_file, model, place, project, version
 from modelshelf.catalog.tables import lease as lease_table
-from modelshelf.digest import Digest
+from modelshelf.digest import Blob, Digest
 from modelshelf.errors import Disabled, InPlace, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
@@ -25,6 +24,14 @@ from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
 from modelshelf.publishers import publisher_of
 
 _ROWS_AT_ONCE = 10_000
+_CALLED = (
+    select(func.aggregate_strings(alias.c.name, " "))
+    .where(alias.c.version_id == version.c.id)
+    .correlate(version)
+    .scalar_subquery()
+    .label("called")
+)
+"""The aliases of a version in one text: none of them has a blank."""
 
 Order = Literal["newest", "name", "size"]
 """How a list of versions is sorted: the newest first, by name, or the largest first."""
@@ -40,6 +47,7 @@ class Version:
     """One version as its row says it. `size` in bytes, None until it is ready; times in seconds since 1970."""
 
     id: int
+    model_id: int
     project: ProjectName
     model: ModelName
     name: Tag
@@ -95,44 +103,51 @@ def reserve(
     source: str,
     resolved: str,
     category: str,
+    tag: Tag | None = None,
 ) -> Version:
     """Return the version of that name and pin, new or from before.
 
-    Raises NameTaken if the name has another pin, and OtherPublisher if the alias that the import will set is another
+    Raises NameTaken if the name has another pin, and OtherPublisher if `tag`, the alias that the import will set, is another
     publisher's.
     """
-    owner = project_id(connection, asking)
-    found = connection.execute(select(model.c.id).where(model.c.project_id == owner, model.c.name == str(model_name)))
-    model_id = found.scalar_one_or_none()
+    found = connection.execute(
+        select(project.c.id.label("owner"), model.c.id.label("model_id"), version.c.id, version.c.resolved)
+        .outerjoin(model, (model.c.project_id == project.c.id) & (model.c.name == str(model_name)))
+        .outerjoin(version, (version.c.model_id == model.c.id) & (version.c.name == str(name)))
+        .where(project.c.name == str(asking))
+    ).one_or_none()
+    if found is not None and found.id is not None and found.resolved != resolved:
+        raise NameTaken(what=f"{model_name}:{name}", found=found.resolved[:16], wanted=resolved[:16])
+    model_id = found.model_id if found is not None else None
+    is_new = model_id is None
     if model_id is None:
+        owner = found.owner if found is not None else projects.make(connection, asking)
         row = insert(model).values(project_id=owner, name=str(model_name), visibility="private", category=category)
         model_id = connection.execute(row.returning(model.c.id)).scalar_one()
-    there = connection.execute(
-        select(version.c.id, version.c.resolved).where(version.c.model_id == model_id, version.c.name == str(name))
-    ).one_or_none()
-    requested = name.text.rpartition("-")[0]
-    if there is None:
-        values = {"model_id": model_id, "name": str(name), "source": source, "requested": requested}
-        new = insert(version).values(**values, resolved=resolved, state="registered", created_at=now(connection))
-        reserved = get(connection, asking, connection.execute(new.returning(version.c.id)).scalar_one())
-    elif there.resolved == resolved:
-        reserved = get(connection, asking, there.id)
-    else:
-        raise NameTaken(what=f"{model_name}:{name}", found=there.resolved[:16], wanted=resolved[:16])
-    if requested:
-        aliases.require_publisher(connection, reserved, Tag(requested))
+    version_id = found.id if found is not None else None
+    if version_id is None:
+        values = {"model_id": model_id, "name": str(name), "source": source, "resolved": resolved}
+        new = insert(version).values(**values, state="registered", created_at=now(connection))
+        version_id = connection.execute(new.returning(version.c.id)).scalar_one()
+    reserved = get(connection, asking, version_id)
+    if tag is not None and not is_new:
+        aliases.require_publisher(connection, reserved, tag)
     return reserved
 
 
 def set_state(connection: Connection, version_id: int, state: str, reason: str | None = None) -> None:
     """It is importing, or failed with a reason; a version that is ready stays so."""
+    _set_unfinished(connection, version_id, state=state, reason=reason)
+
+
+def begin_import(connection: Connection, version_id: int, size: int) -> None:
+    """Record that an import is about to write `size` bytes; other imports count on that space no more."""
+    _set_unfinished(connection, version_id, state="importing", reason=None, reserved=size)
+
+
+def _set_unfinished(connection: Connection, version_id: int, **values: object) -> None:
     unfinished = version.c.state.in_(("registered", "importing", "failed"))
-    connection.execute(update(version).where(version.c.id == version_id, unfinished).values(state=state, reason=reason))
-
-
-def reserve_space(connection: Connection, version_id: int, size: int) -> None:
-    """An import is about to write so many bytes; other imports count on that space no more."""
-    connection.execute(update(version).where(version.c.id == version_id).values(reserved=size))
+    connection.execute(update(version).where(version.c.id == version_id, unfinished).values(values))
 
 
 def reserved_by_others(connection: Connection, version_id: int) -> int:
@@ -147,62 +162,54 @@ def reserved_by_others(connection: Connection, version_id: int) -> int:
 
 def publish(
     connection: Connection, asking: ProjectName, target: Version, packed: Image, *, lease: Lease, store_id: int,
-    license: str | None, tag: Tag, who: str, parts: Parts | None = None,
+    license: str | None, tag: Tag, who: str, parts: Parts | None = None, made: Collection[Blob] = (),
 ) -> Version:  # fmt: skip
     """The version is ready and listed, its alias points to it: in this one transaction, under a lease that still holds.
 
-    Raises LeaseLost, BlobBeingDeleted, NameTaken or OtherPublisher, and then nothing of it is visible.
+    `made` are blobs of the image that were written just now, with their stamps. Raises LeaseLost, NameTaken or OtherPublisher,
+    and then nothing of it is visible.
     """
     lease.renew(connection)
-    current = get(connection, asking, target.id)
-    if current.image is not None and current.image != packed.digest:
-        raise NameTaken(what=current.ref, found=current.image, wanted=packed.digest)
-    if current.state != "ready":
-        blobs.record(connection, store_id, packed.blobs)
-        _record_image(connection, packed)
-        connection.execute(
-            update(version)
-            .where(version.c.id == target.id)
-            .values(
-                state="ready", reason=None, image=str(packed.digest), format=packed.format, license=license,
-                parts=parts.to_json() if parts else None, ready_at=now(connection),
-            )
-        )  # fmt: skip
-        journal.record_event(connection, asking, who, "version.ready", str(current.ref), str(packed.digest))
-    aliases.move_by_import(connection, asking, current, tag, who=who)
+    blobs.record(connection, store_id, {one.digest: one for one in (*packed.blobs, *made)}.values())
+    images.record(connection, packed)
+    here = (version.c.id == target.id) & (version.c.state != "ready")
+    same = or_(version.c.image.is_(None), version.c.image == str(packed.digest))
+    published = connection.execute(
+        update(version).where(here, same).values(
+            state="ready", reason=None, image=str(packed.digest), format=packed.format, license=license,
+            parts=parts.to_json() if parts else None, ready_at=now(connection),
+        )
+    )  # fmt: skip
+    if published.rowcount == 1:
+        journal.record_event(connection, asking, who, "version.ready", str(target.ref), str(packed.digest))
+    elif (there := get(connection, asking, target.id)).image != packed.digest:
+        raise NameTaken(what=there.ref, found=there.image, wanted=packed.digest)
+    aliases.move_by_import(connection, asking, target, tag, who=who)
     blobs.release_holds(connection, target.id)
     return get(connection, asking, target.id)
 
 
-def _record_image(connection: Connection, packed: Image) -> None:
-    named = str(packed.digest)  # a hash of the whole manifest: once, not once a file
-    if connection.execute(select(image.c.digest).where(image.c.digest == named)).first() is not None:
-        return
-    connection.execute(
-        insert(image).values(
-            digest=named,
-            config=str(Digest.of(packed.config)),
-            format=packed.format,
-            size=packed.size,
-            facts=asdict(packed.facts),
-        )
-    )
-    rows = [{"image": named, "path": str(f.path), "role": f.role, "digest": str(f.digest), "size": f.size} for f in packed.files]
-    connection.execute(insert(image_file), rows)
-
-
 def get(connection: Connection, asking: ProjectName, version_id: int) -> Version:
     """The version of that id, if the project may see it."""
-    row = connection.execute(_versions(asking).where(version.c.id == version_id)).one_or_none()
+    row = connection.execute(_versions(asking).add_columns(_CALLED).where(version.c.id == version_id)).one_or_none()
     if row is None:
         raise NoSuchModel(what=f"version number {version_id}", project=asking)
-    return _with_aliases(connection, [row])[0]
+    return _version(row)
+
+
+def get_each(connection: Connection, asking: ProjectName, version_ids: Collection[int]) -> list[Version]:
+    """The versions of these ids in their order, if the project may see them all."""
+    rows = connection.execute(_versions(asking).add_columns(_CALLED).where(version.c.id.in_(version_ids)))
+    found = {row.id: _version(row) for row in rows}
+    if missing := set(version_ids) - found.keys():
+        raise NoSuchModel(what=f"version number {min(missing)}", project=asking)
+    return [found[version_id] for version_id in version_ids]
 
 
 def find(connection: Connection, asking: ProjectName, ref: ModelRef) -> Version:
     """The version that a person's reference names: by name, by alias, by image, or the only one there is."""
     owner = ref.project or asking
-    query = _versions(asking).where(project.c.name == str(owner), model.c.name == str(ref.model))
+    query = _versions(asking).add_columns(_CALLED).where(project.c.name == str(owner), model.c.name == str(ref.model))
     if ref.tag is None and ref.image is None:
         return _the_only(connection, asking, ref, query)
     if ref.tag is not None:
@@ -215,14 +222,14 @@ def find(connection: Connection, asking: ProjectName, ref: ModelRef) -> Version:
         rows = list(connection.execute(query.where(version.c.image == str(ref.image)).limit(1)).all())
     if not rows:
         raise NoSuchModel(what=ref, project=asking)
-    return _with_aliases(connection, rows[:1])[0]
+    return _version(rows[0])
 
 
 def _the_only(connection: Connection, asking: ProjectName, ref: ModelRef, query: Select[tuple[object, ...]]) -> Version:
     rows = connection.execute(query.limit(50)).all()
     if not rows:
         raise NoSuchModel(what=ref, project=asking)
-    found = _with_aliases(connection, rows)
+    found = [_version(row) for row in rows]
     latest = [one for one in found if Tag("latest") in one.aliases]
     ready = [one for one in found if one.state == "ready"]
     for candidates in (latest, ready, found):
@@ -314,61 +321,16 @@ def reopen(connection: Connection, asking: ProjectName, target: Version, reason:
 
 def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple[PackedFile, ...]:
     """What a ready version consists of, in the order of the paths."""
-    target = require_ready(get(connection, asking, version_id))
     rows = connection.execute(
         select(image_file.c.path, image_file.c.role, image_file.c.digest, image_file.c.size)
-        .where(image_file.c.image == str(target.image))
-        .order_by(image_file.c.path)
-    )
-    return tuple(sorted(PackedFile(FilePath(r.path), Role(r.role), Digest.parse(r.digest), r.size) for r in rows))
-
-
-def digests_of_image(connection: Connection, image_digest: Digest) -> set[Digest]:
-    """The digests of the image's files."""
-    rows = connection.execute(select(image_file.c.digest).where(image_file.c.image == str(image_digest)))
-    return {Digest.parse(row.digest) for row in rows}
-
-
-def config_of(connection: Connection, target: Version) -> Digest:
-    """Return the digest of the config of a version's image."""
-    return Digest.parse(connection.execute(select(image.c.config).where(image.c.digest == str(target.image))).scalar_one())
-
-
-def images(connection: Connection) -> Iterator[tuple[Digest, set[tuple[str, int]]]]:
-    """Each image that a version has, with the digests and sizes of its files, read as it is asked for.
-
-    For audits, shown to nobody.
-    """
-    used = select(version.c.image).where(version.c.image.is_not(None))
-    rows = connection.execute(
-        select(image_file.c.image, image_file.c.digest, image_file.c.size)
-        .where(image_file.c.image.in_(used))
-        .order_by(image_file.c.image),
-        execution_options={"yield_per": _ROWS_AT_ONCE},
-    )
-    for named, its in groupby(rows, key=lambda row: row[0]):
-        yield Digest.parse(named), {(digest, size) for _, digest, size in its}
-
-
-def needing(connection: Connection, digest: Digest) -> list[tuple[ProjectName, int]]:
-    """The versions, and who owns them, that cannot do without the blob: a file, a config or a manifest of theirs."""
-    named = str(digest)
-    with_it = select(image_file.c.image).where(image_file.c.digest == named)
-    own = select(image.c.digest).where(or_(image.c.digest == named, image.c.config == named))
-    rows = connection.execute(
-        select(version.c.id, project.c.name)
+        .join(version, version.c.image == image_file.c.image)
         .join(model, version.c.model_id == model.c.id)
-        .join(project, model.c.project_id == project.c.id)
-        .where(or_(version.c.image.in_(with_it), version.c.image.in_(own)))
-    )
-    return [(ProjectName(row.name), row.id) for row in rows]
-
-
-def forget_unused_images(connection: Connection) -> None:
-    """Images that no version has any more are not listed; their blobs are nobody's."""
-    used = select(version.c.image).where(version.c.image.is_not(None))
-    connection.execute(delete(image_file).where(image_file.c.image.not_in(used)))
-    connection.execute(delete(image).where(image.c.digest.not_in(used)))
+        .where(version.c.id == version_id, version.c.state == "ready", visible_to(asking))
+        .order_by(image_file.c.path)
+    ).all()
+    if not rows:  # in place, or not to be had
+        require_ready(get(connection, asking, version_id))
+    return tuple(sorted(PackedFile(FilePath(r.path), Role(r.role), Digest.parse(r.digest), r.size) for r in rows))
 
 
 def bytes_only_it_uses(connection: Connection, store_id: int, target: Version) -> int:
@@ -425,10 +387,9 @@ def remove(connection: Connection, asking: ProjectName, target: Version, who: st
     """The row and its aliases are gone. The caller has asked, in this transaction, that nothing holds it."""
     connection.execute(delete(alias).where(alias.c.version_id == target.id))
     blobs.release_holds(connection, target.id)
-    model_id = connection.execute(select(version.c.model_id).where(version.c.id == target.id)).scalar_one()
     connection.execute(delete(version).where(version.c.id == target.id))
-    if connection.execute(select(func.count()).where(version.c.model_id == model_id)).scalar_one() == 0:
-        connection.execute(delete(model).where(model.c.id == model_id))
+    if connection.execute(select(func.count()).where(version.c.model_id == target.model_id)).scalar_one() == 0:
+        connection.execute(delete(model).where(model.c.id == target.model_id))
     used = select(func.count()).where(version.c.image == str(target.image))
     if target.image is not None and connection.execute(used).scalar_one() == 0:
         connection.execute(delete(image_file).where(image_file.c.image == str(target.image)))
@@ -468,9 +429,13 @@ def _with_aliases(connection: Connection, rows: Sequence[Row[tuple[object, ...]]
     return [_version(row, called.get(row.id, ())) for row in rows]
 
 
-def _version(row: Row[tuple[object, ...]], called: Iterable[Tag]) -> Version:
+def _version(row: Row[tuple[object, ...]], called: Iterable[Tag] | None = None) -> Version:
+    """The version of a row; its aliases are in the row, as `_CALLED` has them, unless they are given."""
+    if called is None:
+        called = [Tag(name) for name in sorted((row.called or "").split())]
     return Version(
         id=row.id,
+        model_id=row.model_id,
         project=ProjectName(row.project_name),
         model=ModelName(row.model_name),
         name=Tag(row.name),

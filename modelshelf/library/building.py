@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
 
-from modelshelf.catalog import versions
+from modelshelf.catalog import images, versions
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
@@ -120,7 +120,7 @@ def _stored(library: Library, target: Version, files: tuple[PackedFile, ...]) ->
     """The image as it was published; None if its manifest or config is not in the store, or not as it was."""
     assert target.image is not None and target.format is not None
     with library.catalog.reading() as connection:
-        config = versions.config_of(connection, target)
+        config = images.config_of(connection, target.image)
     if library.store.sizes([target.image, config]).keys() != {target.image, config}:
         return None
     manifest, content = _content(library, target.image), _content(library, config)

@@ -91,6 +91,22 @@ def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken
     with library.catalog.reading() as connection:
         files = versions.files(connection, asking, target.id)
     stamps.require_whole(library, target, files, stop)
+    if not _is_there(library, target, files):
+        _bring(library, target, files, stop)
+    reach("replica.recorded")
+    return library.node.replicas.files_of(image)
+
+
+def _is_there(library: Library, target: Version, files: Sequence[PackedFile]) -> bool:
+    """Return whether the replica is complete and recorded so, which nobody has decided to change; it is used from now on."""
+    if not library.node.replicas.holds(_image(target), files):
+        return False
+    with library.catalog.writing() as connection:
+        return replicas.use(connection, library.node_id, target.id)
+
+
+def _bring(library: Library, target: Version, files: Sequence[PackedFile], stop: StopToken) -> None:
+    image = _image(target)
     lease = Lease(replicas.lease_name(library.node_id, image), says=f"caching {target.ref} on {NODE}")
     with alone(library, lease, stop):
         with library.catalog.writing() as connection:
@@ -102,19 +118,16 @@ def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken
         for gone in {one.image for one in evicts}:
             remove_unneeded(library, gone)
         try:
-            folder = _lay_out(library, target, files, lease, stop)
+            _lay_out(library, target, files, lease, stop)
         except ModelshelfError as error:
             _give_up(library, target, lease, error)
             raise
         with library.catalog.writing() as connection:
             lease.renew(connection)
-            replicas.observe(connection, library.node_id, target.id, "present")
-            replicas.used(connection, library.node_id, target.id)
-    reach("replica.recorded")
-    return folder
+            replicas.record_filled(connection, library.node_id, target.id)
 
 
-def _lay_out(library: Library, target: Version, files: Sequence[PackedFile], lease: Lease, stop: StopToken) -> Path:
+def _lay_out(library: Library, target: Version, files: Sequence[PackedFile], lease: Lease, stop: StopToken) -> None:
     """Fill the replica while nobody else is at its image. Raises LeaseLost if it is not ours to fill any more."""
     image = _image(target)
     if not library.node.replicas.holds(image, files):
@@ -124,7 +137,7 @@ def _lay_out(library: Library, target: Version, files: Sequence[PackedFile], lea
         with library.catalog.writing() as connection:
             lease.renew(connection)
         with stamps.linking(library, {file.digest for file in files}):
-            return library.node.replicas.fill(image, files, stop)
+            library.node.replicas.fill(image, files, stop)
 
 
 def _give_up(library: Library, target: Version, lease: Lease, error: ModelshelfError) -> None:
@@ -225,8 +238,10 @@ def _warmed(library: Library, owner: ProjectName, target: Version, stop: StopTok
 
 def _to_evict(connection: Connection, library: Library, target: Version) -> list[Kept]:
     """Which replicas have to go so that `target` fits: least recently used first. Raises NodeFull if that is not enough."""
-    kept, budget = replicas.kept(connection, library.node_id), replicas.budget(connection, library.node_id)
-    if budget is None or any(one.version_id == target.id for one in kept):
+    if (budget := replicas.budget(connection, library.node_id)) is None:
+        return []
+    kept = replicas.kept(connection, library.node_id)
+    if any(one.version_id == target.id for one in kept):
         return []
     size = target.size or 0
     over = sum(one.size for one in kept) + size - budget

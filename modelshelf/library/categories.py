@@ -20,8 +20,9 @@ def reserve(
 ) -> Version:
     """Reserve the version, and let the model have the category if one is named. Raises as these two do."""
     reserved = versions.reserve(
-        connection, asking, name, pin.version, source=source, resolved=pin.resolved, category=category or _UNKNOWN
-    )
+        connection, asking, name, pin.version, source=source, resolved=pin.resolved, category=category or _UNKNOWN,
+        tag=pin.requested,
+    )  # fmt: skip
     if not category or reserved.category == category:
         return reserved
     change(connection, asking, name, category, who=who)
@@ -30,9 +31,11 @@ def reserve(
 
 def settle(connection: Connection, asking: ProjectName, published: Version, *, named: str, who: str) -> Version:
     """Give a model that is new here the category that its files say, unless one was `named`."""
-    others = [one for one in versions.of_model(connection, published.project, published.model) if one.id != published.id]
     recognised = published.facts.category
-    if named or recognised in (None, published.category) or any(one.state == "ready" for one in others):
+    if named or recognised in (None, published.category):
+        return published
+    others = [one for one in versions.of_model(connection, published.project, published.model) if one.id != published.id]
+    if any(one.state == "ready" for one in others):
         return published
     models.set_category(connection, asking, published.model, str(recognised), who=who)
     return versions.get(connection, asking, published.id)

@@ -87,13 +87,8 @@ def remove_condemned(library: Library, stop: StopToken) -> int:
     return freed
 
 
-def finish_deletions(library: Library, wanted: Iterable[Digest], stop: StopToken) -> None:
-    """None of these is marked for deletion any more: a deletion that was begun is finished. Raises BlobBeingDeleted."""
-    wanted = set(wanted)
-    with library.catalog.reading() as connection:
-        marked = {
-            digest for digest, row in blobs.recorded_of(connection, library.store_id, wanted).items() if row.state == "deleting"
-        }
+def finish_deletions(library: Library, marked: Iterable[Digest], stop: StopToken) -> None:
+    """Finish the deletion of these blobs, which were marked for it, unless they are not any more. Raises BlobBeingDeleted."""
     for digest in sorted(marked):
         _finish(library, digest, stop)
 

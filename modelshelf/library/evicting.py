@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelshelf.catalog import replicas, versions
+from modelshelf.catalog import images, replicas
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
 from modelshelf.library import stamps
@@ -39,7 +39,7 @@ def remove_unneeded(library: Library, image: Digest, shared: Iterable[Digest] = 
         with library.catalog.reading() as connection:
             if replicas.is_needed(connection, library.node_id, image):
                 return False
-            linked = {*shared, *versions.digests_of_image(connection, image)}
+            linked = {*shared, *images.digests(connection, image)}
         with stamps.linking(library, linked):
             library.node.replicas.evict(image)
     return True

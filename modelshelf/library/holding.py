@@ -26,10 +26,11 @@ def whole(
     With `changing` false nothing is: for plans.
     """
     with library.catalog.reading() as connection:
-        may = blobs.known(connection, asking, library.store_id, wanted := set(wanted))
-    found = stamps.check(library, may, stop, record=changing).whole
+        recorded, may = blobs.known(connection, asking, library.store_id, wanted)
+    found = stamps.check_recorded(library, {digest: recorded[digest] for digest in may}, stop, record=changing).whole
     if changing:
-        finish_deletions(library, wanted - found.keys(), stop)
+        begun = {digest for digest, row in recorded.items() if row.state == "deleting"}
+        finish_deletions(library, begun - found.keys(), stop)
     with library.store.locks.counting_on(found.keys(), stop):
         now = library.store.stamps(found)
         yield {digest for digest, stamp in now.items() if library.store.only_linked(found[digest], stamp)}

@@ -163,7 +163,7 @@ def plan_and_hold(
     stop = stop or StopToken()
     library.store.discard_abandoned(DEFAULT.abandoned_seconds)
     with library.catalog.reading() as connection:
-        mine = _blobs_of(library, connection, versions.get(connection, asking, target.id))
+        mine = _blobs_of(library, connection, target)
     damaged = bool(stamps.check(library, mine, stop).bad)
     with holding.whole(library, asking, _digests(listing), stop) as whole, library.catalog.writing() as connection:
         current = versions.get(connection, asking, target.id)
@@ -171,8 +171,7 @@ def plan_and_hold(
         if plan.ready:
             blobs.release_holds(connection, target.id)
         else:
-            versions.set_state(connection, target.id, "importing")
-            versions.reserve_space(connection, target.id, plan.to_fetch)
+            versions.begin_import(connection, target.id, plan.to_fetch)
         journal.record_plan(connection, run, plan.to_json())
         journal.record_progress(connection, run, journal.Progress("fetching", 0, plan.to_fetch))
     reach("import.reserved")
@@ -188,7 +187,7 @@ def _decide(
     plan = _plan(library, target, listing, known, ready=target.state == "ready" and not damaged)
     if target.state == "ready":
         _require_same(target, versions.files(connection, asking, target.id), listing)
-    if not plan.ready:
+    if plan.to_fetch:
         _require_space(library, plan, versions.reserved_by_others(connection, target.id))
     return plan
 
@@ -329,10 +328,9 @@ def _publish(
     lease: Lease, license: str | None, who: str, category: str,
 ) -> Version:  # fmt: skip
     with library.catalog.writing() as connection:
-        blobs.record(connection, library.store_id, made)
         published = versions.publish(
             connection, asking, target, image, lease=lease, store_id=library.store_id, license=license,
-            parts=parts, tag=pin.requested, who=who,
+            parts=parts, tag=pin.requested, who=who, made=made,
         )  # fmt: skip
         return categories.settle(connection, asking, published, named=category, who=who)
 
@@ -363,10 +361,11 @@ def _fetch_alone(
     """One large file, by one run at a time; who waited takes over what the other run fetched, if it may see it."""
     digest = file.wanted.key
     with alone(library, Lease(f"fetch {library.store_id} {digest}", says=str(target.ref)), stop):
-        with holding.whole(library, asking, [digest], stop) as whole, library.catalog.writing() as connection:
-            known = blobs.hold_known(connection, asking, library.store_id, target.id, whole)
-        if known:
-            return _there(file)
+        with holding.whole(library, asking, [digest], stop) as whole:
+            if whole:
+                with library.catalog.writing() as connection:
+                    if blobs.hold_known(connection, asking, library.store_id, target.id, whole):
+                        return _there(file)
 
         def hold(blob: Blob) -> None:
             holding.hold_now(library, target, [blob])
@@ -459,7 +458,7 @@ def _plan(library: Library, target: Version, listing: Listing, known: set[Digest
 def _require_space(library: Library, plan: ImportPlan, reserved: int, limits: Limits = DEFAULT) -> None:
     """What arrives, ours or another import's, has its whole place on the disk already; what will arrive has not."""
     there = sum(one.reserved for one in library.store.arriving())
-    if plan.to_fetch and plan.free_after - reserved + min(there, plan.to_fetch + reserved) < limits.free_bytes_kept:
+    if plan.free_after - reserved + min(there, plan.to_fetch + reserved) < limits.free_bytes_kept:
         others = f" in addition to {reserved:,} bytes that running imports reserve" if reserved else ""
         raise DiskFull(
             path=library.store,

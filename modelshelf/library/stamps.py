@@ -8,12 +8,13 @@ touching a byte; `linking` records the new ones, so that they do not cost a read
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modelshelf.catalog import blobs
+from modelshelf.catalog.blobs import Recorded
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import BlobDamaged, BlobMissing, StoreDamaged
@@ -34,9 +35,16 @@ def check(library: Library, wanted: Iterable[Digest], stop: StopToken, *, record
     """Look at each blob, and read those whose stamp is not the recorded one; the new stamps are recorded, unless told not to."""
     with library.catalog.reading() as connection:
         recorded = blobs.recorded_of(connection, library.store_id, wanted := set(wanted))
-    seen = library.store.stamps(wanted)
-    touched = [digest for digest, stamp in seen.items() if digest not in recorded or recorded[digest].stamp != stamp]
-    bad = dict.fromkeys(wanted - seen.keys(), "its file is gone, or is no file of ours")
+    return check_recorded(library, {digest: recorded.get(digest) for digest in wanted}, stop, record=record)
+
+
+def check_recorded(
+    library: Library, wanted: Mapping[Digest, Recorded | None], stop: StopToken, *, record: bool = True
+) -> Checked:
+    """Do the same for blobs whose rows were just read; None for one that has no row."""
+    seen = library.store.stamps(wanted.keys())
+    touched = [digest for digest, stamp in seen.items() if (row := wanted[digest]) is None or row.stamp != stamp]
+    bad = dict.fromkeys(wanted.keys() - seen.keys(), "its file is gone, or is no file of ours")
     proven, wrong = read_all(library, touched, stop)
     if proven and record:
         with library.catalog.writing() as connection:

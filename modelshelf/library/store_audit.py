@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import tee
 
-from modelshelf.catalog import blobs, leases, versions
+from modelshelf.catalog import blobs, images, leases, versions
 from modelshelf.digest import Digest
 from modelshelf.errors import Unreadable
 from modelshelf.library import stamps
@@ -99,7 +99,7 @@ def bytes_read(library: Library, who: str, stop: StopToken, rehash: Rehash, on_b
 def manifests(library: Library, who: str, stop: StopToken) -> Iterator[Fault]:
     """Stored manifests that say something else than the catalog."""
     with library.catalog.reading() as connection:
-        ours, again = tee(versions.images(connection))
+        ours, again = tee(images.in_use(connection))
         contents = library.store.read_each((image for image, _ in ours), DEFAULT.manifest_bytes)
         for (image, known), (_, content) in zip(again, contents, strict=True):
             stop.check()
@@ -117,7 +117,7 @@ def manifests(library: Library, who: str, stop: StopToken) -> Iterator[Fault]:
 def _users(library: Library, digest: Digest) -> str:
     """The versions that need the blob, to be added to a sentence."""
     with library.catalog.reading() as connection:
-        named = [str(versions.get(connection, owner, number).ref) for owner, number in versions.needing(connection, digest)]
+        named = [str(versions.get(connection, owner, number).ref) for owner, number in images.needing(connection, digest)]
     return f"; used by {', '.join(named)}" if named else ""
 
 
@@ -158,10 +158,10 @@ def _reopen(library: Library, digest: Digest, reason: str, who: str) -> None:
     The blob is not counted on any more.
     """
     with library.catalog.writing() as connection:
-        for owner, version_id in versions.needing(connection, digest):
+        for owner, version_id in images.needing(connection, digest):
             target = versions.get(connection, owner, version_id)
             mine = versions.blob_sizes(connection, library.store_id, target)
             versions.reopen(connection, owner, target, f"{reason}; import it again", who)
             blobs.hold_present(connection, library.store_id, version_id, mine.keys() - {digest})
-        versions.forget_unused_images(connection)
+        images.forget_unused(connection)
         blobs.lose(connection, library.store_id, digest)

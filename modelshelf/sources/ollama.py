@@ -73,19 +73,25 @@ class OllamaSource:
         self.uri = str(uri)
         self.wire = Wire(trusted_hosts=trusted_hosts, limits=limits)
         self._limits = limits
+        self._pinned: bytes | None = None
         self._base = Url(f"{'http' if plain_http else 'https'}://{self.name.host}/v2/{self.name.repository}")
         self.login = RegistryLogin(self.wire, self._base, user=user, secret=secret, trusted_hosts=trusted_hosts, limits=limits)
 
     def pin(self, stop: StopToken) -> Pin:
-        return Pin(tag_for(str(self.name.tag)), Digest.of(self._manifest(str(self.name.tag), stop)).hex)
+        self._pinned = self._manifest(str(self.name.tag), stop)
+        return Pin(tag_for(str(self.name.tag)), Digest.of(self._pinned).hex)
 
     def list_files(self, pin: Pin, stop: StopToken) -> Listing:
-        """Asked by digest where the registry can, by tag where it cannot (Ollama's own cannot), and compared."""
+        """From the manifest that was pinned here. Else asked by digest where the registry can, by tag where it cannot (Ollama's
+        own cannot), and compared."""
         wanted = Digest(pin.resolved)
-        try:
-            content = self._manifest(str(wanted), stop)
-        except NotFound:
-            content = self._manifest(str(self.name.tag), stop)
+        if self._pinned is not None and Digest.of(self._pinned) == wanted:
+            content = self._pinned
+        else:
+            try:
+                content = self._manifest(str(wanted), stop)
+            except NotFound:
+                content = self._manifest(str(self.name.tag), stop)
         if Digest.of(content) != wanted:
             raise NotFound(host=self._base.place, what=f"manifest {wanted} of {self.name} any more", status=200)
         layers = layers_of(content, what=str(self.name), limits=self._limits)

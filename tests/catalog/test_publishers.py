@@ -23,7 +23,14 @@ def bring(catalog: Catalog, source: str, tag: str, seed: int, name: str = "x") -
     with catalog.writing() as connection:
         store = blobs.store_id(connection, "local", region="here", kind="directory")
         target = versions.reserve(
-            connection, A, ModelName(name), Tag(f"{tag}-{resolved[:8]}"), source=source, resolved=resolved, category="chat"
+            connection,
+            A,
+            ModelName(name),
+            Tag(f"{tag}-{resolved[:8]}"),
+            source=source,
+            resolved=resolved,
+            category="chat",
+            tag=Tag(tag),
         )
     return publish(catalog, target, tag, seed, store)
 

@@ -108,8 +108,7 @@ def listing_differs(library: Library, asking: ProjectName, which: Instance) -> s
 def mark_ready(library: Library, asking: ProjectName, started: Started, stages: dict[str, float], who: str) -> Instance:
     """Record that the instance serves, and in how many seconds each stage of its start was passed."""
     with library.catalog.writing() as connection:
-        instances.mark_ready(connection, asking, started.instance, stages, who)
-        ready = instances.find(connection, asking, started.instance.name)
+        ready = instances.mark_ready(connection, asking, started.instance, stages, who)
     reach("instance.ready")
     return ready
 

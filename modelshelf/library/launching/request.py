@@ -134,4 +134,5 @@ def again(library: Library, asking: ProjectName, name: InstanceName) -> LaunchSp
 
 
 def served_versions(connection: Connection, asking: ProjectName, serving: tuple[Serving, ...]) -> Serves:
-    return tuple((versions.get(connection, asking, one.version_id), one.served_name) for one in serving)
+    found = versions.get_each(connection, asking, [one.version_id for one in serving])
+    return tuple((target, one.served_name) for target, one in zip(found, serving, strict=True))

@@ -10,7 +10,7 @@ from typing import Literal
 
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import instances, places, replicas, templates, versions
+from modelshelf.catalog import instances, places, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.crash_points import reach
 from modelshelf.durable import write_whole
@@ -76,8 +76,6 @@ def start(library: Library, asking: ProjectName, which: Instance, serves: Serves
         instances.change(
             connection, which.id, process=asdict(process), command=list(command.arguments), notes=list(command.left_out)
         )
-        for target, _ in serves:
-            replicas.used(connection, library.node_id, target.id)
     reach("instance.pid_recorded")
     return Started(replace(which, process=asdict(process), command=command.arguments, notes=command.left_out), mounted)
 
@@ -168,13 +166,14 @@ def _record(
 ) -> Instance:  # fmt: skip
     port = port_for(there, spec.settings)
     already = instances.using(there) | frozenset(also)
-    for target, _ in spec.serves:  # what was deleted, damaged or disabled meanwhile is refused here, in this transaction
-        versions.require_selectable(versions.get(connection, asking, target.id), already)
+    # what was deleted, damaged or disabled meanwhile is refused here, in this transaction
+    for target in versions.get_each(connection, asking, [target.id for target, _ in spec.serves]):
+        versions.require_selectable(target, already)
     own = templates.write(
         connection, asking, templates.own_name(spec.instance), engine=engine.name, settings=spec.settings.to_json(),
         serving=spec.serves, who=who,
     )  # fmt: skip
     return instances.record(
-        connection, asking, spec.instance, revision_id=own.revision_id, node_id=library.node_id,
+        connection, asking, spec.instance, template=own, node_id=library.node_id,
         label=there.label if there is not None else uuid.uuid4().hex, bind=spec.settings.bind, port=port, also=also,
     )  # fmt: skip

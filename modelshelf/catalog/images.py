@@ -1,0 +1,81 @@
+"""Images: what a content consists of, recorded once however many versions have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import groupby
+
+from sqlalchemy import delete, insert, or_, select
+from sqlalchemy.engine import Connection
+
+from modelshelf.catalog.database import insert_into
+from modelshelf.catalog.tables import image, image_file, model, project, version
+from modelshelf.digest import Digest
+from modelshelf.formats.image import Image
+from modelshelf.names import ProjectName
+
+_ROWS_AT_ONCE = 10_000
+
+
+def record(connection: Connection, packed: Image) -> None:
+    named = str(packed.digest)  # a hash of the whole manifest: once, not once a file
+    row = insert_into(connection, image).values(
+        digest=named,
+        config=str(Digest.of(packed.config)),
+        format=packed.format,
+        size=packed.size,
+        facts=asdict(packed.facts),
+    )
+    if connection.execute(row.on_conflict_do_nothing().returning(image.c.digest)).first() is None:
+        return
+    rows = [{"image": named, "path": str(f.path), "role": f.role, "digest": str(f.digest), "size": f.size} for f in packed.files]
+    connection.execute(insert(image_file), rows)
+
+
+def digests(connection: Connection, image_digest: Digest) -> set[Digest]:
+    """The digests of the image's files."""
+    rows = connection.execute(select(image_file.c.digest).where(image_file.c.image == str(image_digest)))
+    return {Digest.parse(row.digest) for row in rows}
+
+
+def config_of(connection: Connection, named: Digest) -> Digest:
+    """Return the digest of the image's config."""
+    return Digest.parse(connection.execute(select(image.c.config).where(image.c.digest == str(named))).scalar_one())
+
+
+def in_use(connection: Connection) -> Iterator[tuple[Digest, set[tuple[str, int]]]]:
+    """Each image that a version has, with the digests and sizes of its files, read as it is asked for.
+
+    For audits, shown to nobody.
+    """
+    used = select(version.c.image).where(version.c.image.is_not(None))
+    rows = connection.execute(
+        select(image_file.c.image, image_file.c.digest, image_file.c.size)
+        .where(image_file.c.image.in_(used))
+        .order_by(image_file.c.image),
+        execution_options={"yield_per": _ROWS_AT_ONCE},
+    )
+    for named, its in groupby(rows, key=lambda row: row[0]):
+        yield Digest.parse(named), {(digest, size) for _, digest, size in its}
+
+
+def needing(connection: Connection, digest: Digest) -> list[tuple[ProjectName, int]]:
+    """The versions, and who owns them, that cannot do without the blob: a file, a config or a manifest of theirs."""
+    named = str(digest)
+    with_it = select(image_file.c.image).where(image_file.c.digest == named)
+    own = select(image.c.digest).where(or_(image.c.digest == named, image.c.config == named))
+    rows = connection.execute(
+        select(version.c.id, project.c.name)
+        .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
+        .where(or_(version.c.image.in_(with_it), version.c.image.in_(own)))
+    )
+    return [(ProjectName(row.name), row.id) for row in rows]
+
+
+def forget_unused(connection: Connection) -> None:
+    """Images that no version has any more are not listed; their blobs are nobody's."""
+    used = select(version.c.image).where(version.c.image.is_not(None))
+    connection.execute(delete(image_file).where(image_file.c.image.not_in(used)))
+    connection.execute(delete(image).where(image.c.digest.not_in(used)))

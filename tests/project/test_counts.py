@@ -1,0 +1,113 @@
+"""What an import and a launch ask of the catalog and of the publisher: bounds, so that nobody asks twice what is known."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+
+from blocks.ollama_registry import OllamaRegistry as Block
+from flows.importing import bring_in
+from flows.launch_instance import launch_instance
+from modelshelf.catalog import instances
+from modelshelf.library import running
+from modelshelf.library.opening import Library
+from modelshelf.names import InstanceName
+from modelshelf.sources.contract import Source
+from modelshelf.sources.uri import OllamaName, OllamaUri
+from tasks.library import working_on
+from tasks.sources import OllamaOrigin
+from tests.counting import asked_of_the_catalog
+from tests.library.test_launch import with_engine
+from tests.making import P, gguf
+from tests.stand_ins.ollama_registry import OllamaRegistry
+
+
+@dataclass(frozen=True)
+class OverHttp(OllamaOrigin):
+    """A registry of this machine, as its login says it."""
+
+    async def open(self) -> Source:
+        return Block(plain_http=True).open(self.uri)
+
+
+@pytest.fixture(autouse=True)
+def no_server() -> Iterator[None]:
+    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
+        yield
+
+
+@pytest.fixture
+def equipped(library: Library, tmp_path: Path) -> Iterator[Library]:
+    made = with_engine(library, tmp_path)
+    yield made
+    with made.catalog.reading() as connection:
+        for one in instances.page(connection, P):
+            running.stop_engine(made, one)
+
+
+def publish(registry: OllamaRegistry, seed: int = 1) -> None:
+    """A model of three layers, behind tokens."""
+    registry.add_model("library/tiny", "1b", gguf(seed=seed), template="t", params="{}")
+    registry.token = "token-0"
+
+
+def run(library: Library, work: Coroutine[Any, Any, Any]) -> Any:
+    with working_on(library, "test"):
+        return asyncio.run(work)
+
+
+def import_tiny(library: Library, registry: OllamaRegistry) -> None:
+    origin = OverHttp(OllamaUri(OllamaName.parse(f"{registry.host}/library/tiny:1b")))
+    run(library, bring_in(origin, name="", project="default", category="", allow_code=False, dry_run=False))
+
+
+def before_the_first_blob(registry: OllamaRegistry) -> list[str]:
+    paths = [path for _, path, _ in registry.requests]
+    first = next(number for number, path in enumerate(paths) if re.search("/blobs/", path))
+    return paths[:first]
+
+
+def test_an_import_asks_once_for_the_manifest_and_once_for_a_token(library: Library, registry: OllamaRegistry) -> None:
+    publish(registry)
+    import_tiny(library, registry)
+    asked = before_the_first_blob(registry)
+    assert [path.rpartition("?")[0] or path for path in asked] == [
+        "/v2/library/tiny/manifests/1b",  # answered with where tokens are from
+        "/token",
+        "/v2/library/tiny/manifests/1b",
+    ]
+    assert sum("/token" in path for _, path, _ in registry.requests) == 1
+
+
+def test_an_import_asks_the_catalog_little(library: Library, registry: OllamaRegistry) -> None:
+    publish(registry)
+    with asked_of_the_catalog() as asked:
+        import_tiny(library, registry)
+    assert (len(asked), asked.transactions) <= (26, 7)
+
+
+def test_an_import_of_what_is_there_asks_the_catalog_little(library: Library, registry: OllamaRegistry) -> None:
+    publish(registry)
+    import_tiny(library, registry)
+    with asked_of_the_catalog() as asked:
+        import_tiny(library, registry)
+    assert len(asked) <= 20
+
+
+def test_a_cached_launch_asks_the_catalog_little(equipped: Library, registry: OllamaRegistry) -> None:
+    publish(registry)
+    import_tiny(equipped, registry)
+    launch = launch_instance.fn
+    run(equipped, launch(model="tiny", instance="first", engine="llamacpp"))
+    with asked_of_the_catalog() as asked:
+        run(equipped, launch(model="tiny", instance="second", engine="llamacpp"))
+    assert (len(asked), asked.transactions) <= (28, 7)
+    with equipped.catalog.reading() as connection:
+        assert instances.find(connection, P, InstanceName("second")).state == "ready"
