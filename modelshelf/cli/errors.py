@@ -9,6 +9,10 @@ class ServerDown(Unavailable):
     """No modelshelf server answers for {home}: {reason}. Start it with `modelshelf up`; its log is {log}."""
 
 
+class NoServer(Unavailable):
+    """No Prefect server is up for {home}, so no run is known. Start it with `modelshelf up --detach`."""
+
+
 class PrefectBusy(Unavailable):
     """The Prefect server {server} is busy: {reason}, asked {times} times. Runs go on. Try again in a moment; a server on
     PostgreSQL handles more requests at once than one on SQLite."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from modelshelf.words import plain_lines
 
@@ -159,6 +159,7 @@ def switch(
 @click.command()
 @options.project
 @options.as_json
+@new_home.answered(new_home.nothing_yet([]))
 def instances(project: ProjectName, as_json: bool) -> None:
     """List instances, checking each process now. Needs no server."""
     from modelshelf.catalog import instances as queries
@@ -203,6 +204,7 @@ ps = click.Command(
 @click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
 @options.project
 @options.as_json
+@new_home.answered(new_home.no_instance("instance"))
 def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
     """List the models that an Ollama instance keeps.
 
@@ -240,6 +242,7 @@ def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
     "--lines", "-n", type=click.IntRange(0), default=100, show_default=True, help="Print this many of the last lines; 0 for all."
 )
 @options.project
+@new_home.answered(new_home.no_instance("instance"))
 def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
     """Print an instance's log. Needs no server."""
     from modelshelf.library.running import log_file

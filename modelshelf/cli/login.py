@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 from modelshelf.cli.errors import NoSuchBlockType, NoSuchLogin
 from modelshelf.names import HostName, InstanceName
 from modelshelf.sources.logins import block_name, origin_of
@@ -78,6 +78,7 @@ def login(
 
 @click.command()
 @options.as_json
+@new_home.answered(new_home.nothing_yet([], "Store a login: modelshelf login huggingface"))
 def logins(as_json: bool) -> None:
     """List the stored logins, without their secrets."""
     from modelshelf.cli import launcher, reading, tables

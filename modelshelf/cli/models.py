@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 from modelshelf.names import CATEGORIES, InstanceName, ModelName, ModelRef, ProjectName
 from modelshelf.sources.uri import FilesystemUri, FolderUri, InstanceUri, OllamaUri, SourceUri
 
@@ -150,6 +150,7 @@ def register(
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The most rows to list.")
 @options.project
 @options.as_json
+@new_home.answered(new_home.nothing_yet([]))
 def list_(
     matching: str | None, format: str | None, category: str | None, state: str | None, source: str | None, sort: Any,
     limit: int, project: ProjectName, as_json: bool,
@@ -205,6 +206,7 @@ def list_(
 @click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
 @options.project
 @options.as_json
+@new_home.answered(new_home.no_model("model"))
 def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
     """Show a version: its source, pin, files, replicas and instances.
 

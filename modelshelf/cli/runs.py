@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from modelshelf.cli import options
-from modelshelf.cli.errors import ServerDown
+from modelshelf.cli import new_home, options
+from modelshelf.cli.errors import NoServer
 
 
 @click.command()
 @click.option("--limit", default=20, show_default=True, help="The most runs to list, newest first.")
 @options.as_json
+@new_home.answered(new_home.nothing_yet([]))
 def runs(limit: int, as_json: bool) -> None:
     """List the newest runs, finished and running."""
     from datetime import datetime
@@ -37,6 +38,7 @@ def runs(limit: int, as_json: bool) -> None:
 @click.command()
 @click.argument("run", shell_complete=options.complete_runs)
 @options.as_json
+@new_home.answered(new_home.no_run)
 def follow(run: str, as_json: bool) -> None:
     """Follow a run until it ends. RUN is its id or the first digits."""
     from modelshelf.cli import follow as following
@@ -52,6 +54,7 @@ def follow(run: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run", shell_complete=options.complete_runs)
+@new_home.answered(new_home.no_run)
 def cancel(run: str) -> None:
     """Cancel a run. Fetched files are kept for the next try."""
     from modelshelf.cli import launcher, lost
@@ -74,6 +77,7 @@ def cancel(run: str) -> None:
 @click.command()
 @click.argument("run", shell_complete=options.complete_runs)
 @options.no_wait
+@new_home.answered(new_home.no_run)
 def retry(run: str, no_wait: bool) -> None:
     """Run it again with the same parameters; finished steps are kept.
 
@@ -108,5 +112,5 @@ def _api() -> tuple[Any, Any]:
     settings = load_settings()
     api = launcher.find(settings)
     if api is None:
-        raise ServerDown(home=settings.home, reason="none is running", log=settings.run / "server.log")
+        raise NoServer(home=settings.home)
     return settings, api

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 
 
 @click.command()
@@ -70,6 +70,9 @@ def down(instances: bool) -> None:
     from modelshelf.settings import load_settings
 
     settings = load_settings()
+    if new_home.is_new(settings):
+        click.echo("Nothing was running.")
+        return
     if instances:
         _stop_engines()
     stopped = launcher.stop(settings, lambda line: click.echo(line, err=True))
@@ -109,6 +112,8 @@ def status(as_json: bool) -> None:
         return
     shown = [(key, said_bytes(value) if key in ("free", "partial downloads") else value) for key, value in facts.items()]  # type: ignore[arg-type]
     tables.show_facts([(key, value) for key, value in shown if value not in (None, 0)])
+    if new_home.is_new(settings):
+        click.echo(f"\nNothing here yet. {new_home.FIRST}")
 
 
 @click.command()

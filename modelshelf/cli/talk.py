@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 from modelshelf.names import InstanceName, ModelRef, ProjectName
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _QUESTION_BYTES = 16 << 20
 @click.argument("question", required=False)
 @click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="The most tokens in the answer.")
 @options.project
+@new_home.answered(new_home.no_model("model"))
 def run(model: ModelRef, question: str | None, max_tokens: int, project: ProjectName) -> None:
     """Ask a model a question, and print the answer as it comes.
 

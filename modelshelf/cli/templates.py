@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 from modelshelf.names import ProjectName, TemplateName
 
 
@@ -60,6 +60,7 @@ def define(
 @template.command("list")
 @options.project
 @options.as_json
+@new_home.answered(new_home.nothing_yet([]))
 def list_(project: ProjectName, as_json: bool) -> None:
     """List templates. Needs no server."""
     from modelshelf.catalog import templates as queries

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 from modelshelf.names import ModelRef, ProjectName
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     "--budget", type=options.SIZE, metavar="SIZE", help="Set the space for replicas on this node (200GB); 0 for no limit."
 )
 @options.as_json
+@new_home.answered(new_home.nothing_yet([]), unless="budget")
 def nodes(budget: int | None, as_json: bool) -> None:
     """List this node's replicas and filesystems.
 
@@ -152,6 +153,7 @@ def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
 @click.command()
 @options.project
 @options.as_json
+@new_home.answered(new_home.nothing_yet({}))
 def disk(project: ProjectName, as_json: bool) -> None:
     """Show disk use, and what deleting each version would free.
 

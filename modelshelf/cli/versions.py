@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 from modelshelf.names import CATEGORIES, InstanceName, ModelName, ModelRef, ProjectName, Tag
 
 _model = click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
@@ -77,6 +77,7 @@ def build(model: ModelRef, folder: str, project: ProjectName, dry_run: bool, no_
 @click.option("--remove", is_flag=True, help="Remove the alias.")
 @options.project
 @options.as_json
+@new_home.answered(new_home.no_model("model"), unless="name")
 def alias(model: ModelRef, name: Tag | None, back: bool, remove: bool, project: ProjectName, as_json: bool) -> None:
     """Move an alias, move it back, or show a model's alias history.
 
@@ -149,6 +150,7 @@ def no_auto(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 @click.argument("after", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
 @options.project
 @options.as_json
+@new_home.answered(new_home.no_model("before"))
 def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool) -> None:
     """Compare two versions.
 
@@ -181,6 +183,7 @@ def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool)
 @options.engine
 @options.project
 @options.as_json
+@new_home.answered(new_home.no_model("model"))
 def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, project: ProjectName, as_json: bool) -> None:
     """Explain why a model cannot be launched, or is not served.
 

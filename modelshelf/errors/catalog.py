@@ -6,7 +6,8 @@ from modelshelf.failures import OfAnyLayer, Refused, Unavailable
 
 
 class NoSuchModel(Refused):
-    """Project {project} can see no {what}. List models with `modelshelf list`, or import one with `modelshelf import`."""
+    """Project {project} can see no {what}. List models with `modelshelf list`, or import one, for example: `modelshelf import
+    ollama://qwen3:0.6b`."""
 
 
 class WhichVersion(Refused):

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 import pytest
 
-from modelshelf import errors
 from modelshelf.cli.main import cli
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,12 +44,8 @@ def commands(text: str) -> Iterator[str]:
 def printed() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         yield from ((page.name, command) for command in commands(page.read_text()))
-    for name, kind in vars(errors).items():
-        if isinstance(kind, type) and issubclass(kind, errors.ModelshelfError) and kind.__doc__:
-            yield from ((name, command) for command in commands(kind.__doc__))
     for source in SOURCES:
-        if source.name != "errors.py":
-            yield from ((str(source.relative_to(ROOT)), command) for command in commands(source.read_text()))
+        yield from ((str(source.relative_to(ROOT)), command) for command in commands(source.read_text()))
 
 
 def typed(command: str) -> list[str]:

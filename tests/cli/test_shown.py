@@ -131,8 +131,8 @@ def run(home: Path, *arguments: str, **environment: str) -> subprocess.Completed
 @pytest.mark.parametrize(
     ("arguments", "kind", "status"),
     [
-        (["show", "x", "--json"], "CatalogNotMade", 1),
-        (["runs", "--json"], "ServerDown", 3),
+        (["show", "x", "--json"], "NoSuchModel", 1),
+        (["nodes", "--budget", "1GB", "--json"], "CatalogNotMade", 1),
         (["list", "--json", "--limit", "many"], "BadParameter", 2),
         (["show", "--json"], "MissingParameter", 2),
     ],
@@ -148,5 +148,5 @@ def test_with_json_an_error_is_an_object_on_standard_output(tmp_path: Path, argu
 def test_without_json_an_error_is_a_sentence_on_standard_error(tmp_path: Path) -> None:
     ended = run(tmp_path / "none", "show", "x")
     assert ended.stdout == ""
-    assert re.match(r"Not done: There is no catalog at .*modelshelf up", ended.stderr, re.DOTALL)
+    assert re.match(r"Not done: Project default can see no x\. .*`modelshelf import ollama://qwen3:0\.6b`\.\n$", ended.stderr)
     assert ended.returncode == 1

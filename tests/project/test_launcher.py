@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from modelshelf.cli import launcher
-from modelshelf.cli.errors import ServerDown
+from modelshelf.cli.errors import NoServer
 from modelshelf.cli.main import cli
-from modelshelf.errors import BadSetting, CatalogNotMade, CatalogUnknown
+from modelshelf.errors import BadSetting, CatalogUnknown
 from modelshelf.settings import Settings, default_catalog, load_settings
 
 
@@ -28,18 +28,8 @@ def test_a_remote_prefect_without_a_catalog_of_its_own_is_refused(tmp_path: Path
 @pytest.mark.parametrize("command", [["runs"], ["follow", "x"], ["cancel", "x"], ["retry", "x"]])
 def test_asking_what_runs_starts_no_server_and_says_how_to(home: Settings, command: list[str]) -> None:
     result = CliRunner().invoke(cli, command)
-    assert isinstance(result.exception, ServerDown)
+    assert isinstance(result.exception, NoServer)
     assert "modelshelf up" in str(result.exception)
-
-
-@pytest.mark.parametrize("command", [["list"], ["show", "x"], ["instances"]])
-def test_reading_before_anything_was_made_is_told_and_makes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
-) -> None:
-    monkeypatch.setenv("MODELSHELF_HOME", str(tmp_path / "none"))
-    result = CliRunner().invoke(cli, command)
-    assert isinstance(result.exception, CatalogNotMade)
-    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("config", ["what = 1", "region = 5", "not toml", "catalog_url = []"])
