@@ -219,8 +219,9 @@ async def switch(project: ProjectName, plan: SwitchPlan, *, began: float, queued
         try:
             await launch(project, plan.before, began=began, queued=queued, also=before)
         except ModelshelfError as second:
-            now = f"Starting the former version again failed too, and the instance does not run: {second}"
-            raise SwitchFailed(instance=name, after=after, reason=error, now=now) from error
+            now = "Starting the former version again failed too, and the instance does not run."
+            both = f"{error}\nThe former version: {second}"
+            raise SwitchFailed(instance=name, after=after, reason=both, now=now) from error
         raise SwitchFailed(
             instance=name, after=after, reason=error, now="The instance serves its former version again."
         ) from error

@@ -49,13 +49,12 @@ class EngineMissing(Refused):
 
 
 class EngineDied(Refused):
-    """{engine} exited (exit status {status}) before it answered. Nothing is running. Its log: {tail} — the whole log:
-    `modelshelf logs {instance}`."""
+    """{engine} exited (exit status {status}) before it answered. Nothing is running. The whole log: `modelshelf logs
+    {instance}`.{log}"""
 
 
 class EngineTooSlow(Refused):
-    """{engine} did not {stage} within {seconds} s and was stopped. Its log: {tail} — the whole log: `modelshelf logs
-    {instance}`."""
+    """{engine} did not {stage} within {seconds} s and was stopped. The whole log: `modelshelf logs {instance}`.{log}"""
 
 
 class EngineOutOfMemory(Refused):
@@ -67,8 +66,8 @@ class EngineListsOther(Refused):
 
 
 class EngineNotReady(Refused):
-    """{engine} started, but did not become ready: {reason}{log}. The engine was stopped. The whole log: `modelshelf logs
-    {instance}`."""
+    """{engine} started, but did not become ready: {reason}. The engine was stopped. The whole log: `modelshelf logs
+    {instance}`.{log}"""
 
 
 class KeyIgnored(Refused):
@@ -111,7 +110,7 @@ class NothingToSwitch(Refused):
 
 
 class SwitchFailed(Refused):
-    """{instance} did not come up with {after}: {reason} {now}"""
+    """{instance} did not come up with {after}. {now} The reason: {reason}"""
 
 
 class CategoryInUse(Refused):

@@ -19,6 +19,7 @@ from modelshelf.nodes.logs import this_start
 
 INTERRUPTED = "its launch was interrupted; launch it again"
 CANCELLED = "its launch was cancelled"
+_INDENT = "\n    "
 
 
 def stop_instance(library: Library, asking: ProjectName, name: InstanceName, who: str) -> Instance:
@@ -141,12 +142,16 @@ def key_of(library: Library, which: Instance) -> str:
 
 
 def words_of_start(library: Library, which: Instance, engine: Engine) -> str:
-    """Return what the log of this start gives as the reason of a failure, and its last lines; empty if it has none."""
+    """Return what the log of this start gives as the reason of a failure, and its last lines, for the end of a message.
+
+    Empty if the log is empty.
+    """
     log = this_start(log_file(library, which))
     last, reason = last_lines(log, library.limits.log_tail_lines), engine.reason_of(log)
-    return last if reason is None or reason in last.rpartition(" | ")[2] else f"{reason} — its last lines: {last}"
+    above = "" if reason is None or reason in last.rpartition("\n")[2] else f"{_INDENT}{reason}{_INDENT}…"
+    return f" From it:{above}{last}" if last else ""
 
 
 def last_lines(log: str, lines: int) -> str:
-    """Return the last lines in one."""
-    return " | ".join(line.strip() for line in log.splitlines()[-lines:] if line.strip())
+    """Return the last lines as an indented block, which begins with a line break."""
+    return "".join(f"{_INDENT}{line.strip()}" for line in log.splitlines()[-lines:] if line.strip())

@@ -169,10 +169,15 @@ def test_a_taken_port_is_told_before_anything_starts(ready: tuple[Library, Versi
             launch(library, version, LaunchRequest(port=taken.getsockname()[1]))
 
 
-def test_an_engine_that_dies_is_told_with_its_last_words(ready: tuple[Library, Version]) -> None:
+def test_an_engine_that_dies_is_reported_with_its_last_lines_as_a_block(ready: tuple[Library, Version]) -> None:
     library, version = ready
-    with pytest.raises(EngineDied, match="not enough memory"):
+    with pytest.raises(EngineDied) as died:
         launch(library, version, LaunchRequest(arguments=("--say", "die")))
+    first, *lines = str(died.value).split("\n")
+    assert first.endswith("The whole log: `modelshelf logs tiny`. From it:")
+    assert [line for line in lines if not line.startswith("    ")] == []
+    assert "not enough memory" in lines[-1]
+    assert " | " not in str(died.value)
     with library.catalog.reading() as connection:
         failed = instances.find(connection, P, NAME)
     assert failed.state == "failed"
@@ -186,7 +191,7 @@ def test_an_engine_that_dies_is_told_with_its_last_words(ready: tuple[Library, V
         ("other-name", "lists another, expected tiny"),
         ("no-list", "no list of models"),
         ("no-token", "the answer is empty"),
-        ("broken", "status 500.*the kernel for this head size is missing"),
+        ("broken", "(?s)status 500.*the kernel for this head size is missing"),
     ],
 )
 def test_an_engine_that_does_not_serve_the_model_is_stopped_and_what_it_answered_is_the_reason(

@@ -121,8 +121,7 @@ def _authorization(library: Library, which: Instance) -> Authorization | None:
 def _not_ready(library: Library, which: Instance, engine: Engine, error: ModelshelfError) -> ModelshelfError:
     if (killed := killed_for_memory(library, which)) is not None:
         return EngineOutOfMemory(engine=engine.name, reason=killed, instance=which.name)
-    words = words_of_start(library, which, engine)
-    log = f". Its log: {words}" if words else ""
+    log = words_of_start(library, which, engine)
     return EngineNotReady(engine=engine.name, reason=_answered(error), log=log, instance=which.name)
 
 
@@ -156,10 +155,10 @@ def _until_up(
                 raise EngineOutOfMemory(engine=which.engine, reason=killed, instance=which.name)
             status = processes.exit_status(process.pid) if process else "unknown"
             words = words_of_start(library, which, engine)
-            raise EngineDied(engine=which.engine, status=status, tail=words, instance=which.name)
+            raise EngineDied(engine=which.engine, status=status, log=words, instance=which.name)
         if clock > until:
             seconds, words = limits.engine_start_seconds, words_of_start(library, which, engine)
-            raise EngineTooSlow(engine=which.engine, stage="answer", seconds=seconds, tail=words, instance=which.name)
+            raise EngineTooSlow(engine=which.engine, stage="answer", seconds=seconds, log=words, instance=which.name)
         if (found := log.stat().st_size if log.exists() else 0) != size:
             size, quiet_since, reported = found, clock, 0
         elif clock - quiet_since >= (reported + 1) * limits.engine_quiet_seconds:
