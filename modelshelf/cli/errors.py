@@ -54,6 +54,15 @@ class RunUnavailable(Unavailable):
     """{message}"""
 
 
+class RunCancelled(Refused):
+    """The run {run} was cancelled: {reason}. Finished steps are kept."""
+
+
+class RunFaulted(FaultInModelshelf):
+    """The run {run} {state} unexpectedly: {reason}. Finished steps are kept: `modelshelf retry {short}` continues from there. If
+    this happens again, please report it with the run's log and trace: {log}."""
+
+
 class RunAbandoned(Unavailable):
     """The run {run} has no process any more: {reason}. Finished steps are kept. Repeat the command, or run `modelshelf up
     --detach` and `modelshelf retry {short}`: the run goes on from there."""

@@ -15,10 +15,11 @@ from modelshelf.catalog import journal
 from modelshelf.catalog.database import Catalog
 from modelshelf.cli import launcher, lost, tables
 from modelshelf.cli.ending import EXIT_INTERRUPTED
-from modelshelf.cli.errors import RunAbandoned, RunFailed, RunUnavailable
+from modelshelf.cli.errors import RunAbandoned, RunCancelled, RunFailed, RunFaulted, RunUnavailable
 from modelshelf.cli.prefect_api import FINAL, PrefectApi
-from modelshelf.errors import Unavailable
+from modelshelf.errors import ModelshelfError, Unavailable
 from modelshelf.settings import Settings, load_settings
+from modelshelf.words import first_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,17 +47,26 @@ def run(
 ) -> dict[str, Any] | None:
     """Run a deployment; the run's plan when it has ended well, None if it was not waited for.
 
-    Ctrl-C leaves the run going and says how to follow or cancel it. A run that did not complete raises RunFailed with
-    what it said.
+    Ctrl-C leaves the run going and says how to follow or cancel it. Raises what `follow` raises for a run that did not
+    complete.
     """
     settings, api, made = start(deployment, parameters)
     if not wait:
-        if as_json:
-            click.echo(json.dumps({"run": made["id"], "name": made["name"]}))
-        else:
-            click.echo(f"Started run {made['id'][:8]} ({made['name']}).\n{_how_to(made['id'])}")
+        say_started(deployment, made["id"], as_json=as_json)
         return None
     return follow(settings, api, made["id"], quiet=as_json, on_plan=on_plan)
+
+
+def say_started(deployment: str, run_id: str, *, as_json: bool) -> None:
+    """Print which flow was started, and the commands that follow or cancel its run.
+
+    Until a run begins, its name is a random one of Prefect's.
+    """
+    flow = deployment.partition("/")[0]
+    if as_json:
+        click.echo(json.dumps({"run": run_id, "flow": flow}))
+    else:
+        click.echo(f"Started {flow} as the run {run_id[:8]}.\n{_how_to(run_id)}")
 
 
 def outcome(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any] | None:
@@ -73,7 +83,7 @@ def follow(
 ) -> dict[str, Any]:
     """Show the run until it ends, and return its plan. `on_plan` gets the plan once, as soon as the run has recorded it.
 
-    Raises RunFailed if the run did not complete.
+    Raises RunFailed or RunUnavailable with the run's own sentence, RunCancelled, and RunFaulted for an end that nobody foresaw.
     """
     catalog = Catalog(settings.catalog_url)
     catalog.require()
@@ -84,10 +94,8 @@ def follow(
         if quiet:
             raise
         raise SystemExit(EXIT_INTERRUPTED) from None
-    if ended["state_name"] == "Unavailable":
-        raise RunUnavailable(message=_words(ended))
     if ended["state_type"] != "COMPLETED":
-        raise RunFailed(message=_words(ended))
+        raise why_not_completed(settings, ended)
     with catalog.reading() as connection:
         plan = journal.get_plan(connection, run_id) or {}
     return {"run": run_id, **plan}
@@ -130,7 +138,8 @@ def _watch(settings: Settings, api: PrefectApi, catalog: Catalog, run_id: str, o
                 bar = bars.add_task(sample.stage, total=sample.total)
             if bar is not None and sample is not None:
                 bars.update(bar, completed=sample.done)
-            spinner.update(waiting, description=f"{seen['name']}: {seen['state_name'].lower()}")
+            if seen["state_type"] not in ("SCHEDULED", "PENDING"):  # its name is Prefect's own until it begins
+                spinner.update(waiting, description=f"{seen['name']}: {seen['state_name'].lower()}")
             if seen["state_type"] in FINAL:
                 if not quiet:
                     log.show_rest()
@@ -195,12 +204,24 @@ class _Log:
         return any(line["task_run_id"] is None and line["message"].startswith("Finished in state") for line in lines)
 
 
-def _words(ended: dict[str, Any]) -> str:
-    """Return why the run did not complete: its own sentence if it was refused, else the state it ended in and what is known."""
+def why_not_completed(settings: Settings, ended: dict[str, Any]) -> ModelshelfError:
+    """Return the run's own sentence as an error; for an end that nobody foresaw, the state, its reason and where the log is."""
     message = str((ended.get("state") or {}).get("message") or "no reason was recorded")
+    reason = first_sentence(message).rstrip(".")
     if ended["state_name"] in OURS:
-        return message
-    return f"The run {ended['name']} ended in the state {ended['state_name']}: {message}."
+        return (RunUnavailable if ended["state_name"] == "Unavailable" else RunFailed)(message=message)
+    if ended["state_type"] == "CANCELLED":
+        return RunCancelled(run=ended["name"], reason=reason)
+    state, short = ended["state_name"].lower(), ended["id"][:8]
+    return RunFaulted(run=ended["name"], state=state, reason=reason, short=short, log=_log_of(settings, ended["id"]))
+
+
+def _log_of(settings: Settings, run_id: str) -> str:
+    """Return where the run's log and trace are: in the runner's log, or on the run's page where workers log elsewhere."""
+    if not settings.workers:
+        return f"`grep {run_id} {settings.run / 'runner.log'}`"
+    running = launcher.Running.read(settings)
+    return f"{running.url}/runs/flow-run/{run_id}" if running is not None else "the worker's own log"
 
 
 def _how_to(run_id: str) -> str:

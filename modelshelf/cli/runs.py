@@ -93,9 +93,10 @@ def retry(run: str, no_wait: bool) -> None:
     deployments = {one["id"]: one for one in api.deployments()}
     deployment = deployments[found["deployment_id"]]
     flow_name = api.flow_name(deployment["flow_id"])
-    made = api.create_run(f"{flow_name}/{deployment['name']}", found["parameters"], uuid.uuid4().hex)
+    again = f"{flow_name}/{deployment['name']}"
+    made = api.create_run(again, found["parameters"], uuid.uuid4().hex)
     if no_wait:
-        click.echo(f"Started run {made['id'][:8]} ({made['name']}).")
+        following.say_started(again, made["id"], as_json=False)
         return
     following.follow(settings, api, made["id"])
     click.echo("The run has completed.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ def test_what_nobody_foresaw_stays_a_failure_with_its_trace(shelf: Shelf) -> Non
     shutil.rmtree(metrics)
     assert (run["state_type"], run["state_name"]) == ("FAILED", "Failed")
     assert "Traceback" in "\n".join(log_of(shelf, run))
+    followed = shelf("follow", made["id"][:8], check=False)
+    assert followed.returncode == 70
+    printed = re.search(r"`(grep [0-9a-f-]+ .*runner\.log)`", followed.stderr)
+    assert printed is not None, followed.stderr
+    found = subprocess.run(printed[1].split(), capture_output=True, text=True, check=True)
+    assert "Traceback" in found.stdout or "traceback" in found.stdout
 
 
 def test_a_run_says_step_by_step_what_it_did_and_follow_shows_it(shelf: Shelf, registry: OllamaRegistry) -> None:
