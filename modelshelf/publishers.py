@@ -1,4 +1,4 @@
-"""Whose a version is: the part of its source that only its publisher can write to."""
+"""Whose a version is, and of which branch: what a source's written form says of both."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def publisher_of(source: str) -> str:
             return f"hf://{organisation}"
         return f"ollama://{owner or 'library'}"
     return f"{scheme}://{owner if slash else repository}"
+
+
+def branch_of(source: str) -> str | None:
+    """Return the branch, tag or commit of a Hub repository as the source spells it; None for every other source.
+
+    Two branches can share an alias, in which `/` is `-`.
+    """
+    scheme, _, name = source.partition("://")
+    return (name.partition(":")[0].partition("@")[2] or "main") if scheme == "hf" else None

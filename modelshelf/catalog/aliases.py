@@ -1,7 +1,7 @@
 """Aliases: movable names of versions, with the history of who moved what when.
 
-An import moves the alias that its tag or branch is, but only within one publisher's versions: `x:1` never becomes
-somebody else's by an import. One that a person sets (`stable`, `canary`) holds its version: it is
+An import moves the alias that its tag or branch is, but only within one publisher's versions and one branch's: `x:1` never
+becomes somebody else's by an import. One that a person sets (`stable`, `canary`) holds its version: it is
 not deleted or cleaned while it is called so.
 """
 
@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
 from modelshelf.catalog.tables import alias, alias_move, version
-from modelshelf.errors import NoSuchAlias, OtherPublisher
+from modelshelf.errors import NoSuchAlias, OtherBranch, OtherPublisher
 from modelshelf.names import ModelName, ProjectName, Tag
-from modelshelf.publishers import publisher_of
+from modelshelf.publishers import branch_of, publisher_of
 
 if TYPE_CHECKING:  # versions are published under an alias
     from modelshelf.catalog.versions import Version
@@ -41,17 +41,17 @@ def move(connection: Connection, asking: ProjectName, target: Version, tag: Tag,
 
 
 def move_by_import(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str) -> None:
-    """Let the alias that is the import's tag name the version. Raises OtherPublisher."""
+    """Let the alias that is the import's tag name the version. Raises OtherPublisher or OtherBranch."""
     before = _named(connection, target, tag)
     _require_publisher(connection, target, tag, before)
     _move(connection, asking, target, tag, before, who=who, held=False)
 
 
 def require_publisher(connection: Connection, target: Version, tag: Tag) -> None:
-    """Raise OtherPublisher if an import of `target` must not set the alias `tag`.
+    """Raise OtherPublisher or OtherBranch if an import of `target` must not set the alias `tag`.
 
     The alias names another publisher's version; or it is `latest`, to which the bare name of the model leads, and the model
-    has ready versions of another publisher.
+    has ready versions of another publisher; or the alias names another branch's version (`a/b` and `a-b` are one alias).
     """
     _require_publisher(connection, target, tag, _named(connection, target, tag))
 
@@ -85,6 +85,7 @@ def _move(
 
 def _require_publisher(connection: Connection, target: Version, tag: Tag, named: _Named | None) -> None:
     sources = [named.source] if named is not None and named.version_id != target.id else []
+    branches = [branch_of(source) for source in sources]
     if not sources and tag.text == "latest":
         others = select(version.c.source).where(version.c.model_id == target.model_id, version.c.id != target.id)
         sources = list(connection.scalars(others.where(version.c.state == "ready").distinct()))
@@ -92,6 +93,12 @@ def _require_publisher(connection: Connection, target: Version, tag: Tag, named:
         if (found := publisher_of(source)) != target.publisher:
             example = f"{target.publisher.rpartition('/')[2].lower()}-{target.model}"[:64]
             raise OtherPublisher(what=f"{target.model}:{tag}", found=found, wanted=target.publisher, example=example)
+    for branch in branches:
+        if branch != (wanted := branch_of(target.source)):
+            example = f"{target.model}-{tag.text.lower()}"[:64].rstrip("._-")
+            raise OtherBranch(
+                what=f"{target.model}:{tag}", found=branch, wanted=wanted, example=example, model=target.model, alias=tag
+            )
 
 
 def remove(connection: Connection, asking: ProjectName, target: Version, tag: Tag, *, who: str) -> None:

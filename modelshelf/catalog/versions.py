@@ -107,8 +107,8 @@ def reserve(
 ) -> Version:
     """Return the version of that name and pin, new or from before.
 
-    Raises NameTaken if the name has another pin, and OtherPublisher if `tag`, the alias that the import will set, is another
-    publisher's.
+    Raises NameTaken if the name has another pin, and OtherPublisher or OtherBranch if `tag`, the alias that the import will
+    set, is another's.
     """
     found = connection.execute(
         select(project.c.id.label("owner"), model.c.id.label("model_id"), version.c.id, version.c.resolved)

@@ -28,6 +28,12 @@ class OtherPublisher(Refused):
     weights. Nothing was changed. Import under a name of its own (`--name {example}`)."""
 
 
+class OtherBranch(Refused):
+    """{what} names a version of the branch {found}, and this import is of the branch {wanted}: an import never gives a name to
+    another branch's weights. Nothing was changed. Import under a name of its own (`--name {example}`), or first remove the
+    alias: `modelshelf alias {model} {alias} --remove`."""
+
+
 class Disabled(Refused):
     """{what} is disabled. Nothing was changed. `modelshelf enable {what}` makes it selectable again; instances that serve
     it go on, and can be restarted."""

@@ -9,9 +9,9 @@ from modelshelf.catalog.database import Catalog
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
-from modelshelf.errors import OtherPublisher
+from modelshelf.errors import OtherBranch, OtherPublisher
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
-from modelshelf.publishers import publisher_of
+from modelshelf.publishers import branch_of, publisher_of
 from tests.catalog.test_versions import image
 
 A = ProjectName("a")
@@ -127,3 +127,50 @@ def test_a_person_may_give_a_name_to_any_publishers_version(catalog: Catalog) ->
     with catalog.writing() as connection:
         aliases.move(connection, A, other, Tag("main"), who="me", held=True)
     assert named(catalog, "x:main").publisher == "hf://someone"
+
+
+@pytest.mark.parametrize(
+    ("source", "branch"),
+    [
+        ("hf://org/repo", "main"),
+        ("hf://org/repo:Q4_K_M", "main"),
+        ("hf://org/repo@a/b:Q4_K_M", "a/b"),
+        ("hf://org/repo@v@1", "v@1"),
+        ("ollama://x:1", None),
+        ("file:///models/a@b", None),
+    ],
+)
+def test_the_branch_is_what_the_source_spells(source: str, branch: str | None) -> None:
+    assert branch_of(source) == branch
+
+
+def test_an_alias_that_two_branches_share_stays_with_the_first(catalog: Catalog) -> None:
+    first = bring(catalog, "hf://org/x@a/b", "a-b", seed=1)
+    with pytest.raises(OtherBranch, match=r"names a version of the branch a/b, .* of the branch a-b.*--name x-a-b") as refusal:
+        bring(catalog, "hf://org/x@a-b", "a-b", seed=2)
+    assert "`modelshelf alias x a-b --remove`" in str(refusal.value)
+    assert named(catalog, "x:a-b").id == first.id
+    with catalog.reading() as connection:
+        assert [str(one.name) for one in versions.of_model(connection, A, ModelName("x"))] == [str(first.name)]
+    moved = bring(catalog, "hf://org/x@a/b", "a-b", seed=3)
+    assert named(catalog, "x:a-b").id == moved.id, "its own branch moves it"
+
+
+def test_of_two_branches_that_are_imported_at_once_the_alias_is_the_first_ones(catalog: Catalog) -> None:
+    with catalog.writing() as connection:
+        store = blobs.store_id(connection, "local", region="here", kind="directory")
+        resolved = Digest.of(b"2").hex
+        reserved = versions.reserve(
+            connection, A, ModelName("x"), Tag(f"a-b-{resolved[:8]}"), source="hf://org/x@a-b", resolved=resolved, category="chat",
+            tag=Tag("a-b"),
+        )  # fmt: skip
+    first = bring(catalog, "hf://org/x@a/b", "a-b", seed=1)
+    with pytest.raises(OtherBranch):
+        publish(catalog, reserved, "a-b", 2, store)
+    assert named(catalog, "x:a-b").id == first.id
+
+
+def test_a_quantisation_and_a_branch_that_spell_one_alias_are_two_branches(catalog: Catalog) -> None:
+    bring(catalog, "hf://org/x@dev:q8", "dev-q8", seed=1)
+    with pytest.raises(OtherBranch):
+        bring(catalog, "hf://org/x@dev-q8", "dev-q8", seed=2)
