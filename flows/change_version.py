@@ -31,5 +31,5 @@ async def change_version(
     """
     ref, tag = ModelRef.parse(model), Tag(alias) if alias else None
     changed = await versions.change(ProjectName(project), ref, change, tag, category)
-    await versions.record_change(changed, change, tag)
-    return str(changed)
+    await versions.record_change(changed)
+    return str(changed.ref)

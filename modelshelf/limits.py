@@ -86,6 +86,8 @@ class Limits:
     recovery_seconds_most: int = 3_600
     recovered_seconds: int = 600
     """An engine that has run for so long counts as steady: its tries are forgotten."""
+    engine_look_seconds: int = 5
+    """How long a question about an instance waits for its engine."""
     context_tokens: int = 8_192
     """What llama.cpp reserves memory for at its start, unless the model's context is shorter or `--ctx-size` is given:
     1 GiB for a model of 8 billion parameters."""

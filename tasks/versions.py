@@ -30,9 +30,11 @@ class Changed:
     ref: ModelRef
     change: str
     alias: Tag | None
+    already: bool = False
+    """It was so before: nothing was changed."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"ref": str(self.ref), "change": self.change, "alias": str(self.alias or "")}
+        return {"ref": str(self.ref), "change": self.change, "alias": str(self.alias or ""), "already": self.already}
 
 
 @step
@@ -69,7 +71,7 @@ async def delete(project: ProjectName, model: ModelRef) -> Deletion:
 
 
 @step
-async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | None, category: str = "") -> ModelRef:
+async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | None, category: str = "") -> Changed:
     """The version is called or marked so. Raises BadSetting if there is no such change, or an alias is missing or too much."""
     if (alias is not None) != (what in ("promote", "roll-back", "unalias")):
         raise BadSetting(where=f"the change {what!r}", reason="an alias belongs to promote, roll-back and unalias alone")
@@ -89,19 +91,20 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
         model = await in_thread(lambda _stop: categories.categorise(library(), project, ref.model, category, who=who()))
         logs.say(f"The category of {model} is now {category}.")
         tell("model.category", f"{project}/{model}")
-        return model
+        return Changed(model, what, alias)
     if what not in changes:
         raise BadSetting(where=f"the change {what!r}", reason=f"known changes: {', '.join(changes)}")
+    already = await in_thread(lambda _stop: naming.is_already(library(), project, ref, what))
     changed = await in_thread(lambda _stop: changes[what]())
     logs.say(f"{what}: {changed.ref}{f' as {alias}' if alias else ''}.")
     tell(f"version.{what}", f"{project}/{changed.ref}")
-    return changed.ref
+    return Changed(changed.ref, what, alias, already)
 
 
 @step
-async def record_change(changed: ModelRef, what: str, alias: Tag | None) -> None:
+async def record_change(changed: Changed) -> None:
     """What was changed is kept with the run, for the command to show."""
-    await in_thread(lambda _stop: recorded(Changed(changed, what, alias)))
+    await in_thread(lambda _stop: recorded(changed))
 
 
 @step

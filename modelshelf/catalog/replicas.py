@@ -193,6 +193,11 @@ def pin(connection: Connection, at: int, target: Version, *, pinned: bool) -> No
         raise NoReplica(what=target.ref)
 
 
+def is_pinned(connection: Connection, at: int, target: Version) -> bool:
+    here = (replica.c.node_id == at) & (replica.c.version_id == target.id) & (replica.c.observed == "present")
+    return connection.execute(select(replica.c.pinned).where(here)).scalar_one_or_none() is True
+
+
 def record_filled(connection: Connection, at: int, version_id: int) -> None:
     """The replica is on the node, seen and used just now."""
     clock = now(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,7 +84,7 @@ def launch(
         return
     if plan["running"]:
         click.echo(f"{launched.name} is already running with these settings.")
-    _say_instance(launched)
+    _say_instance(launched, plan["left_out"])
 
 
 @click.command()
@@ -153,7 +154,7 @@ def switch(
     elif dry_run:
         tables.show_json(plan)
     else:
-        _show(project, instance, as_json=as_json)
+        _show(project, instance, as_json=as_json, printed=plan["left_out"])
 
 
 @click.command()
@@ -290,7 +291,7 @@ def stop(names: tuple[InstanceName, ...], project: ProjectName, no_wait: bool, a
 COMMANDS = (launch, instances, ps, models, logs, stop, restart, switch)
 
 
-def _show(project: ProjectName, name: InstanceName, *, as_json: bool) -> None:
+def _show(project: ProjectName, name: InstanceName, *, as_json: bool, printed: Sequence[str] = ()) -> None:
     from modelshelf.cli import tables
 
     library = _library()
@@ -298,7 +299,7 @@ def _show(project: ProjectName, name: InstanceName, *, as_json: bool) -> None:
     if as_json:
         tables.show_json(_seen_json(library, one))
     else:
-        _say_instance(one)
+        _say_instance(one, printed)
 
 
 def _library() -> Library:
@@ -318,7 +319,7 @@ def _find(library: Library, project: ProjectName, name: InstanceName) -> Instanc
 def _say_left_out(plan: dict[str, Any]) -> None:
     """Print what of the versions the engine does not apply: on stderr, before it starts."""
     for note in plan.get("left_out", ()):
-        click.echo(note, err=True)
+        click.echo(plain_lines(note), err=True)
 
 
 def _say_plan(plan: dict[str, Any], *, as_json: bool) -> None:
@@ -337,7 +338,8 @@ def _say_plan(plan: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"at {base_url(plan['bind'], plan['port'])}; its files ({said_bytes(plan['size'])}) are {cached}.")
 
 
-def _say_instance(one: Instance) -> None:
+def _say_instance(one: Instance, printed: Sequence[str] = ()) -> None:
+    """Print where the instance is and how to ask it. Notes among `printed` are on the terminal already."""
     from modelshelf.addresses import is_loopback, url_host
     from modelshelf.cli import tables
     from modelshelf.library.asking import curl
@@ -356,7 +358,8 @@ def _say_instance(one: Instance) -> None:
         ]
     )
     for note in one.notes:
-        click.echo(plain_lines(note))
+        if note not in printed:
+            click.echo(plain_lines(note))
     if one.settings.get("key_block"):
         click.echo(f"\nSet KEY to the key that was stored as {one.settings['key_block']}:", nl=False)
     click.echo(f"\n{curl(one)}")

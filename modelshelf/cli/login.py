@@ -13,7 +13,7 @@ from modelshelf.cli.errors import NoSuchBlockType, NoSuchLogin
 from modelshelf.names import HostName, InstanceName
 from modelshelf.sources.logins import block_name, origin_of
 
-_SLUGS = {
+SLUGS = {
     "huggingface": "modelshelf-hugging-face-hub",
     "ollama": "modelshelf-ollama-registry",
     "engine": "modelshelf-engine-key",
@@ -72,7 +72,7 @@ def login(
 
             require_usable(str(data[_SECRETS[kind]]))
     api = launcher.ensure(load_settings(), lambda line: click.echo(line, err=True))
-    api.save_block(_SLUGS[kind], block, data, same=same)
+    api.save_block(SLUGS[kind], block, data, same=same)
     click.echo(f"Stored for {kind} as {block!r}.")
 
 
@@ -84,9 +84,9 @@ def logins(as_json: bool) -> None:
     from modelshelf.cli import launcher, reading, tables
     from modelshelf.settings import load_settings
 
-    kinds = {slug: kind for kind, slug in _SLUGS.items()}
+    kinds = {slug: kind for kind, slug in SLUGS.items()}
     api = launcher.ensure(load_settings(), lambda line: click.echo(line, err=True))
-    found = [_login(kinds[block["block_type"]["slug"]], block) for block in api.blocks(_SLUGS.values())]
+    found = [_login(kinds[block["block_type"]["slug"]], block) for block in api.blocks(SLUGS.values())]
     if as_json:
         tables.show_json(found)
         return
@@ -115,14 +115,14 @@ def logout(kind: str, name: str | None) -> None:
 
     block = _block(kind, name)
     api = launcher.ensure(load_settings(), lambda line: click.echo(line, err=True))
-    if not api.delete_block(_SLUGS[kind], block):
+    if not api.delete_block(SLUGS[kind], block):
         raise NoSuchLogin(kind=kind, name=name or block)
     click.echo(f"The login for {kind} {name or block} is deleted.")
 
 
 def _block(kind: str, name: str | None) -> str:
     """Return the name of the block. Raises NoSuchBlockType, BadName."""
-    if kind not in _SLUGS:
+    if kind not in SLUGS:
         raise NoSuchBlockType(kind=repr(kind), known="huggingface, ollama or engine")
     return block_name(_host(name)) if kind == "ollama" else str(InstanceName(name or "default"))
 

@@ -145,6 +145,12 @@ class PrefectApi:
         found: list[dict[str, Any]] = self._send("POST", "block_documents/filter", asked, what="the blocks")
         return found
 
+    @outcome(_ABOUT_PREFECT)
+    def has_block(self, type_slug: str, name: str) -> bool:
+        """Return whether there is a block of that name. Its secret stays hidden."""
+        answer = self._request("GET", f"block_types/slug/{type_slug}/block_documents/name/{name}")
+        return answer.expect(200, 404, what="a block").status == 200
+
     def delete_block(self, type_slug: str, name: str) -> bool:
         """Delete the block of that name; return whether there was one."""
         answer = self._request("GET", f"block_types/slug/{type_slug}/block_documents/name/{name}")

@@ -129,7 +129,8 @@ def unpin(model: ModelRef, project: ProjectName, as_json: bool) -> None:
     `modelshelf cache MODEL --pin` pins a replica.
     """
     if (changed := _change(model, "unpin", project, as_json=as_json)) is not None:
-        click.echo(f"The replica of {changed['ref']} is no longer pinned.")
+        now = "was not pinned; nothing was changed" if changed["already"] else "is no longer pinned"
+        click.echo(f"The replica of {changed['ref']} {now}.")
 
 
 @click.command("no-auto")
@@ -142,7 +143,8 @@ def no_auto(model: ModelRef, project: ProjectName, as_json: bool) -> None:
     `modelshelf cache MODEL --auto` starts it. Existing replicas stay.
     """
     if (changed := _change(model, "no-auto-cache", project, as_json=as_json)) is not None:
-        click.echo(f"{changed['ref']} is no longer cached on every node.")
+        now = "was not cached on every node; nothing was changed" if changed["already"] else "is no longer cached on every node"
+        click.echo(f"{changed['ref']} {now}.")
 
 
 @click.command()
@@ -202,10 +204,10 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
 
     library = Library.open(load_settings())
     if instance is not None:
-        causes = explaining.why_not_visible(library, project, model, instance)
+        causes = explaining.why_not_visible(library, project, model, instance, _has_engine_key)
         fine = f"{instance} serves {model}."
     else:
-        causes = explaining.why_not_selectable(library, project, model, engine)
+        causes = explaining.why_not_selectable(library, project, model, engine, _has_engine_key)
         with_engine = f" --engine {engine}" if engine else ""
         fine = f"{model} can be launched: modelshelf launch {model}{with_engine}{of_project(project)}"
     if as_json:
@@ -246,6 +248,20 @@ def _change(
 
     parameters = {"model": str(model), "change": change, "alias": alias, "category": category, "project": str(project)}
     return follow.outcome("change-version/on-demand", parameters, wait=True, as_json=as_json)
+
+
+def _has_engine_key(name: str) -> bool | None:
+    """Ask the server that is up, without its secret; None if none is up or it does not answer."""
+    from modelshelf.cli import launcher
+    from modelshelf.cli.login import SLUGS
+    from modelshelf.errors import ModelshelfError
+    from modelshelf.settings import load_settings
+
+    try:
+        api = launcher.find(load_settings())
+        return api.has_block(SLUGS["engine"], name) if api is not None else None
+    except ModelshelfError:
+        return None
 
 
 def _known(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,7 +47,17 @@ class Cause:
         return asdict(self)
 
 
-def why_not_selectable(library: Library, asking: ProjectName, ref: ModelRef, engine: str | None = None) -> list[Cause]:
+HasKey = Callable[[str], bool | None]
+"""Whether an engine key of that name is stored; None if that cannot be found out now."""
+
+
+def unknown(_name: str) -> None:
+    """Nobody can be asked for stored keys."""
+
+
+def why_not_selectable(
+    library: Library, asking: ProjectName, ref: ModelRef, engine: str | None = None, has_key: HasKey = unknown
+) -> list[Cause]:
     """Return everything that keeps the version from being launched, with `engine` if one is named; empty if nothing does."""
     with library.catalog.reading() as connection:
         try:
@@ -55,25 +66,31 @@ def why_not_selectable(library: Library, asking: ProjectName, ref: ModelRef, eng
             because = f"project {asking} can see no {ref}: it does not exist, or is private to another project"
             return [Cause(because, f"modelshelf list{of_project(asking)}, then modelshelf import SOURCE{of_project(asking)}")]
         newer = _newer(connection, asking, target, ref)
+        former = instances.lookup(connection, asking, InstanceName(target.model.text))
     causes = _version_causes(library, asking, target)
     if target.disabled:
         causes.append(Cause(f"{target.ref} is disabled", f"modelshelf enable {target.ref}{of_project(asking)}"))
     if target.format is not None:
         causes += _engine_causes(library, asking, target, engine)
+    if former is not None and [one.version_id for one in former.serves] == [target.id]:
+        causes += _key_causes(former, has_key, hinders=former.state != "ready")
     if newer is not None:
         because = f"{target.name.text.rpartition('-')[0]} now names {newer.name}; {target.name} is the version before it"
         causes.append(Cause(because, f"modelshelf launch {newer.ref}{of_project(asking)}", hinders=False))
     return causes
 
 
-def why_not_visible(library: Library, asking: ProjectName, ref: ModelRef, name: InstanceName) -> list[Cause]:
+def why_not_visible(
+    library: Library, asking: ProjectName, ref: ModelRef, name: InstanceName, has_key: HasKey = unknown
+) -> list[Cause]:
     """Return everything that keeps the version from being served by the instance; empty if it is served."""
     with library.catalog.reading() as connection:
         which = instances.find(connection, asking, name)
         target = versions.find(connection, asking, ref)
         files = versions.files(connection, asking, target.id) if target.state == "ready" else ()
     if target.id not in {one.version_id for one in which.serves}:
-        return [*_version_causes(library, asking, target), _not_mounted(asking, which, target)]
+        causes = [*_version_causes(library, asking, target), _not_mounted(asking, which, target)]
+        return causes + _key_causes(which, has_key, hinders=False)
     again = f"modelshelf restart {name}{of_project(asking)}"
     causes = _version_causes(library, asking, target)
     if target.image is not None and not library.node.replicas.holds(target.image, files):
@@ -84,9 +101,10 @@ def why_not_visible(library: Library, asking: ProjectName, ref: ModelRef, name: 
         causes.append(Cause("the engine is still starting or loading its weights", logs))
     elif state != "ready":
         causes.append(_stopped(library, asking, which, state, reason))
-    elif not causes and is_running(library, which) and (differs := listing_differs(library, asking, which)) is not None:
-        causes.append(Cause(differs, again))
-    return causes
+    elif not causes and is_running(library, which):
+        differs = listing_differs(library, asking, which, seconds=library.limits.engine_look_seconds)
+        causes += [Cause(differs, again)] if differs is not None else []
+    return causes + _key_causes(which, has_key, hinders=state != "ready")
 
 
 def how_to_serve(library: Library, asking: ProjectName, target: Version) -> Cause | None:
@@ -185,6 +203,18 @@ def _advice(library: Library, engine: str) -> str:
     except EngineMissing as error:
         return error.facts["advice"]
     return ""
+
+
+def _key_causes(which: Instance, has_key: HasKey, *, hinders: bool) -> list[Cause]:
+    """Return whether the engine key that the instance was launched with is missing: no start goes on without it."""
+    key = LaunchSettings.of(which).key_block
+    if not key or (stored := has_key(key)):
+        return []
+    if stored is None:
+        because = f"whether the engine key {key} of {which.name} is still stored was not checked: no Prefect server answers"
+        return [Cause(because, "modelshelf logins", hinders=False)]
+    because = f"the engine key {key}, with which {which.name} was launched, is not stored any more: it cannot be started again"
+    return [Cause(because, f"modelshelf login engine {key}", hinders=hinders)]
 
 
 def _not_mounted(asking: ProjectName, which: Instance, target: Version) -> Cause:

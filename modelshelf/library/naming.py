@@ -43,6 +43,15 @@ def mark(library: Library, asking: ProjectName, ref: ModelRef, *, who: str, **ma
         return versions.get(connection, asking, target.id)
 
 
+def is_already(library: Library, asking: ProjectName, ref: ModelRef, change: str) -> bool:
+    """Return whether the version is as `change` would make it: not pinned, or not cached on every node. Other changes: False."""
+    if change not in ("unpin", "no-auto-cache"):
+        return False
+    with library.catalog.reading() as connection:
+        target = versions.find(connection, asking, ref)
+        return not (replicas.is_pinned(connection, library.node_id, target) if change == "unpin" else target.auto_cache)
+
+
 def pin(library: Library, asking: ProjectName, ref: ModelRef, *, pinned: bool) -> Version:
     """Its replica on this node is never evicted, or may be again. Raises NoReplica if there is none."""
     with library.catalog.writing() as connection:

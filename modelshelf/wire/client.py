@@ -24,9 +24,15 @@ from modelshelf.wire.url import Authorization, Url
 
 
 class Wire:
-    """HTTP to one source: `trusted_hosts` are those that its block names beside the source's own."""
+    """HTTP to one source: `trusted_hosts` are those that its block names beside the source's own.
 
-    def __init__(self, *, trusted_hosts: frozenset[str] = frozenset(), limits: Limits = DEFAULT) -> None:
+    `most_seconds` bounds each hop of each request, whatever the request itself allows.
+    """
+
+    def __init__(
+        self, *, trusted_hosts: frozenset[str] = frozenset(), limits: Limits = DEFAULT, most_seconds: int | None = None
+    ) -> None:
+        self._most_seconds = most_seconds
         self._trusted = frozenset(host.lower() for host in trusted_hosts)
         self._limits = limits
         self._handles: deque[pycurl.Curl] = deque()
@@ -51,7 +57,10 @@ class Wire:
 
         `named_by` is the answer in which a server named this address: it is held to what a redirect from there may be.
         """
-        call = Call(method, dict(headers or {}), body, authorization, seconds or self._limits.api_seconds, stop, None)
+        seconds = seconds or self._limits.api_seconds
+        if self._most_seconds is not None:
+            seconds = min(seconds, self._most_seconds)
+        call = Call(method, dict(headers or {}), body, authorization, seconds, stop, None)
         return self._follow(call, url, named_by, follow=follow, at_most=at_most or self._limits.api_body_bytes)
 
     def ask(

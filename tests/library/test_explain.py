@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -18,6 +21,7 @@ from modelshelf.catalog import instances, journal, versions
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
 from modelshelf.cli import follow
+from modelshelf.cli import instances as commands
 from modelshelf.cli.main import cli
 from modelshelf.errors import EngineDied
 from modelshelf.library import explaining, naming, running
@@ -275,3 +279,95 @@ def test_the_engine_lists_another_name_or_digest(tiny: tuple[Library, Version]) 
     only([cause], "lists tiny, expected renamed", "modelshelf restart chat")
     did(library, [cause])
     assert visible(library, version) == []
+
+
+def test_an_engine_that_hangs_is_waited_for_some_seconds_and_named_for_that(tiny: tuple[Library, Version]) -> None:
+    library, version = tiny
+    made = launch_all(library, CHAT, ((version, ServedName("tiny")),))
+    process = running.recorded(made)
+    assert process is not None
+    brief = replace(library, limits=replace(library.limits, engine_look_seconds=1))
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        only(visible(brief, version), "the engine runs and did not answer within 1 s", "modelshelf restart chat")
+        assert time.monotonic() - began < 4
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert library.limits.engine_look_seconds == 5
+
+
+@pytest.mark.parametrize("stored", [True, False, None])
+def test_a_key_that_is_not_stored_any_more_is_found(tiny: tuple[Library, Version], stored: bool | None) -> None:
+    library, version = tiny
+    launch_all(library, CHAT, ((version, ServedName("tiny")),), LaunchRequest(key_block="door"), key="the-key")
+    asked: list[str] = []
+
+    def has_key(name: str) -> bool | None:
+        asked.append(name)
+        return stored
+
+    found = explaining.why_not_visible(library, P, version.ref, CHAT, has_key)
+    assert asked == ["door"]
+    assert [cause for cause in found if cause.hinders] == [], "it serves"
+    running.stop_instance(library, P, CHAT, "test")
+    found = explaining.why_not_visible(library, P, version.ref, CHAT, has_key)
+    _keyed(found, stored)
+
+
+@pytest.mark.parametrize("stored", [True, False, None])
+def test_a_launch_that_needs_a_former_key_is_explained_with_it(tiny: tuple[Library, Version], stored: bool | None) -> None:
+    library, version = tiny
+    name = InstanceName(version.model.text)
+    launch_all(library, name, ((version, ServedName("tiny")),), LaunchRequest(key_block="door"), key="the-key")
+    running.stop_instance(library, P, name, "test")
+    _keyed(explaining.why_not_selectable(library, P, version.ref, "llamacpp", lambda _name: stored), stored)
+
+
+def _keyed(causes: list[Cause], stored: bool | None) -> None:
+    about = [cause for cause in causes if "engine key door" in cause.because]
+    if stored:
+        assert about == []
+        return
+    (cause,) = about
+    if stored is None:
+        assert "was not checked" in cause.because
+        assert (cause.command, cause.hinders) == ("modelshelf logins", False)
+    else:
+        assert "is not stored any more" in cause.because
+        assert (cause.command, cause.hinders) == ("modelshelf login engine door", True)
+
+
+def test_without_a_key_nobody_is_asked_for_one(tiny: tuple[Library, Version]) -> None:
+    library, version = tiny
+    launch_all(library, CHAT, ((version, ServedName("tiny")),))
+
+    def refuse(name: str) -> bool | None:
+        raise AssertionError(name)
+
+    assert explaining.why_not_visible(library, P, version.ref, CHAT, refuse) == []
+
+
+def test_what_was_not_so_is_not_called_so_no_longer(tiny: tuple[Library, Version]) -> None:
+    library, version = tiny
+    typed(library, f"modelshelf cache {version.ref} --pin --auto")
+    for command, was in (("unpin", "is no longer pinned"), ("no-auto", "is no longer cached on every node")):
+        assert was in typed(library, f"modelshelf {command} {version.ref}")
+        again = typed(library, f"modelshelf {command} {version.ref}")
+        assert "was not" in again
+        assert "no longer" not in again
+
+
+def test_what_an_engine_leaves_out_is_printed_once_a_launch(
+    tiny: tuple[Library, Version], capsys: pytest.CaptureFixture[str]
+) -> None:
+    library, version = tiny
+    made = launch_all(library, CHAT, ((version, ServedName("tiny")),))
+    assert made.notes
+    commands._say_left_out({"left_out": list(made.notes)})
+    commands._say_instance(made, made.notes)
+    printed = capsys.readouterr()
+    for note in made.notes:
+        assert (printed.out + printed.err).count(note) == 1
+    commands._say_instance(made)
+    assert all(note in capsys.readouterr().out for note in made.notes[:1])

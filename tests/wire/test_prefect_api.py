@@ -134,3 +134,11 @@ def test_server_and_runner_ask_loopback_through_no_proxy(home: Settings, monkeyp
     assert {"ALL_PROXY", "HTTP_PROXY"} & ours.keys() == set()
     assert ours["MODELSHELF_ALL_PROXY"] == "socks5h://127.0.0.1:1"
     assert ours["NO_PROXY"] == ours["no_proxy"] == "127.0.0.1,localhost,::1"
+
+
+def test_whether_a_block_is_stored_is_asked_without_its_secret(prefect: Prefect) -> None:
+    api = PrefectApi(prefect.url, "a:b", QUICK)
+    assert not api.has_block("modelshelf-engine-key", "door")
+    prefect.stored = {"key": "********"}
+    assert api.has_block("modelshelf-engine-key", "door")
+    assert [path for _, path, _ in prefect.requests if "include_secrets" in path] == []

@@ -19,6 +19,7 @@ from modelshelf.errors import (
     EngineTooSlow,
     KeyIgnored,
     ModelshelfError,
+    NoAnswer,
     Unavailable,
 )
 from modelshelf.library.launching.request import served_versions
@@ -89,10 +90,13 @@ def require_key_asked(engine: Engine, wire: Wire, url: Url, mounted: Sequence[Mo
             raise KeyIgnored(engine=engine.name, model=one.served_name, instance=name)
 
 
-def listing_differs(library: Library, asking: ProjectName, which: Instance) -> str | None:
-    """Return in what a running engine differs from what is recorded: the models it lists, or whether it asks for its key."""
+def listing_differs(library: Library, asking: ProjectName, which: Instance, *, seconds: int | None = None) -> str | None:
+    """Return in what a running engine differs from what is recorded: the models it lists, or whether it asks for its key.
+
+    An engine that takes longer than `seconds` for an answer differs too.
+    """
     engine = engine_called(which.engine, library.settings)
-    wire, url, key = Wire(), Url(which.url), _authorization(library, which)
+    wire, url, key = Wire(most_seconds=seconds), Url(which.url), _authorization(library, which)
     try:
         with library.catalog.reading() as connection:
             serves = served_versions(connection, asking, which.serves)
@@ -100,6 +104,8 @@ def listing_differs(library: Library, asking: ProjectName, which: Instance) -> s
         require_listed(engine, engine.listed(wire, url, key), mounted)
         if key is not None:
             require_key_asked(engine, wire, url, mounted, which.name)
+    except NoAnswer as error:
+        return f"the engine runs and did not answer within {error.facts['seconds']} s"
     except ModelshelfError as error:
         return str(error)
     return None
