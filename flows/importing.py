@@ -12,7 +12,7 @@ from tasks.sources import Origin
 async def bring_in(origin: Origin, *, name: str, project: str, category: str, allow_code: bool, dry_run: bool) -> ImportPlan:
     """Bring the version in, and return what that took. If this raises, the catalog records why the version failed."""
     again = "Try again." if dry_run else "Downloaded files are kept: import it again to resume."
-    with outcome("Nothing was published.", again=again), sources.opened_once():
+    with outcome("Nothing was published.", again=again), sources.trusting(origin), sources.opened_once():
         return await _bring_in(origin, name, project, category, allow_code, dry_run)
 
 

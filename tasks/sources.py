@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -156,6 +156,11 @@ async def source_of(origin: Origin) -> Source:
     if origin not in known:
         known[origin] = await origin.open()
     return known[origin]
+
+
+def trusting(origin: Origin) -> AbstractContextManager[None]:
+    """Add to a refused redirect how the operator can trust its target."""
+    return logins.trusting(getattr(origin, "uri", None))
 
 
 @step

@@ -209,7 +209,7 @@ def why_not_completed(settings: Settings, ended: dict[str, Any]) -> ModelshelfEr
     message = str((ended.get("state") or {}).get("message") or "no reason was recorded")
     reason = first_sentence(message).rstrip(".")
     if ended["state_name"] in OURS:
-        return (RunUnavailable if ended["state_name"] == "Unavailable" else RunFailed)(message=message)
+        return RunUnavailable(message=message) if ended["state_name"] == "Unavailable" else RunFailed(message=message)
     if ended["state_type"] == "CANCELLED":
         return RunCancelled(run=ended["name"], reason=reason)
     state, short = ended["state_name"].lower(), ended["id"][:8]

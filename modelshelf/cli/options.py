@@ -58,8 +58,10 @@ def parsed(kind: Callable[[str], Any], name: str) -> click.ParamType[Any]:
 
 def source(text: str) -> Any:
     """A source's URI, the address of a model's page, or a path on this machine, which may end with `:Q4_K_M`."""
+    import shlex
     from pathlib import Path
 
+    from modelshelf.errors import NoScheme
     from modelshelf.sources.addresses import is_address
     from modelshelf.sources.uri import FolderUri, parse_source
 
@@ -70,10 +72,24 @@ def source(text: str) -> Any:
         return FolderUri(path.resolve())
     if is_address(text):
         return parse_source(text)
-    if "/" in text or Path(text.rpartition(":")[0] or text).exists():
+    if text.startswith(("/", "./", "../", "~")) or Path(text.rpartition(":")[0] or text).exists():
         front, colon, part = str(path).rpartition(":")
         return FolderUri.parse(f"{Path(front).resolve()}:{part}" if colon else str(path.resolve()))
-    return parse_source(text)
+    meant = [shlex.quote(uri) for uri in (f"hf://{text}", f"ollama://{text}") if _is_source(uri)]
+    if not meant:
+        return parse_source(text)
+    raise NoScheme(text=text, commands=" or ".join(f"`modelshelf import {source}`" for source in meant))
+
+
+def _is_source(uri: str) -> bool:
+    from modelshelf.errors import BadSource
+    from modelshelf.sources.uri import parse_source
+
+    try:
+        parse_source(uri)
+    except BadSource:
+        return False
+    return True
 
 
 def filesystem(text: str) -> Any:

@@ -80,5 +80,10 @@ class UnknownQuantization(OfAnyLayer, Refused):
     """{what} has no {wanted}: it has {choices}. Choose one of these, for example: `{example}`."""
 
 
+class OnlyInPieces(OfAnyLayer, Refused):
+    """{what} has {wanted} only in pieces: {files}. Join the pieces and import the joined file, or choose another quantisation:
+    {choices}. For example: `{example}`."""
+
+
 class ChooseModel(OfAnyLayer, Refused):
     """{what} holds several models: {choices}. Choose one: {commands}."""

@@ -35,8 +35,11 @@ class CertificateRefused(OfAnyLayer, Refused):
 
 
 class RedirectRefused(OfAnyLayer, Refused):
-    """{host} redirects to {target}, which is refused: {reason}. Nothing was sent there. If you trust that host, name it
-    with `--redirect-host` when you log in to the source."""
+    """{host} redirects to {target}, which is refused: {reason}. Nothing was sent there."""
+
+
+class RedirectInside(RedirectRefused):
+    """{host} redirects to {target}, which is refused: {reason}. Nothing was sent there."""
 
 
 class NotFound(OfAnyLayer, Refused):

@@ -28,6 +28,10 @@ class BadSource(Refused):
     `hf://org/repo:Q4_K_M`."""
 
 
+class NoScheme(Refused):
+    """{text} is neither a file nor a folder here, and has no `scheme://`. If it is a published model, name where: {commands}."""
+
+
 class HostileFileName(OfAnyLayer, Refused):
     """The file name {text} is refused: {reason}."""
 

@@ -6,6 +6,7 @@ Source: `auto_map` and `custom_pipelines` of transformers, `modules.json` of sen
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
 from modelshelf.errors import NamesCode
@@ -48,10 +49,29 @@ def named_code(content: bytes, limits: Limits = DEFAULT) -> str | None:
 def _in_pairs(document: Document) -> str | None:
     for key, value in document.pairs:
         if key in _KEYS and not (key == "trust_remote_code" and value in (False, None)):
-            return f"{key}: {value or 'nothing'}"
+            return f"{key}: {_in_words(value)}"
         if key == "_class_name" and isinstance(value, list):
-            return f"{key}: {value}"
+            return f"{key}: {_in_words(value)}"
     return None
+
+
+def _in_words(value: object) -> str:
+    """Return the files and classes that a value names, whatever they are nested in, each once."""
+    names: dict[str, None] = {}
+    rest = deque([value])
+    while rest:
+        match rest.popleft():
+            case dict(inner):
+                rest.extendleft(reversed(inner.values()))
+            case list(inner):
+                rest.extendleft(reversed(inner))
+            case None | "":
+                pass
+            case bool(switch):
+                names[str(switch).lower()] = None
+            case other:
+                names[str(other)] = None
+    return ", ".join(names) or "nothing"
 
 
 def _in_modules(document: Document) -> str | None:

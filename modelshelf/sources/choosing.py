@@ -67,7 +67,8 @@ def choose(sizes: Mapping[str, int], asked: Asked, read: Callable[[str], bytes],
     left = _aside(names, weights)
     _require_one_checkpoint([name for name in weights if name not in left], asked)
     if format is Format.GGUF:
-        taken, others = choose_gguf({name: sizes[name] for name in weights if name not in left}, asked)
+        pieces = [name for name in names if _PIECE.search(_last(name))]
+        taken, others = choose_gguf({name: sizes[name] for name in weights if name not in left}, asked, pieces)
     elif format is Format.SAFETENSORS:
         others_here = [name for name in names if name not in left and name not in weights]
         taken, others = choose_safetensors([name for name in weights if name not in left], others_here, asked, read)

@@ -6,13 +6,23 @@ import stat
 from pathlib import Path
 
 from modelshelf.digest import Digest
-from modelshelf.errors import BadManifest, NotFound
+from modelshelf.errors import BadManifest, NotFound, NothingToImport
 from modelshelf.formats.kinds import Format, Role
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, Tag, tag_for
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.fetch import Wanted
-from modelshelf.sources.ollama import MANIFEST_PATH, blob_path, named_for_inspection, parse_manifest, role_of_layer
+from modelshelf.sources.ollama import (
+    MANIFEST_PATH,
+    Layer,
+    blob_path,
+    has_model,
+    layers_of,
+    named_for_inspection,
+    role_of_layer,
+    why_no_model,
+    why_no_weights,
+)
 from modelshelf.sources.uri import InstanceUri
 from modelshelf.stop import StopToken
 from modelshelf.transfer.local import LocalFile
@@ -41,8 +51,11 @@ class InstanceSource:
         content = self._manifest()
         if Digest.of(content).hex != pin.resolved:
             raise NotFound(host=self._asked.instance, what=f"{self._asked.name} as it was when this began", status="changed")
+        layers = layers_of(content, what=str(self._asked.name), limits=self._limits)
+        if not has_model(layers):
+            raise NothingToImport(what=self._asked.name, detail=why_no_model(layers) or self._why_no_weights(layers[0]))
         files = []
-        for layer in parse_manifest(content, what=str(self._asked.name), limits=self._limits):
+        for layer in layers:
             path = self._models / str(blob_path(layer.digest))
             told = path.stat() if path.is_file() else None
             if told is None or not stat.S_ISREG(told.st_mode) or told.st_size != layer.size:
@@ -51,6 +64,15 @@ class InstanceSource:
             wanted = Wanted(named_for_inspection(layer), local, layer.digest)
             files.append(SourceFile(blob_path(layer.digest), role_of_layer(layer), wanted))
         return Listing(Format.OLLAMA, tuple(files), inline=((MANIFEST_PATH, Role.CONFIG, content),))
+
+    def _why_no_weights(self, config: Layer) -> str:
+        name, path = self._asked.name, self._models / str(blob_path(config.digest))
+        try:
+            with path.open("rb") as file:
+                content = file.read(self._limits.manifest_bytes)
+        except OSError as error:
+            raise BadManifest(what=name, reason=f"its blob {config.digest.short} is not in the instance") from error
+        return why_no_weights(content, what=f"the config of {name}", limits=self._limits)
 
     def _manifest(self) -> bytes:
         name = self._asked.name

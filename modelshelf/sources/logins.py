@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from modelshelf.errors import BadName, LoginNotUsed
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from modelshelf.errors import BadName, LoginNotUsed, RedirectInside
 from modelshelf.names import HostName
+from modelshelf.sources.uri import HuggingFaceUri, OllamaUri, SourceUri
 from modelshelf.wire import Url
 
 _CODES = {".": "-", "-": "--d", ":": "--p", "[": "--l", "]": "--r"}
@@ -42,3 +48,29 @@ def require_for(host: HostName, block: str, recorded: str, *, plain_http: bool) 
         raise LoginNotUsed(block=block, host=host, reason=reason)
     if recorded and Url(recorded).origin != Url(wanted).origin:
         raise LoginNotUsed(block=block, host=host, reason=f"it is for {recorded}, not for {wanted}")
+
+
+@contextmanager
+def trusting(uri: SourceUri | None) -> Iterator[None]:
+    """Add to a refused redirect, or realm, inside our network the command that makes its host a trusted one for the source.
+
+    Nothing is added for a source without a login.
+    """
+    try:
+        yield
+    except RedirectInside as error:
+        target, login = urlsplit(error.facts["target"]), _login_of(uri, error.facts["host"])
+        if login and not error.outcome:
+            plain = " --http" if isinstance(uri, OllamaUri) and target.scheme == "http" else ""
+            command = f"modelshelf login {login}{plain} --no-secret --redirect-host {shlex.quote(target.netloc)}"
+            error.outcome = f"Nothing was published. If you trust {target.netloc}, name it; a stored secret is kept: `{command}`."
+        raise
+
+
+def _login_of(uri: SourceUri | None, host: str) -> str:
+    match uri:
+        case OllamaUri():
+            return f"ollama {uri.name.host}"
+        case HuggingFaceUri():
+            return "huggingface" if host == "huggingface.co" else f"huggingface --endpoint https://{host}"
+    return ""

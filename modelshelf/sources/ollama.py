@@ -93,19 +93,19 @@ class OllamaSource:
             except NotFound:
                 content = self._manifest(str(self.name.tag), stop)
         if Digest.of(content) != wanted:
-            raise NotFound(host=self._base.place, what=f"manifest {wanted} of {self.name} any more", status=200)
+            raise NotFound(host=self._base.place, what=f"manifest {wanted} of {self.name.in_registry} any more", status=200)
         layers = layers_of(content, what=str(self.name), limits=self._limits)
-        if not _has_model(layers):
-            raise NothingToImport(what=self.name, detail=_why_no_model(layers) or self._why_remote(layers[0], stop))
+        if not has_model(layers):
+            raise NothingToImport(what=self.name, detail=why_no_model(layers) or self._why_remote(layers[0], stop))
         files = tuple(self._file(layer) for layer in layers)
         return Listing(Format.OLLAMA, files, inline=((MANIFEST_PATH, Role.CONFIG, content),))
 
     def _manifest(self, reference: str, stop: StopToken) -> bytes:
         """The manifest of that name; where a list of manifests has it, the one of that list that our engines serve."""
-        content = self._content(f"manifests/{reference}", f"{self.name}", stop)
+        content = self._content(f"manifests/{reference}", self.name.in_registry, stop)
         if (child := choose_child(content, what=str(self.name), limits=self._limits)) is None:
             return content
-        what = f"manifest {child.short} of {self.name}"
+        what = f"manifest {child.short} of {self.name.in_registry}"
         try:
             content = self._content(f"manifests/{child}", what, stop)
         except NotFound:
@@ -117,12 +117,9 @@ class OllamaSource:
 
     def _why_remote(self, config: Layer, stop: StopToken) -> str:
         """A model of Ollama's cloud says in its config where it runs; it has no weights to import."""
-        what = f"config of {self.name}"
+        what = f"config of {self.name.in_registry}"
         content = self._proven(self._content(f"blobs/{config.digest}", what, stop), config.digest, what)
-        match load_json(content, file=what, limits=self._limits):
-            case {"remote_host": str(host), "remote_model": str(model)} if host:
-                return f": it is a cloud model, which runs as {model[:100]!r} at {host[:100]!r}, and has no weights"
-        return _NO_MODEL
+        return why_no_weights(content, what=what, limits=self._limits)
 
     def _proven(self, content: bytes, digest: Digest, what: str) -> bytes:
         if (found := Digest.of(content)) != digest:
@@ -155,7 +152,7 @@ class OllamaSource:
     def _file(self, layer: Layer) -> SourceFile:
         # `urls` of foreign layers are ignored: bytes come from the registry that was named
         remote = Remote(
-            what=f"layer {layer.digest.short} ({layer.media_type.rpartition('.')[2]}) of {self.name}",
+            what=f"layer {layer.digest.short} ({layer.media_type.rpartition('.')[2]}) of {self.name.in_registry}",
             whose=self._base.place,
             url=Url(f"{self._base.text}/blobs/{layer.digest}"),
             size=layer.size,
@@ -200,8 +197,8 @@ def named_for_inspection(layer: Layer) -> FilePath:
 def parse_manifest(content: bytes, *, what: str, limits: Limits = DEFAULT) -> tuple[Layer, ...]:
     """The blobs that a manifest of a model names. Raises BadManifest, LimitExceeded, NothingToImport."""
     layers = layers_of(content, what=what, limits=limits)
-    if not _has_model(layers):
-        raise NothingToImport(what=what, detail=_why_no_model(layers) or _NO_MODEL)
+    if not has_model(layers):
+        raise NothingToImport(what=what, detail=why_no_model(layers) or _NO_MODEL)
     return layers
 
 
@@ -253,15 +250,23 @@ def layers_of(content: bytes, *, what: str, limits: Limits = DEFAULT) -> tuple[L
     return tuple(layers.values())
 
 
-def _has_model(layers: tuple[Layer, ...]) -> bool:
+def has_model(layers: tuple[Layer, ...]) -> bool:
     return any(layer.media_type == _MODEL for layer in layers)
 
 
-def _why_no_model(layers: tuple[Layer, ...]) -> str:
+def why_no_model(layers: tuple[Layer, ...]) -> str:
     """What the layers are in place of a model; empty if they do not show it."""
     if any(layer.media_type == _TENSOR for layer in layers):
         return ": its weights are single tensors for MLX, which no engine here serves"
     return ""
+
+
+def why_no_weights(config: bytes, *, what: str, limits: Limits = DEFAULT) -> str:
+    """Return why a manifest without layers has no weights, as its config says. A model of Ollama's cloud names where it runs."""
+    match load_json(config, file=what, limits=limits):
+        case {"remote_host": str(host), "remote_model": str(model)} if host:
+            return f": it is a cloud model, which runs as {model[:100]!r} at {host[:100]!r}, and its weights are not published"
+    return _NO_MODEL
 
 
 def _layer(descriptor: Any, what: str, limits: Limits) -> Layer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from modelshelf.errors import ChooseModel, ChooseQuantization, NotWhole, UnknownQuantization
+from modelshelf.errors import ChooseModel, ChooseQuantization, NotWhole, OnlyInPieces, UnknownQuantization
 from modelshelf.formats.weights import (
     is_adapter,
     is_draft,
@@ -32,15 +32,16 @@ Groups = dict[str | None, dict[str, list[str]]]
 """Files by quantisation, then by the model that their stems name."""
 
 
-def choose_gguf(sizes: Mapping[str, int], asked: Asked) -> tuple[set[str], dict[str, str]]:
+def choose_gguf(sizes: Mapping[str, int], asked: Asked, pieces: Sequence[str] = ()) -> tuple[set[str], dict[str, str]]:
     """Return which of these GGUF files are taken, and why the others are not. `sizes` in bytes.
 
-    Raises ChooseQuantization, ChooseModel, UnknownQuantization and NotWhole.
+    `pieces` are files that only together are one. Raises ChooseQuantization, ChooseModel, UnknownQuantization, OnlyInPieces and
+    NotWhole.
     """
     left = {name: "the importance matrix of a quantisation" for name in sizes if is_importance_matrix(name)}
     models, companions = _apart([name for name in sizes if name not in left] or list(sizes))
     groups = _grouped(models)
-    model = _model(groups, sizes, asked)
+    model = _model(groups, sizes, asked, pieces)
     taken = set(_whole(model, asked))
     others = {stem for by_stem in groups.values() for stem in by_stem} - {_stem(model[0])}
     for files in companions:
@@ -69,7 +70,7 @@ def _grouped(models: Iterable[str]) -> Groups:
     return groups
 
 
-def _model(groups: Groups, sizes: Mapping[str, int], asked: Asked) -> list[str]:
+def _model(groups: Groups, sizes: Mapping[str, int], asked: Asked, pieces: Sequence[str]) -> list[str]:
     """Return the files of the one model that is asked for, in every form that they have."""
     choices = _choices(groups, sizes)
     example = asked.command(_example(groups))
@@ -77,10 +78,11 @@ def _model(groups: Groups, sizes: Mapping[str, int], asked: Asked) -> list[str]:
         if suffix_of(asked.wanted) == ".gguf":
             named = _named(sizes, asked.wanted)
             if named is None:
-                raise UnknownQuantization(what=asked.what, wanted=asked.wanted, choices=choices, example=example)
+                raise _unknown(asked, [name for name in pieces if asked.wanted.casefold() in name.casefold()], choices, example)
             return [name for name in sizes if (unsharded(name), _count(name)) == (unsharded(named), _count(named))]
         if spelled(asked.wanted) not in groups:
-            raise UnknownQuantization(what=asked.what, wanted=asked.wanted, choices=choices, example=example)
+            own = [name for name in pieces if quantization_of(name) == spelled(asked.wanted)]
+            raise _unknown(asked, own, choices, example)
         by_stem = groups[spelled(asked.wanted)]
     elif len(groups) > 1:
         raise ChooseQuantization(what=asked.what, choices=choices, example=example)
@@ -92,6 +94,14 @@ def _model(groups: Groups, sizes: Mapping[str, int], asked: Asked) -> list[str]:
         raise ChooseModel(what=asked.what, choices=_choices({None: by_stem}, sizes), commands=commands)
     (files,) = by_stem.values()
     return files
+
+
+def _unknown(asked: Asked, pieces: Sequence[str], choices: str, example: str) -> OnlyInPieces | UnknownQuantization:
+    """Return the refusal of what is not there; where the publisher has it in `pieces`, with these."""
+    if pieces:
+        files = enumerated(pieces, 10)
+        return OnlyInPieces(what=asked.what, wanted=asked.wanted, files=files, choices=choices, example=example)
+    return UnknownQuantization(what=asked.what, wanted=asked.wanted, choices=choices, example=example)
 
 
 def _named(names: Iterable[str], wanted: str) -> str | None:

@@ -66,6 +66,11 @@ class OllamaName:
     def repository(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def in_registry(self) -> str:
+        """What the registry itself calls the model, for a message that names the host already."""
+        return f"{self.name if self.namespace == 'library' else self.repository}:{self.tag}"
+
     def __str__(self) -> str:
         """As short as `ollama list` prints it."""
         shown = self.name if self.namespace == "library" else self.repository

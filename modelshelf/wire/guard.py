@@ -8,7 +8,7 @@ from collections.abc import Set
 
 import pycurl
 
-from modelshelf.errors import RedirectRefused
+from modelshelf.errors import RedirectInside, RedirectRefused
 from modelshelf.wire.url import Url
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -39,18 +39,18 @@ class Guard:
             raise RedirectRefused(host=before.place, target=self._url, reason="it would leave https")
 
     def check_literal(self) -> None:
-        """Raise RedirectRefused for an address in the URL itself; where a proxy connects, this is all that can be checked."""
+        """Raise RedirectInside for an address in the URL itself; where a proxy connects, this is all that can be checked."""
         try:
             address = ipaddress.ip_address(self._url.host)
         except ValueError:
             return
         if (reason := self._why_not(address)) is not None:
-            raise RedirectRefused(host=self._source.place, target=self._url, reason=reason)
+            raise RedirectInside(host=self._source.place, target=self._url, reason=reason)
 
     def open_socket(self, _purpose: int, address: tuple[int, int, int, tuple[str, int]]) -> socket.socket | int:
         family, kind, protocol, where = address
         if (reason := self._why_not(ipaddress.ip_address(where[0].partition("%")[0]))) is not None:
-            self.refused = RedirectRefused(host=self._source.place, target=self._url, reason=reason)
+            self.refused = RedirectInside(host=self._source.place, target=self._url, reason=reason)
             return int(pycurl.SOCKET_BAD)
         return socket.socket(family, kind, protocol)
 

@@ -12,7 +12,7 @@ import pytest
 from modelshelf.errors import NamesCode, NotWhatItSays
 from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.lenient_json import read_leniently
-from modelshelf.formats.named_code import may_name_code, refuse_named_code
+from modelshelf.formats.named_code import may_name_code, named_code, refuse_named_code
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import FilePath
@@ -139,3 +139,21 @@ def test_a_script_that_is_called_json_is_refused() -> None:
     for content in (b"#!/bin/sh", b"<html>", "#!/bin/sh".encode("utf-16"), b"this is not JSON"):
         with pytest.raises(NotWhatItSays):
             inspect_file(io.BytesIO(content), len(content), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b'{"auto_map": {"AutoConfig": "c.Config", "AutoModel": "m.Model", "AutoModelForX": "m.Model"}}',
+            "auto_map: c.Config, m.Model",
+        ),
+        (b'{"auto_map": {"AutoTokenizer": ["other/repo--code.T", null]}}', "auto_map: other/repo--code.T"),
+        (b'{"custom_pipelines": {"mine": {"impl": "pipe.Mine", "pt": ["AutoModel"]}}}', "custom_pipelines: pipe.Mine, AutoModel"),
+        (b'{"trust_remote_code": true}', "trust_remote_code: true"),
+        (b'{"auto_map": null}', "auto_map: nothing"),
+        (b'{"_class_name": ["pipeline", "Mine"]}', "_class_name: pipeline, Mine"),
+    ],
+)
+def test_the_code_that_is_named_is_listed_as_files_and_classes(content: bytes, words: str) -> None:
+    assert named_code(content) == words

@@ -174,7 +174,7 @@ def test_an_engine_that_dies_is_reported_with_its_last_lines_as_a_block(ready: t
     with pytest.raises(EngineDied) as died:
         launch(library, version, LaunchRequest(arguments=("--say", "die")))
     first, *lines = str(died.value).split("\n")
-    assert first.endswith("The whole log: `modelshelf logs tiny`. From it:")
+    assert first.endswith("The whole log: `modelshelf logs chat-1`. From it:")
     assert [line for line in lines if not line.startswith("    ")] == []
     assert "not enough memory" in lines[-1]
     assert " | " not in str(died.value)

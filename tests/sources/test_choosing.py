@@ -19,6 +19,7 @@ from modelshelf.errors import (
     NamesCode,
     NothingToImport,
     NotWhole,
+    OnlyInPieces,
     Refused,
     UnknownQuantization,
 )
@@ -386,3 +387,27 @@ def choose_typed(command: str, names: Mapping[str, bytes] | list[str]) -> Chosen
     options = {name: parameters[name] for name in ("include", "exclude", "allow_code")}
     contents = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, b"{}")
     return choose(dict.fromkeys(contents, 10), Asked(parameters["source"], **options), contents.__getitem__)
+
+
+PIECES = ["M-Q4_K_M.gguf", "M-Q8_0.gguf.part1of2", "M-Q8_0.gguf.part2of2", "M-F16.gguf-split-a", "config.json"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "files"),
+    [
+        ("Q8_0", "M-Q8_0.gguf.part1of2, M-Q8_0.gguf.part2of2"),
+        ("q8_0", "M-Q8_0.gguf.part1of2, M-Q8_0.gguf.part2of2"),
+        ("fp16", "M-F16.gguf-split-a"),
+        ("M-Q8_0.gguf", "M-Q8_0.gguf.part1of2, M-Q8_0.gguf.part2of2"),
+    ],
+)
+def test_a_quantisation_that_is_there_in_pieces_alone_is_refused_with_the_pieces(wanted: str, files: str) -> None:
+    with pytest.raises(OnlyInPieces) as refused:
+        chosen(PIECES, f"{HUB}:{wanted}")
+    assert f"has {wanted} only in pieces: {files}. Join the pieces" in str(refused.value)
+    assert f"`modelshelf import {HUB}:Q4_K_M`" in str(refused.value)
+
+
+def test_a_quantisation_that_is_not_there_at_all_is_not_said_to_be_in_pieces() -> None:
+    with pytest.raises(UnknownQuantization, match="has no Q5_K_M"):
+        chosen(PIECES, f"{HUB}:Q5_K_M")

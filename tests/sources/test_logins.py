@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from blocks.ollama_registry import OllamaRegistry
-from modelshelf.errors import BadName, LoginNotUsed
+from modelshelf.errors import BadName, LoginNotUsed, RedirectInside, RedirectRefused, outcome
 from modelshelf.names import HostName
-from modelshelf.sources.logins import block_name, earlier_block_name, origin_of
-from modelshelf.sources.uri import OllamaName, OllamaUri
+from modelshelf.sources.logins import block_name, earlier_block_name, origin_of, trusting
+from modelshelf.sources.uri import OllamaName, OllamaUri, parse_source
 from tasks import sources
 from tasks.sources import OllamaOrigin
 
@@ -100,3 +100,40 @@ def test_a_login_for_https_is_not_used_over_http_and_at_no_other_port(monkeypatc
 
 def test_the_address_is_recorded_as_it_is_asked() -> None:
     assert origin_of(HostName("A.example:5000"), plain_http=True) == "http://a.example:5000"
+
+
+@pytest.mark.parametrize(
+    ("source", "host", "target", "command"),
+    [
+        (
+            "ollama://registry.example/library/x:1", "registry.example", "https://cdn.inside:8443/b",
+            "modelshelf login ollama registry.example --no-secret --redirect-host cdn.inside:8443",
+        ),
+        (
+            "ollama://10.0.0.1:5000/library/x:1", "10.0.0.1:5000", "http://10.0.0.2/b",
+            "modelshelf login ollama 10.0.0.1:5000 --http --no-secret --redirect-host 10.0.0.2",
+        ),
+        ("hf://org/x", "huggingface.co", "https://10.0.0.2/b", "modelshelf login huggingface --no-secret --redirect-host 10.0.0.2"),
+        (
+            "hf://org/x", "hub.example", "https://10.0.0.2/b",
+            "modelshelf login huggingface --endpoint https://hub.example --no-secret --redirect-host 10.0.0.2",
+        ),
+    ],
+)  # fmt: skip
+def test_a_source_that_redirects_inside_comes_with_the_login_that_trusts_the_target(
+    source: str, host: str, target: str, command: str
+) -> None:
+    with pytest.raises(RedirectInside) as refused, outcome("Nothing was published."), trusting(parse_source(source)):
+        raise RedirectInside(host=host, target=target, reason="it is in a private network")
+    assert f"`{command}`" in str(refused.value)
+    assert "Nothing was published." in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [RedirectInside, RedirectRefused])
+def test_a_redirect_of_what_has_no_login_is_not_answered_with_one(kind: type[RedirectRefused]) -> None:
+    with pytest.raises(RedirectRefused) as refused, trusting(None):
+        raise kind(host="127.0.0.1:8080", target="http://10.0.0.2/", reason="it is in a private network")
+    assert "log" not in str(refused.value).replace("127.0.0.1", "")
+    with pytest.raises(RedirectRefused) as refused, trusting(parse_source("hf://org/x")):
+        raise RedirectRefused(host="hub.example", target="http://hub.example/", reason="it would leave https")
+    assert "login" not in str(refused.value), "no trust helps here"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelshelf.cli.options import source
-from modelshelf.errors import Refused
+from modelshelf.errors import NoScheme, Refused
 from modelshelf.names import ModelRef, tag_for
 from modelshelf.sources.uri import HuggingFaceUri, OllamaName, OllamaUri, parse_source
 
@@ -123,6 +123,26 @@ def test_a_path_may_end_with_a_quantisation(tmp_path: Path, monkeypatch: pytest.
     assert str(source("m:Q4_K_M")) == str(source("./m:Q4_K_M")) == f"file://{tmp_path}/m:Q4_K_M"
     assert str(source("./with:colon")) == f"file://{tmp_path}/with:colon"
     assert str(source("./with:colon:Q8_0")) == f"file://{tmp_path}/with:colon:Q8_0"
+
+
+@pytest.mark.parametrize("text", ["gpt2", "Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B-GGUF:Q8_0"])
+def test_a_model_without_a_scheme_is_refused_with_the_commands_that_may_be_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NoScheme) as refused:
+        source(text)
+    commands = [f"`modelshelf import {scheme}://{text}`" for scheme in ("hf", "ollama")]
+    assert str(refused.value).endswith(f"name where: {' or '.join(commands)}.")
+    for command in commands:
+        assert str(source(command.strip("`").split()[-1])).startswith(command.strip("`").split()[-1])
+    (tmp_path / text).mkdir(parents=True)
+    assert str(source(text)) == f"file://{tmp_path / text}", "what is there is meant"
+
+
+@pytest.mark.parametrize("text", ["./gpt2", "../gpt2", "~/gpt2", "/gpt2"])
+def test_what_is_written_as_a_path_is_one(text: str) -> None:
+    assert str(source(text)).startswith("file:///")
 
 
 @given(st.text(max_size=80), st.sampled_from(["ollama://", "hf://", ""]))
