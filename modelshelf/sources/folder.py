@@ -52,16 +52,18 @@ class FolderSource:
 
     def pin(self, stop: StopToken) -> Pin:
         """The pin of a folder is what can be seen without reading it: paths, sizes and times of change."""
-        seen = hashlib.sha256()
-        for name, (size, changed) in sorted(self._found(stop).items()):
-            seen.update(f"{name}\n{size}\n{changed}\n".encode("utf-8", "surrogateescape"))
+        resolved = _resolved(self._found(stop))
         if self._asked.wanted is not None:
-            return Pin(tag_for(without_suffix(unsharded(self._asked.wanted))), seen.hexdigest())
-        return Pin(Tag("folder" if self._path.is_dir() else "file"), seen.hexdigest())
+            return Pin(tag_for(without_suffix(unsharded(self._asked.wanted))), resolved)
+        return Pin(Tag("folder" if self._path.is_dir() else "file"), resolved)
 
     def list_files(self, pin: Pin, stop: StopToken) -> Listing:
-        """The files of the pin. Raises LargeFilePointer if one of them is not there yet."""
-        sizes = {name: size for name, (size, _) in self._found(stop).items()}
+        """The files of the pin. Raises SourceUnreadable if they changed since, LargeFilePointer if one is not there yet."""
+        found = self._found(stop)
+        if _resolved(found) != pin.resolved:
+            reason = "its files changed after this began; try again when nothing writes to them"
+            raise SourceUnreadable(path=self._path, reason=reason)
+        sizes = {name: size for name, (size, _) in found.items()}
         chosen = choose(sizes, self._asked, self._read, self._limits)
         files = tuple(SourceFile(path, role, Wanted(path, self._local(path.text))) for path, role in chosen.roles.items())
         for file in files:
@@ -137,6 +139,14 @@ class FolderSource:
         if self._mount is not None and not repository.is_relative_to(self._mount.resolve()):
             return real
         return repository if real.parent.name == "snapshots" and (repository / "blobs").is_dir() else real
+
+
+def _resolved(found: dict[str, tuple[int, int]]) -> str:
+    """The pin of files that were seen so: their names, sizes and times of change."""
+    seen = hashlib.sha256()
+    for name, (size, changed) in sorted(found.items()):
+        seen.update(f"{name}\n{size}\n{changed}\n".encode("utf-8", "surrogateescape"))
+    return seen.hexdigest()
 
 
 def _seen(file: Path) -> tuple[int, int]:

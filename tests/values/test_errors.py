@@ -99,7 +99,7 @@ def answering() -> Iterator[Answering]:
 
 # --- what a layer may state ---------------------------------------------------------------------------------------
 
-LOWER = ("wire.py", "transfer", "names.py", "digest.py", "strict_json.py", "formats", "sources", "engines/openai_api.py")
+LOWER = ("wire", "transfer", "names.py", "digest.py", "strict_json.py", "formats", "sources", "engines/openai_api.py")
 STATES = (
     "nothing was stored",
     "nothing of it",
