@@ -1,12 +1,13 @@
 """Which version a run is about, in every line that it logs from the moment that this is known.
 
-A flow run is a process of its own, so that what was named last is what its next lines are about. The runner's log is one
-JSON object a line (Prefect's formatter), with the run in `flow_run_id` and this in `version`.
+What was named last in a context (a run, or a step that runs beside others) is what its next lines are about. The runner's
+log is one JSON object a line (Prefect's formatter), with the run in `flow_run_id` and this in `version`.
 """
 
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Any
 
 from prefect.logging import get_run_logger
@@ -17,7 +18,7 @@ from modelshelf.names import ModelRef
 from modelshelf.words import plain
 from tasks.library import in_run
 
-_SUBJECT = {"version": ""}
+_SUBJECT: ContextVar[str] = ContextVar("subject", default="")
 _make_record = logging.getLogRecordFactory()
 
 
@@ -25,7 +26,7 @@ def about(*values: object) -> None:
     """The first of these that names a version, else where one comes from, is what follows is about."""
     named = _versions(values) or [value.uri for value in values if hasattr(value, "uri")]
     if named:
-        _SUBJECT["version"] = str(named[0])
+        _SUBJECT.set(str(named[0]))
 
 
 def logger() -> logging.Logger | logging.LoggerAdapter[Any]:
@@ -49,7 +50,7 @@ def _versions(value: object) -> list[ModelRef]:
 
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record = _make_record(*args, **kwargs)
-    record.version = _SUBJECT["version"]
+    record.version = _SUBJECT.get()
     if record.exc_info and isinstance(record.exc_info[1], ModelshelfError):
         record.exc_info = None  # its sentence says all; a trace says that the program is at fault
     return record

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
 from flows.clean_stale_versions import clean_stale_versions
 from flows.import_folder import import_folder
@@ -17,12 +15,7 @@ from modelshelf.library.opening import Library
 from tasks.library import working_on
 from tests.making import P, gguf, write
 
-
-@pytest.fixture(autouse=True)
-def no_server() -> Iterator[None]:
-    """Anything that asks for Prefect's API fails here."""
-    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
-        yield
+pytestmark = pytest.mark.usefixtures("no_server")
 
 
 def test_a_plain_call_runs_the_flow_without_a_server(library: Library, tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
 from flows.define_template import define_template
 from flows.launch_instance import launch_instance
@@ -41,27 +40,11 @@ from modelshelf.stop import StopToken
 from tasks import instances as steps
 from tasks import leases
 from tasks.library import working_on
-from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, ollama_source, reaching, stored_key, write
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
+pytestmark = pytest.mark.usefixtures("no_server")
 CHAT = InstanceName("chat")
-
-
-@pytest.fixture(autouse=True)
-def no_server() -> Iterator[None]:
-    """Anything that asks for Prefect's API fails here."""
-    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
-        yield
-
-
-@pytest.fixture
-def equipped(library: Library, tmp_path: Path) -> Iterator[Library]:
-    made = with_engine(library, tmp_path)
-    yield made
-    with made.catalog.reading() as connection:
-        for one in instances.page(connection, P):
-            running.stop_engine(made, one)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,10 @@ from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ModelRef
 from modelshelf.stop import StopToken
 from tasks.library import working_on
-from tests.library.test_launch import with_engine
 from tests.making import P, gguf, stored_key, write
 
 CHAT = InstanceName("chat")
 TALKS = {"tokenizer.chat_template": "{{ messages }}"}
-
-
-@pytest.fixture
-def equipped(library: Library, tmp_path: Path) -> Iterator[Library]:
-    made = with_engine(library, tmp_path)
-    yield made
-    with made.catalog.reading() as connection:
-        for one in instances.page(connection, P):
-            running.stop_engine(made, one)
 
 
 def launch(
