@@ -144,9 +144,10 @@ def ensure(settings: Settings, say: Say, *, remote: str = "", take_over: bool = 
             say(f"Joining the Prefect server {remote}, {runner} (`modelshelf down` does not stop that server) …")
         else:
             say(f"Starting a Prefect server in the background, {runner} (`modelshelf down` stops it) …")
+        started = time.time()
         api = _start_somewhere(settings, remote)
-        if not remote:
-            for run in lost.conclude(api):
+        if not remote and not settings.workers:  # a worker may run on another machine, and outlives its server
+            for run in lost.conclude(api, started=started):
                 say(f"{run['name']} was interrupted: its process is gone. Resume it: modelshelf retry {run['id'][:8]}")
         return api
 

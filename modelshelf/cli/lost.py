@@ -53,9 +53,13 @@ def parts(home: Path) -> list[Process]:
     return found
 
 
-def conclude(api: PrefectApi) -> list[dict[str, Any]]:
-    """End every run without a process: as Cancelled if that was asked, else as Crashed. Return these runs as they were."""
-    lost = [run for run in api.unfinished() if _is_lost(run)]
+def conclude(api: PrefectApi, *, started: float | None = None) -> list[dict[str, Any]]:
+    """End every run without a process: as Cancelled if that was asked, else as Crashed. Return these runs as they were.
+
+    `started` is when the only runner of this server was started, in seconds since 1970. It begins no run that was Pending
+    before: such a run is not given the time to get its process.
+    """
+    lost = [run for run in api.unfinished() if _is_lost(run, started)]
     if not lost:
         return []
     alive = runs_with_a_process()
@@ -88,11 +92,13 @@ def why_nobody_runs(settings: Settings, running: Running | None, run: Mapping[st
     return "its process has ended" if _is_lost(run) else None
 
 
-def _is_lost(run: Mapping[str, Any]) -> bool:
+def _is_lost(run: Mapping[str, Any], started: float | None = None) -> bool:
     """Return whether a run in this state has had its process for a while, if ever it will."""
     if run["state_type"] not in ("RUNNING", "CANCELLING", "PENDING"):
         return False
     since = datetime.fromisoformat(run["state"]["timestamp"]).timestamp()
+    if started is not None and since < started:
+        return True
     return time.time() - since > (_PENDING_SECONDS if run["state_type"] == "PENDING" else _GRACE_SECONDS)
 
 
