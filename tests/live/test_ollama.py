@@ -176,6 +176,26 @@ def test_what_it_starts_ends_with_it_also_when_its_first_process_was_killed(both
     assert [one for one in members if processes.alive(one)] == []
 
 
+def test_a_model_whose_process_was_killed_is_ready_because_the_next_request_starts_it_again(
+    both: tuple[Library, Instance],
+) -> None:
+    library, instance = both
+    question: dict[str, object] = {"model": str(instance.serves[0].served_name), "prompt": "The capital of France is", **SHORT}
+    assert ask(instance, "/api/generate", question)["response"]
+    first, *children = library.node.members(instance.label)
+    assert children, "it runs models in processes of their own"
+    for child in children:
+        os.kill(child.pid, signal.SIGKILL)
+    until(lambda: not any(processes.alive(child) for child in children))
+    assert running.seen_state(library, instance) == ("ready", None)
+    assert prove.listing_differs(library, P, instance) is None
+    assert ask(instance, "/api/generate", question)["response"]
+    now = library.node.members(instance.label)
+    assert now[0] == first, "the instance went on"
+    assert set(now[1:]).isdisjoint(children)
+    assert now[1:], "it has a new process"
+
+
 def test_it_asks_nobody(both: tuple[Library, Instance]) -> None:
     """From 0.24 on it asks ollama.com at its start, unless it is forbidden."""
     _, instance = both

@@ -305,6 +305,20 @@ def test_a_secret_is_nowhere_but_in_its_block(
     shelf("up", "--detach")
 
 
+def test_an_import_shows_its_registry_the_login_that_is_stored_for_it(shelf: Shelf, registry: OllamaRegistry) -> None:
+    registry.add_model("library/locked", "1b", gguf(seed=8))
+    registry.token, registry.password = "token", "me:right"
+    source = f"ollama://{registry.host}/library/locked:1b"
+    shelf("login", "ollama", registry.host, "--http", "--no-secret")
+    assert "status 401" in shelf("import", source, check=False).stderr
+    shelf("login", "ollama", registry.host, "--http", "--user", "me", stdin="right\n")
+    shelf("import", source)
+    assert shelf.json("show", "locked:1b")["state"] == "ready"
+    shelf("delete", "locked:1b")
+    shelf("logout", "ollama", registry.host)
+    assert shelf("import", source, check=False).returncode == 1
+
+
 def test_logins_are_listed_without_their_secrets_and_deleted(shelf: Shelf) -> None:
     shelf("login", "ollama", "registry.example:5000", "--user", "me", stdin=f"{CANARY}list\n")
     shelf("login", "engine", "list-door", stdin=f"{CANARY}list\n")
