@@ -21,7 +21,8 @@ async def change_version(
     """Changes a version's aliases or marks, or a model's category. The content of a version never changes.
 
     Args:
-        model: `model:tag` or `model:version`; for roll-back, unalias and category, the model alone is enough.
+        model: `model:tag` or `model:version`; for unalias and category, the model alone is enough. For roll-back, the model
+            alone means the version before the alias's last move.
         change: Promote moves the alias to this version and protects it from deletion; roll-back moves the alias back to the
             version before; disabled versions cannot be launched; auto-cached versions are cached on every node; a pinned
             replica is never evicted; category sets what all versions of the model are used for.

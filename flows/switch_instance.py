@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.lifecycle import lifecycle
-from flows.parameters import ShortText
+from flows.parameters import Count, ShortText
 from modelshelf.catalog.instances import lease_name
 from modelshelf.errors import outcome
 from modelshelf.names import InstanceName, ModelRef, ProjectName
@@ -31,6 +31,7 @@ async def switch_instance(
     forget: bool = False,
     project: ShortText = "default",
     dry_run: bool = False,
+    revision: Count = 0,
 ) -> str:
     """Switches an instance to another version, with the same name, address and settings.
 
@@ -44,16 +45,17 @@ async def switch_instance(
         forget: Release the versions that it served before: they can then be deleted, and there is no way back to them.
         project: The project that owns it.
         dry_run: Only show what would be done.
+        revision: With back, the revision of the instance to return to; 0 means the one before the last switch.
     """
     began, queued = time.monotonic(), seconds_in_queue()
     asking, name = ProjectName(project), InstanceName(instance)
     target = ModelRef.parse(model) if model else None
     with outcome(f"`modelshelf instances` shows what {name} serves now.", again="Switch it again."):
         if dry_run:
-            await instances.plan_switch(asking, name, target, back=back, forget=forget)
+            await instances.plan_switch(asking, name, target, back=back, forget=forget, revision=revision)
             return str(name)
         async with leases.hold(lease_name(asking, name)):  # until this ends, nobody changes what it serves
-            plan = await instances.plan_switch(asking, name, target, back=back, forget=forget)
+            plan = await instances.plan_switch(asking, name, target, back=back, forget=forget, revision=revision)
             if not plan.same:
                 await instances.switch(asking, plan, began=began, queued=queued)
             if forget:

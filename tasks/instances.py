@@ -75,12 +75,12 @@ async def require_startable(project: ProjectName, spec: LaunchSpec) -> None:
 
 @step
 async def plan_switch(
-    project: ProjectName, name: InstanceName, model: ModelRef | None, *, back: bool, forget: bool
+    project: ProjectName, name: InstanceName, model: ModelRef | None, *, back: bool, forget: bool, revision: int = 0
 ) -> SwitchPlan:
     """Return what the switch changes, recorded before it acts."""
 
     def work(_stop: StopToken) -> SwitchPlan:
-        return recorded(switching.plan_switch(library(), project, name, model, back=back, forget=forget))
+        return recorded(switching.plan_switch(library(), project, name, model, back=back, forget=forget, revision=revision))
 
     planned = await in_thread(work)
     await _key(planned.after.settings.key_block)
@@ -215,6 +215,8 @@ async def switch(project: ProjectName, plan: SwitchPlan, *, began: float, queued
     try:
         await launch(project, plan.after, began=began, queued=queued, also=before)
     except ModelshelfError as error:
+        if before == {target.id for target, _ in plan.after.serves}:  # there is no other version to return to
+            raise
         after = ", ".join(str(target.ref) for target, _ in plan.after.serves)
         try:
             await launch(project, plan.before, began=began, queued=queued, also=before)

@@ -78,7 +78,7 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
     tag = alias or Tag("none")
     changes: dict[str, Callable[[], Version]] = {
         "promote": lambda: naming.promote(library(), project, ref, tag, who=who()),
-        "roll-back": lambda: naming.roll_back(library(), project, ref.model, tag, who=who()),
+        "roll-back": lambda: naming.roll_back(library(), project, ref, tag, who=who()),
         "unalias": lambda: naming.let_go(library(), project, ref.model, tag, who=who()),
         "disable": lambda: naming.mark(library(), project, ref, who=who(), disabled=True),
         "enable": lambda: naming.mark(library(), project, ref, who=who(), disabled=False),

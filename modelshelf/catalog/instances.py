@@ -106,6 +106,11 @@ def hold(connection: Connection, which: Instance, version_ids: Collection[int]) 
     connection.execute(insert_into(connection, mount).values(rows).on_conflict_do_nothing())
 
 
+def held(connection: Connection, which: Instance) -> frozenset[int]:
+    """Return the versions that the instance holds: more than it serves, while a switch is not proven."""
+    return frozenset(connection.execute(select(mount.c.version_id).where(mount.c.instance_id == which.id)).scalars())
+
+
 def hold_only_served(connection: Connection, which: Instance) -> None:
     """Let the instance hold no version but those that it serves."""
     connection.execute(delete(mount).where(mount.c.instance_id == which.id, mount.c.version_id.not_in(using(which))))

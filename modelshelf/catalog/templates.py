@@ -101,6 +101,16 @@ def get(connection: Connection, asking: ProjectName, name: TemplateName | str, n
     return _template(row, serves(connection, [row.id])[row.id])
 
 
+def earlier(
+    connection: Connection, asking: ProjectName, name: TemplateName | str, number: int, limit: int = 500
+) -> list[Template]:
+    """Return up to `limit` revisions before that number, the newest first; those that were forgotten are left out."""
+    query = _revisions(asking).where(template.c.name == str(name), template_revision.c.number < number).limit(limit)
+    rows = connection.execute(query).all()
+    serving = serves(connection, [row.id for row in rows])
+    return [_template(row, serving[row.id]) for row in rows]
+
+
 def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[Template]:
     """The newest revision of each template that someone named, by name."""
     newest = select(func.max(template_revision.c.id)).group_by(template_revision.c.template_id)

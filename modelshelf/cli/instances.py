@@ -142,7 +142,7 @@ def switch(
         raise click.UsageError("Name a model, or give --back or --forget.")
     parameters = {
         "instance": str(instance), "model": str(model or ""), "back": back, "forget": forget, "project": str(project),
-        "dry_run": dry_run,
+        "dry_run": dry_run, "revision": _former_revision(project, instance) if back else 0,
     }  # fmt: skip
     plan = follow.run("switch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json, on_plan=_say_left_out)
     if plan is None:
@@ -289,6 +289,16 @@ def stop(names: tuple[InstanceName, ...], project: ProjectName, no_wait: bool, a
 
 
 COMMANDS = (launch, instances, ps, models, logs, stop, restart, switch)
+
+
+def _former_revision(project: ProjectName, name: InstanceName) -> int:
+    """Return what `--back` means now: a run that is retried returns to the same revision, and not forward again."""
+    from modelshelf.catalog import instances
+    from modelshelf.cli import reading
+    from modelshelf.library import switching
+
+    with reading.open_catalog().reading() as connection:
+        return switching.former(connection, project, instances.find(connection, project, name)).number
 
 
 def _show(project: ProjectName, name: InstanceName, *, as_json: bool, printed: Sequence[str] = ()) -> None:

@@ -93,6 +93,8 @@ def alias(model: ModelRef, name: Tag | None, back: bool, remove: bool, project: 
         _show_history(model.model, project, as_json=as_json)
         return
     change = "roll-back" if back else "unalias" if remove else "promote"
+    if back:
+        model = _before_last_move(model.model, name, project)
     changed = _change(model, change, project, alias=str(name), as_json=as_json)
     if changed is not None:
         said = f"no longer names {changed['ref']}" if remove else f"names {changed['ref']}"
@@ -262,6 +264,15 @@ def _has_engine_key(name: str) -> bool | None:
         return api.has_block(SLUGS["engine"], name) if api is not None else None
     except ModelshelfError:
         return None
+
+
+def _before_last_move(model: ModelName, alias: Tag, project: ProjectName) -> ModelRef:
+    """Return what `--back` means now: a run that is retried moves the alias to the same version, and not forward again."""
+    from modelshelf.catalog import aliases
+    from modelshelf.cli import reading
+
+    with reading.open_catalog().reading() as connection:
+        return ModelRef(model, aliases.previous(connection, project, model, alias))
 
 
 def _known(value: object) -> str:

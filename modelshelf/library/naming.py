@@ -16,11 +16,15 @@ def promote(library: Library, asking: ProjectName, ref: ModelRef, tag: Tag, *, w
         return versions.get(connection, asking, target.id)
 
 
-def roll_back(library: Library, asking: ProjectName, model: ModelName, tag: Tag, *, who: str) -> Version:
-    """The alias names again what it named before its last move. Raises NoSuchAlias, NoSuchModel if that is gone."""
+def roll_back(library: Library, asking: ProjectName, ref: ModelRef, tag: Tag, *, who: str) -> Version:
+    """Let the alias name the version of `ref` again, or where that names none, what it named before its last move.
+
+    Raises NoSuchAlias, or NoSuchModel if that version is gone. With a version it is safe to run again; without one, a second
+    call undoes the first.
+    """
     with library.catalog.writing() as connection:
-        before = aliases.previous(connection, asking, model, tag)
-        target = versions.require_selectable(versions.find(connection, asking, ModelRef(model, before)))
+        before = ref.tag or aliases.previous(connection, asking, ref.model, tag)
+        target = versions.require_selectable(versions.find(connection, asking, ModelRef(ref.model, before)))
         aliases.move(connection, asking, target, tag, who=who, held=True)
         return versions.get(connection, asking, target.id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelshelf.catalog import instances, leases, replicas, versions
 from modelshelf.library.opening import NODE, Library
-from modelshelf.library.running import conclude_interrupted, seen_state
+from modelshelf.library.running import conclude_interrupted, let_go_of_others, seen_state
 from modelshelf.names import InstanceName, ProjectName
 
 
@@ -52,4 +52,6 @@ def _look_at(library: Library, project: ProjectName, name: InstanceName) -> dict
     elif state != which.state and which.state == "ready":
         with library.catalog.writing() as connection:
             instances.change(connection, which.id, state=state, reason=reason)
+    elif state == "ready":
+        let_go_of_others(library, which)
     return {"what": f"instance {name} of project {project}", "on": str(NODE), "recorded": which.state, "seen": state}

@@ -117,6 +117,17 @@ def conclude_interrupted(library: Library, which: Instance) -> Instance:
     return replace(now, state="failed", reason=INTERRUPTED, process=None)
 
 
+def let_go_of_others(library: Library, which: Instance) -> None:
+    """Let a ready instance hold only what it serves: a switch that was killed before it stopped the instance left it more."""
+    with library.catalog.reading() as connection:
+        if instances.held(connection, which) <= instances.using(which):
+            return
+    with library.catalog.writing() as connection:
+        now = instances.find(connection, which.project, which.name)
+        if now.state == "ready" and holding(connection, now.lease) is None:
+            instances.hold_only_served(connection, now)
+
+
 def log_file(library: Library, which: Instance) -> Path:
     return library.node.instance_folder(which.label) / "engine.log"
 

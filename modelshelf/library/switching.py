@@ -8,13 +8,15 @@ from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import instances, templates, versions
 from modelshelf.catalog.instances import Instance
-from modelshelf.errors import NothingToSwitch
+from modelshelf.catalog.templates import Template
+from modelshelf.errors import NoSuchTemplate, NothingToSwitch
 from modelshelf.library.comparing import bytes_to_fetch
 from modelshelf.library.launching.choose import left_out
 from modelshelf.library.launching.plan import require_startable
 from modelshelf.library.launching.request import LaunchSettings, LaunchSpec, Serves, served_versions
 from modelshelf.library.launching.rules import engine_for
 from modelshelf.library.opening import Library
+from modelshelf.library.running import is_running
 from modelshelf.names import InstanceName, ModelRef, ProjectName
 
 
@@ -23,14 +25,13 @@ class SwitchPlan:
     """What a switch changes: what is served before and after, and the bytes that the node lacks."""
 
     before: LaunchSpec
+    """What the instance returns to if the switch fails."""
     after: LaunchSpec
     to_copy: int
+    same: bool
+    """It serves that already: nothing is to be done."""
     left_out: tuple[str, ...] = ()
     """What of the versions the engine does not apply, in sentences."""
-
-    @property
-    def same(self) -> bool:
-        return _ids(self.before.serves) == _ids(self.after.serves)
 
     def to_json(self) -> dict[str, object]:
         served = {"before": self.before.serves, "after": self.after.serves}
@@ -40,16 +41,20 @@ class SwitchPlan:
 
 
 def plan_switch(
-    library: Library, asking: ProjectName, name: InstanceName, model: ModelRef | None, *, back: bool, forget: bool = False
-) -> SwitchPlan:
-    """Return what would change. Raises what a launch of it would raise, NothingToSwitch if there is nothing to go back to."""
+    library: Library, asking: ProjectName, name: InstanceName, model: ModelRef | None, *, back: bool, forget: bool = False,
+    revision: int = 0,
+) -> SwitchPlan:  # fmt: skip
+    """Return what would change. Raises what a launch of it would raise, NothingToSwitch if there is nothing to go back to.
+
+    `revision` is the one to go back to; 0 means the one before the last switch. A switch that was interrupted after the
+    instance was recorded with the new version is resumed, and can still return to the former one.
+    """
     with library.catalog.reading() as connection:
         there = instances.find(connection, asking, name)
         before = LaunchSpec(name, served_versions(connection, asking, there.serves), LaunchSettings.of(there), there)
         if back:
-            past = _before_last(connection, asking, there)
-            settings = replace(LaunchSettings.of(past), port=before.settings.port, bind=before.settings.bind)
-            after = replace(before, serves=served_versions(connection, asking, past.serves), settings=settings)
+            past = _past(connection, asking, there, revision)
+            after = replace(before, serves=served_versions(connection, asking, past.serves), settings=_settings(past, before))
         else:
             if model is None and not forget:
                 raise NothingToSwitch(instance=name, reason="name a model, or give `--back`")
@@ -57,8 +62,12 @@ def plan_switch(
             if model is not None:
                 target = versions.require_selectable(versions.find(connection, asking, model), instances.using(there))
                 after = replace(before, serves=_replaced(before.serves, target, name))
+        recorded = _ids(before.serves) == _ids(after.serves)
+        same = recorded and (is_running(library, there) or not (back or model))
+        if recorded and not same and (held := _still_held(connection, asking, there)) is not None:
+            before = replace(before, serves=served_versions(connection, asking, held.serves), settings=_settings(held, before))
         to_copy = sum(bytes_to_fetch(library, connection, asking, target) for target, _ in after.serves if target.image)
-    plan = SwitchPlan(before, after, to_copy)
+    plan = SwitchPlan(before, after, to_copy, same)
     if plan.same:
         return plan
     engine = engine_for(library, after)
@@ -80,8 +89,10 @@ def hold_both(library: Library, plan: SwitchPlan) -> None:
 
 
 def hold_before(library: Library, plan: SwitchPlan) -> None:
-    """Let the instance hold only what it serves: nothing was switched."""
+    """Let the instance hold only what it serves: nothing was switched. One whose switch is resumed keeps its way back."""
     assert plan.before.before is not None
+    if instances.using(plan.before.before) == {target.id for target, _ in plan.after.serves}:
+        return
     with library.catalog.writing() as connection:
         instances.hold_only_served(connection, plan.before.before)
 
@@ -90,14 +101,37 @@ def _ids(serves: Serves) -> set[tuple[int, str]]:
     return {(target.id, str(name)) for target, name in serves}
 
 
-def _before_last(connection: Connection, asking: ProjectName, there: Instance) -> templates.Template:
-    """Return the newest earlier revision of the instance's own template that serves something else."""
+def former(connection: Connection, asking: ProjectName, there: Instance) -> Template:
+    """Return the newest earlier revision of the instance's own template that serves something else. Raises NothingToSwitch."""
     now = {(one.version_id, one.served_name) for one in there.serves}
-    for number in range(there.revision - 1, 0, -1):
-        past = templates.get(connection, asking, templates.own_name(there.name), number)
+    for past in templates.earlier(connection, asking, templates.own_name(there.name), there.revision):
         if {(one.version_id, one.served_name) for one in past.serves} != now:
             return past
     raise NothingToSwitch(instance=there.name, reason="no earlier version is recorded for it")
+
+
+def _past(connection: Connection, asking: ProjectName, there: Instance, revision: int) -> Template:
+    if not revision:
+        return former(connection, asking, there)
+    try:
+        return templates.get(connection, asking, templates.own_name(there.name), revision)
+    except NoSuchTemplate as error:
+        reason = f"its revision {revision} is not recorded any more"
+        raise NothingToSwitch(instance=there.name, reason=reason) from error
+
+
+def _settings(past: Template, before: LaunchSpec) -> LaunchSettings:
+    """Return the settings of an earlier revision, at the instance's present address."""
+    return replace(LaunchSettings.of(past), port=before.settings.port, bind=before.settings.bind)
+
+
+def _still_held(connection: Connection, asking: ProjectName, there: Instance) -> Template | None:
+    """Return the revision that an interrupted switch came from: until a switch is proven, the instance holds both."""
+    beyond = instances.held(connection, there) - instances.using(there)
+    for past in templates.earlier(connection, asking, templates.own_name(there.name), there.revision):
+        if beyond and beyond <= {one.version_id for one in past.serves}:
+            return past
+    return None
 
 
 def _replaced(before: Serves, target: versions.Version, name: InstanceName) -> Serves:

@@ -5,6 +5,7 @@ Promise 3. Of each verb some instants are tried, spread over all; MODELSHELF_EVE
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -14,20 +15,22 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from modelshelf.catalog import blobs, instances, versions
+from modelshelf.catalog import aliases, blobs, instances, templates, versions
+from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
+from modelshelf.errors import StillInUse
 from modelshelf.library import auditing
 from modelshelf.library.opening import Library, migrate
-from modelshelf.names import InstanceName
+from modelshelf.names import InstanceName, ModelName, ModelRef
 from modelshelf.settings import Settings
 from modelshelf.stop import StopToken
 from tests.interrupted import Children
 from tests.library import verbs
-from tests.making import P, gguf
+from tests.making import P, gguf, record_instance, write
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.live
-WEIGHTS = gguf(200_000)
+WEIGHTS, NEXT = gguf(200_000), gguf(200_000, seed=1)
 ENGINE = Path(__file__).parent.parent / "stand_ins" / "engine.py"
 TRIED = 10_000 if os.environ.get("MODELSHELF_EVERY_OPERATION") else 9
 
@@ -47,7 +50,7 @@ class Shelf:
     def begin(self, *before: str) -> None:
         if hasattr(self, "library"):
             self.end_engines()
-        for folder in (self.home, Path(self.to)):
+        for folder in (self.home, Path(self.to), self.home.parent / "shared"):
             shutil.rmtree(folder, ignore_errors=True)
         self.home.mkdir()
         shutil.copy(self.home.parent / "empty.db", self.home / "catalog.db")
@@ -58,6 +61,24 @@ class Shelf:
                 getattr(self, verb)()
             else:
                 getattr(verbs, verb)(self.library, self.registry.host)
+
+    def folder(self) -> None:
+        """A folder of a model, on a filesystem."""
+        write(self.home.parent / "shared" / "mine" / "model.gguf", WEIGHTS)
+
+    def keeper(self) -> None:
+        """An Ollama instance that does not run, in which a model was made with the weights of `tiny`."""
+        manifest = self.registry.add_model("library/pirate", "v1", WEIGHTS, template="a pirate's")
+        with self.library.catalog.writing() as connection:
+            (tiny,) = versions.page(connection, P)
+            made = record_instance(connection, self.library.node_id, tiny, "keeper", engine="ollama")
+            instances.change(connection, made.id, state="stopped")
+        models = self.library.node.instance_folder(made.label) / "models"
+        write(models / "manifests/registry.ollama.ai/library/pirate/v1", manifest)
+        named = json.loads(manifest)
+        for part in (named["config"], *named["layers"]):
+            blob = self.registry.blobs[part["digest"]]
+            write(models / "blobs" / part["digest"].replace(":", "-"), blob.read(0, blob.size))
 
     def orphan(self) -> None:
         """No alias holds the version any more: a clean-up may take it."""
@@ -94,6 +115,7 @@ class Shelf:
 @pytest.fixture
 def shelf(tmp_path: Path, empty_catalog: Path, registry: OllamaRegistry) -> Iterator[Shelf]:
     registry.add_model("library/tiny", "1b", WEIGHTS, template="a template")
+    registry.add_model("library/tiny", "2b", NEXT, template="a template")
     shutil.copy(empty_catalog, tmp_path / "empty.db")
     (tmp_path / "llama-server").write_text(f"#!{sys.executable}\n{ENGINE.read_text()}")
     (tmp_path / "llama-server").chmod(0o755)
@@ -166,6 +188,147 @@ def _(shelf: Shelf) -> None:
 def _(shelf: Shelf) -> None:
     assert engines(shelf) == ("none", 0)
     assert list((shelf.home / "node" / "instances").iterdir()) == []
+
+
+def served(shelf: Shelf) -> list[str]:
+    """The tags of the version that the instance serves, by its row, and by what its engine was given."""
+    with shelf.library.catalog.reading() as connection:
+        chat = instances.find(connection, P, InstanceName("chat"))
+        assert instances.held(connection, chat) == instances.using(chat), "it holds nothing else"
+        now = versions.get(connection, P, chat.serves[0].version_id)
+    assert now.image is not None
+    assert now.image.hex in " ".join(chat.command)
+    return [str(one) for one in now.aliases]
+
+
+@case("switch", "bring", "bring_next", "launch")
+def _(shelf: Shelf) -> None:
+    assert (*engines(shelf), served(shelf)) == ("ready", 1, ["2b"])
+
+
+@case("switch_back", "bring", "bring_next", "launch", "switch")
+def _(shelf: Shelf) -> None:
+    assert (*engines(shelf), served(shelf)) == ("ready", 1, ["1b"])
+
+
+@case("forget", "bring", "bring_next", "launch", "switch")
+def _(shelf: Shelf) -> None:
+    assert (*engines(shelf), served(shelf)) == ("ready", 1, ["2b"])
+    verbs.delete(shelf.library, "", "tiny:1b")
+
+
+@case("copy_folder", "folder")
+def _(shelf: Shelf) -> None:
+    assert (shelf.state(), Digest.of(WEIGHTS) in {one.digest for one in shelf.library.store.blobs()}) == ("ready", True)
+
+
+@case("register", "folder")
+def _(shelf: Shelf) -> None:
+    assert (shelf.state(), list(shelf.library.store.blobs())) == ("ready", [])
+
+
+@case("save", "bring", "keeper")
+def _(shelf: Shelf) -> None:
+    assert (version(shelf, "pirate:v1").state, shelf.state()) == ("ready", "ready, ready")
+
+
+def version(shelf: Shelf, name: str = "tiny:1b") -> Version:
+    with shelf.library.catalog.reading() as connection:
+        return versions.find(connection, P, ModelRef.parse(name))
+
+
+def revisions(shelf: Shelf) -> int:
+    """How many revisions the template has, none of them double; 0 if there is no template."""
+    with shelf.library.catalog.reading() as connection:
+        newest = [one.number for one in templates.page(connection, P)]
+        many = int(connection.execute(text("SELECT count(*) FROM template_revision")).scalar_one())
+    assert newest == ([many] if many else [])
+    return many
+
+
+@case("define", "bring")
+def _(shelf: Shelf) -> None:
+    assert revisions(shelf) == 1
+
+
+@case("define_again", "bring", "define")
+def _(shelf: Shelf) -> None:
+    assert revisions(shelf) == 2
+
+
+@case("remove_template", "bring", "define", "define_again", done="NoSuchTemplate")
+def _(shelf: Shelf) -> None:
+    assert revisions(shelf) == 0
+
+
+def stable(shelf: Shelf) -> list[str]:
+    """What the alias `stable` named after each of its moves, the last one first."""
+    with shelf.library.catalog.reading() as connection:
+        history = aliases.history(connection, P, ModelName("tiny"))
+    return [str(one.after).partition("-")[0] for one in history if one.alias == "stable"]
+
+
+@case("promote", "bring", "bring_next", "promote_first")
+def _(shelf: Shelf) -> None:
+    assert (stable(shelf), version(shelf, "tiny:stable")) == (["2b", "1b"], version(shelf, "tiny:2b"))
+
+
+@case("roll_back", "bring", "bring_next", "promote_first", "promote")
+def _(shelf: Shelf) -> None:
+    assert (stable(shelf), version(shelf, "tiny:stable")) == (["1b", "2b", "1b"], version(shelf, "tiny:1b"))
+
+
+@case("unalias", "bring", "promote_first", done="NoSuchModel")
+def _(shelf: Shelf) -> None:
+    assert (stable(shelf), [str(one) for one in version(shelf).aliases]) == (["None", "1b"], ["1b"])
+
+
+@case("disable", "bring")
+def _(shelf: Shelf) -> None:
+    assert version(shelf).disabled
+
+
+@case("enable", "bring", "disable")
+def _(shelf: Shelf) -> None:
+    assert not version(shelf).disabled
+
+
+@case("categorise", "bring")
+def _(shelf: Shelf) -> None:
+    assert version(shelf).category == "embedding"
+
+
+@case("pin", "bring", "cache")
+def _(shelf: Shelf) -> None:
+    with pytest.raises(StillInUse, match="pinned"):
+        verbs.evict(shelf.library, "")
+
+
+@case("unpin", "bring", "cache", "pin")
+def _(shelf: Shelf) -> None:
+    verbs.evict(shelf.library, "")
+
+
+def everywhere(shelf: Shelf) -> list[int]:
+    """The ids of the versions that are to be on every node."""
+    with shelf.library.catalog.reading() as connection:
+        return [id for _, id in versions.to_cache_everywhere(connection)]
+
+
+@case("auto_cache", "bring", "bring_next")
+def _(shelf: Shelf) -> None:
+    assert everywhere(shelf) == [version(shelf).id]
+
+
+@case("no_auto_cache", "bring", "auto_cache")
+def _(shelf: Shelf) -> None:
+    assert everywhere(shelf) == []
+
+
+@case("warm_up", "bring", "bring_next", "auto_cache")
+def _(shelf: Shelf) -> None:
+    assert list(shelf.library.node.replicas.list()) == [version(shelf).image]
+    assert len(list((shelf.home / "node" / "replicas").glob("*/complete.json"))) == 1
 
 
 @case("repair", "bring", "damage")

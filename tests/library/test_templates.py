@@ -177,10 +177,11 @@ def test_a_limit_of_memory_that_cannot_be_kept_is_refused_before_anything_is_rec
 def test_an_alias_moves_and_is_rolled_back_and_its_history_is_kept(two: tuple[Library, Version, Version]) -> None:
     library, first, second = two
     with pytest.raises(NoSuchAlias):
-        naming.roll_back(library, P, ModelName("tiny"), STABLE, who="ann")
+        naming.roll_back(library, P, ModelRef(ModelName("tiny")), STABLE, who="ann")
     for version in (first, second):
         naming.promote(library, P, version.ref, STABLE, who="ann")
-    assert naming.roll_back(library, P, ModelName("tiny"), STABLE, who="bob").id == first.id
+    assert naming.roll_back(library, P, ModelRef(ModelName("tiny")), STABLE, who="bob").id == first.id
+    assert naming.roll_back(library, P, first.ref, STABLE, who="bob").id == first.id, "a retried run moves it to the same version"
     with library.catalog.reading() as connection:
         assert versions.find(connection, P, ModelRef.parse("tiny:stable")).id == first.id
         history = [one for one in aliases.history(connection, P, ModelName("tiny")) if one.alias == "stable"]
