@@ -47,6 +47,10 @@ class Shelf:
         for label in self.library.node.running():
             self.library.node.stop(label, 5)
 
+    def lose_replica(self) -> None:
+        for folder in (self.home / "node" / "replicas").iterdir():
+            shutil.rmtree(folder)
+
     def begin(self, *before: str) -> None:
         if hasattr(self, "library"):
             self.end_engines()
@@ -182,6 +186,16 @@ def _(shelf: Shelf) -> None:
 @case("stop", "bring", "launch")
 def _(shelf: Shelf) -> None:
     assert engines(shelf) == ("stopped", 0)
+
+
+@case("recover", "bring", "launch", "end_engines")
+def _(shelf: Shelf) -> None:
+    assert engines(shelf) == ("ready", 1)
+
+
+@case("refill", "bring", "cache", "lose_replica")
+def _(shelf: Shelf) -> None:
+    assert len(list((shelf.home / "node" / "replicas").glob("*/complete.json"))) == 1
 
 
 @case("remove_instance", "bring", "launch", done="NoSuchInstance")

@@ -10,6 +10,8 @@ from flows.change_version import Change, change_version
 from flows.define_template import define_template, delete_template
 from flows.import_folder import import_folder
 from flows.launch_instance import launch_instance
+from flows.recover_instance import recover_instance
+from flows.refill_replica import refill_replica
 from flows.register_filesystem import register_filesystem
 from flows.restart_instance import restart_instance
 from flows.save_from_instance import save_from_instance
@@ -180,6 +182,16 @@ def stop(library: Library, _host: str) -> None:
 def restart(library: Library, _host: str) -> None:
     with working_on(library, "child"):
         asyncio.run(restart_instance.fn(instance="chat"))
+
+
+def recover(library: Library, _host: str) -> None:
+    with working_on(library, "child"):
+        asyncio.run(recover_instance.fn(instance="chat"))
+
+
+def refill(library: Library, _host: str) -> None:
+    with working_on(library, "child"):
+        asyncio.run(refill_replica.fn(model="tiny:1b"))
 
 
 def remove_instance(library: Library, _host: str) -> None:
