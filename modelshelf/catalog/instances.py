@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,8 @@ class Instance:
     label: str
     bind: str
     port: int
-    process: Mapping[str, Any] | None
+    handle: str | None
+    """Which engine it was, in its node's terms: a JSON object as text."""
     command: tuple[str, ...]
     notes: tuple[str, ...]
     stages: Mapping[str, float]
@@ -117,7 +119,10 @@ def hold_only_served(connection: Connection, which: Instance) -> None:
 
 
 def change(connection: Connection, instance_id: int, **values: Any) -> None:
-    """Set columns of the instance's row, by their names."""
+    """Set columns of the instance's row, by their names; `handle` is the column `process`."""
+    if "handle" in values:  # the column is older than the word
+        handle = values.pop("handle")
+        values["process"] = json.loads(handle) if handle is not None else None
     connection.execute(update(instance).where(instance.c.id == instance_id).values(**values))
 
 
@@ -176,7 +181,7 @@ def labels(connection: Connection, node_id: int) -> list[tuple[int, str]]:
 
 def detach(connection: Connection, instance_id: int, label: str, reason: str) -> None:
     """The instance is stopped under a new label: the process that carries its old one belongs to another home."""
-    change(connection, instance_id, label=label, state="stopped", reason=reason, process=None, desired="stopped")
+    change(connection, instance_id, label=label, state="stopped", reason=reason, handle=None, desired="stopped")
 
 
 def remove(connection: Connection, asking: ProjectName, which: Instance, who: str) -> None:
@@ -258,7 +263,7 @@ def _instance(row: Row[tuple[Any, ...]], serves: tuple[Serving, ...]) -> Instanc
         label=row.label,
         bind=row.bind,
         port=row.port,
-        process=row.process,
+        handle=json.dumps(row.process, sort_keys=True) if row.process is not None else None,
         command=tuple(row.command or ()),
         notes=tuple(row.notes or ()),
         stages=row.stages or {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -246,15 +247,12 @@ def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
 @new_home.answered(new_home.no_instance("instance"))
 def logs(instance: InstanceName, lines: int, project: ProjectName) -> None:
     """Print an instance's log. Needs no server."""
-    from modelshelf.library.running import log_file
-    from modelshelf.nodes.logs import last
-
     library = _library()
-    file = log_file(library, _find(library, project, instance))
-    if not file.exists():
+    log = library.node.log(_find(library, project, instance).label, lines)
+    if log is None:
         click.echo("There is no log: the engine was never started.", err=True)
         return
-    for line in last(file, lines):
+    for line in log:
         click.echo(plain_lines(_COLOUR.sub("", line)))
 
 
@@ -405,7 +403,7 @@ def _instance_json(one: Instance, state: str, reason: str | None) -> dict[str, A
         "serves": [{"name": str(s.served_name), "version": str(s.ref)} for s in one.serves],
         "bind": one.bind,
         "port": one.port,
-        "process": one.process,
+        "process": json.loads(one.handle) if one.handle else None,
         "command": list(one.command),
         "notes": list(one.notes),
         "stages": dict(one.stages),

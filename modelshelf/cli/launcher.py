@@ -27,7 +27,7 @@ from modelshelf.cli.errors import BadStateFile, ProgramMoved, ServerDown
 from modelshelf.durable import write_whole
 from modelshelf.errors import BadSecret, CatalogUnknown, Unavailable
 from modelshelf.nodes import processes
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes.processes import Process
 from modelshelf.settings import Settings, default_catalog, private_folder
 from modelshelf.wire import proxies
 

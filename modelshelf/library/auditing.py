@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 
@@ -18,7 +18,7 @@ from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
 from modelshelf.limits import DEFAULT
 from modelshelf.names import ProjectName
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes.contract import Ended
 from modelshelf.stop import StopToken
 
 _GRACE_SECONDS = 3600.0
@@ -123,23 +123,19 @@ def _instances(library: Library) -> Iterator[Fault]:
             repair = f"none: run `modelshelf restart {one.name}`"
             yield Fault(Finding("engine lists other", f"{owner}/{one.name}", differs, repair), None)
     labels = {one.label for _, one in rows}
-    found = library.node.running()
-    for label, ours in found.items():
+    found = library.node.look()
+    for label, engine in found.items():
         if label not in labels:
-            finding = Finding("engine without a row", _processes(ours), "no instance is recorded for it", "stop it")
+            finding = Finding("engine without a row", engine.parts, "no instance is recorded for it", "stop it")
             yield Fault(finding, partial(library.node.stop, label, DEFAULT.engine_stop_seconds))
     for owner, one in rows:
-        if one.label in found and library.node.find(one.label) is None:
-            what, left = f"{owner}/{one.name}", f"its first process is gone, but {_processes(found[one.label])} still exist"
+        if isinstance(ended := found.get(one.label), Ended):
+            what, left = f"{owner}/{one.name}", f"its first process is gone, but {ended.parts} still exist"
             finding = Finding("engine left over", what, left, "stop them")
             yield Fault(finding, partial(library.node.stop, one.label, DEFAULT.engine_stop_seconds))
-    for label in library.node.instance_labels() - labels:
+    for label in set(library.node.labels()) - labels:
         finding = Finding("instance folder extra", label, "no instance is recorded for it", "remove it")
-        yield Fault(finding, partial(library.node.discard_instance, label))
-
-
-def _processes(ours: Sequence[Process]) -> str:
-    return f"process{'es' if len(ours) > 1 else ''} {', '.join(str(one.pid) for one in ours)}"
+        yield Fault(finding, partial(library.node.discard, label))
 
 
 def _failed(library: Library, owner: ProjectName, one: instances.Instance) -> Version | None:

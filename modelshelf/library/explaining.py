@@ -22,9 +22,8 @@ from modelshelf.library.launching.request import LaunchSettings
 from modelshelf.library.memory import launch_with_more
 from modelshelf.library.opening import Library
 from modelshelf.library.recovery import next_try
-from modelshelf.library.running import is_running, last_lines, log_file, seen_state
+from modelshelf.library.running import is_running, last_lines, seen_state
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
-from modelshelf.nodes.logs import this_start
 from modelshelf.words import first_sentence, of_project, said_bytes
 
 _MEMORY = re.compile(
@@ -229,7 +228,7 @@ def _not_mounted(asking: ProjectName, which: Instance, target: Version) -> Cause
 
 def _stopped(library: Library, asking: ProjectName, which: Instance, state: str, reason: str | None) -> Cause:
     again = f"modelshelf restart {which.name}{of_project(asking)}"
-    log = this_start(log_file(library, which))
+    log = library.node.log_of_start(which.label)
     found = _MEMORY.search(f"{reason}\n{log}") if state == "failed" else None
     if found is not None:
         words = reason or last_lines(log, 5)

@@ -20,7 +20,7 @@ from modelshelf.catalog.identities import Owned
 from modelshelf.durable import write_whole
 from modelshelf.errors import BadMarker, CatalogNotMade, OtherHome
 from modelshelf.names import NodeName
-from modelshelf.nodes.local import LocalNode
+from modelshelf.nodes.contract import Engines
 from modelshelf.settings import Settings, default_catalog
 from modelshelf.store.contract import Store
 
@@ -84,13 +84,13 @@ def join(catalog: Catalog, settings: Settings, store: Store) -> None:
                 identities.assign(connection, kind, row.id, marker.identity)
 
 
-def take_over(catalog: Catalog, settings: Settings, node: LocalNode) -> None:
+def take_over(catalog: Catalog, settings: Settings, node: Engines) -> None:
     """This home's folders are what the catalog means from now on; another home that was, is refused.
 
     Both get new identities. Engines that do not run from this home's folders are not this home's: their rows are stopped,
     under new labels, so that nothing here ever stops another home's processes.
     """
-    ours = node.running()
+    ours = node.look()
     with catalog.writing() as connection:
         _make_rows(connection, settings)
         for kind, name, folder in _folders(settings):
@@ -101,7 +101,7 @@ def take_over(catalog: Catalog, settings: Settings, node: LocalNode) -> None:
                 for instance_id, label in instances.labels(connection, row.id):
                     if label not in ours:
                         fresh = uuid.uuid4().hex
-                        node.rename_instance(label, fresh)
+                        node.rename(label, fresh)
                         instances.detach(connection, instance_id, fresh, "its machine or folder was taken over; launch it again")
 
 

@@ -8,6 +8,7 @@ from typing import Self
 from modelshelf.catalog.database import Catalog
 from modelshelf.library import identity
 from modelshelf.limits import DEFAULT, Limits
+from modelshelf.nodes.contract import Node
 from modelshelf.nodes.local import LocalNode
 from modelshelf.nodes.memory import MemoryLimits
 from modelshelf.settings import Settings, private_folder
@@ -25,7 +26,7 @@ class Library:
     settings: Settings
     catalog: Catalog
     store: Store
-    node: LocalNode
+    node: Node
     store_id: int
     node_id: int
     limits: Limits = DEFAULT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from modelshelf.catalog import blobs, instances, journal
 from modelshelf.catalog.instances import Instance
@@ -14,8 +13,6 @@ from modelshelf.library.memory import killed_for_memory
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import InstanceName, ProjectName
-from modelshelf.nodes.contract import Process
-from modelshelf.nodes.logs import this_start
 
 INTERRUPTED = "its launch was interrupted; launch it again"
 CANCELLED = "its launch was cancelled"
@@ -36,7 +33,7 @@ def end_instance(library: Library, asking: ProjectName, name: InstanceName, who:
         which = instances.find(connection, asking, name)
     stop_engine(library, which)
     with library.catalog.writing() as connection:
-        instances.change(connection, which.id, state="stopped", reason=None, process=None, attempts=0, next_try=None)
+        instances.change(connection, which.id, state="stopped", reason=None, handle=None, attempts=0, next_try=None)
         if which.state != "stopped":
             journal.record_event(connection, asking, who, "instance.stopped", str(name))
         return instances.find(connection, asking, name)
@@ -48,7 +45,7 @@ def delete_instance(library: Library, asking: ProjectName, name: InstanceName, w
     with library.catalog.reading() as connection:
         linked = blobs.of_versions(connection, {serving.version_id for serving in which.serves})
     with stamps.linking(library, linked):  # the row last: it is how the next run finds what this one left
-        library.node.discard_instance(which.label)
+        library.node.discard(which.label)
     with library.catalog.writing() as connection:
         instances.remove(connection, asking, which, who)
 
@@ -59,22 +56,23 @@ def stop_engine(library: Library, which: Instance, limits: Limits = DEFAULT) -> 
 
 
 def is_running(library: Library, which: Instance) -> bool:
-    """It is ready by its row, and the process is still the one that was started."""
-    process = recorded(which)
-    return which.state == "ready" and process is not None and library.node.alive(process)
+    """Return whether it is ready by its row, and the engine that was started still runs."""
+    return which.state == "ready" and _runs(library, which)
 
 
 def seen_state(library: Library, which: Instance) -> tuple[str, str | None]:
     """Return what the instance is now, as seen and not as recorded, and why."""
-    process = recorded(which)
-    alive = process is not None and library.node.alive(process)
-    if which.state == "ready" and not alive:
+    if which.state == "ready" and not _runs(library, which):
         if (killed := killed_for_memory(library, which)) is not None:
             return "failed", f"its engine was killed: {killed}"
         return "failed", f"its engine has ended; see `modelshelf logs {which.name}`"
     if which.state == "starting" and not _is_launched(library, which):
         return "failed", INTERRUPTED
     return which.state, which.reason
+
+
+def _runs(library: Library, which: Instance) -> bool:
+    return which.handle is not None and library.node.find(which.label) == which.handle
 
 
 def _is_launched(library: Library, which: Instance) -> bool:
@@ -86,7 +84,7 @@ def give_up(library: Library, which: Instance, state: str, reason: str) -> None:
     """End the engine of a launch that did not get ready, and record the state and why."""
     stop_engine(library, which)
     with library.catalog.writing() as connection:
-        instances.change(connection, which.id, state=state, reason=reason, process=None)
+        instances.change(connection, which.id, state=state, reason=reason, handle=None)
 
 
 def give_up_recorded(library: Library, asking: ProjectName, name: InstanceName) -> None:
@@ -114,7 +112,7 @@ def conclude_interrupted(library: Library, which: Instance) -> Instance:
     finally:
         with library.catalog.writing() as connection:
             lease.release(connection)
-    return replace(now, state="failed", reason=INTERRUPTED, process=None)
+    return replace(now, state="failed", reason=INTERRUPTED, handle=None)
 
 
 def let_go_of_others(library: Library, which: Instance) -> None:
@@ -128,28 +126,9 @@ def let_go_of_others(library: Library, which: Instance) -> None:
             instances.hold_only_served(connection, now)
 
 
-def log_file(library: Library, which: Instance) -> Path:
-    return library.node.instance_folder(which.label) / "engine.log"
-
-
-def recorded(which: Instance) -> Process | None:
-    if which.process is None:
-        return None
-    return Process(int(which.process["pid"]), int(which.process["started"]), str(which.process["boot"]))
-
-
-def key_file(library: Library, which: Instance) -> Path:
-    return library.node.instance_folder(which.label) / "key"
-
-
 def key_of(library: Library, which: Instance) -> str:
     """Return the key that its engine was started with; empty if it asks for none, or if this user may not read it."""
-    if not which.settings.get("key_block"):
-        return ""
-    try:
-        return key_file(library, which).read_text().strip()
-    except OSError:
-        return ""
+    return library.node.key(which.label) if which.settings.get("key_block") else ""
 
 
 def words_of_start(library: Library, which: Instance, engine: Engine) -> str:
@@ -157,7 +136,7 @@ def words_of_start(library: Library, which: Instance, engine: Engine) -> str:
 
     Empty if the log is empty.
     """
-    log = this_start(log_file(library, which))
+    log = library.node.log_of_start(which.label)
     last, reason = last_lines(log, library.limits.log_tail_lines), engine.reason_of(log)
     above = "" if reason is None or reason in last.rpartition("\n")[2] else f"{_INDENT}{reason}{_INDENT}…"
     return f" From it:{above}{last}" if last else ""

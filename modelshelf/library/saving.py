@@ -57,7 +57,7 @@ def _keeping(library: Library, asking: ProjectName, name: InstanceName, what: st
 
 
 def _models_folder(library: Library, which: Instance) -> Path:
-    return library.node.instance_folder(which.label) / "models"
+    return library.node.own_folder(which.label) / "models"
 
 
 def _manifests(folder: Path) -> Iterator[tuple[str, Digest, int]]:

@@ -1,28 +1,36 @@
-"""What every node keeps true: a replica is complete or absent, and a process is the one that we started or none."""
+"""What every node keeps true: a replica is complete or absent, and a label has one engine or none."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from modelshelf.digest import Digest
-from modelshelf.engines.contract import Command
+from modelshelf.engines.contract import Command, Listen
 from modelshelf.formats.image import PackedFile
 from modelshelf.stop import StopToken
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
-    """A process that we started: a pid alone may be somebody else's by now, together with its start it is not."""
+class Running:
+    """An engine that runs.
 
-    pid: int
-    started: int
-    """Clock ticks from the machine's boot to the process's start (proc(5), field 22)."""
-    boot: str
-    """Which boot of the machine that was."""
+    `handle` is a JSON object as text: which engine it is, in the node's own terms. Others record, compare and show it.
+    `parts` lists what it consists of, in words.
+    """
+
+    handle: str
+    parts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An engine that has ended, and what is left of it, in words."""
+
+    parts: str
 
 
 class Replicas(Protocol):
@@ -46,6 +54,9 @@ class Replicas(Protocol):
     def files_of(self, image: Digest) -> Path:
         """Return where the files of its replica are, if it holds one."""
 
+    def free_bytes(self) -> int:
+        """Return the free space where replicas are."""
+
     def evict(self, image: Digest) -> None:
         """Remove the replica. The caller is within `alone_at` of the image, and has looked whether it is still meant."""
 
@@ -53,37 +64,79 @@ class Replicas(Protocol):
         """Return the images that have files here: a replica, or what a fill or a removal that was killed left of one."""
 
 
-class Node(Protocol):
-    """One machine: its replicas, and engines by the label they were started with."""
+class Engines(Protocol):
+    """The engines of one machine, by the label that each was started under: a label has at most one.
 
-    replicas: Replicas
-
-    def running(self) -> dict[str, list[Process]]:
-        """Return the labels of the instances of its folders that have a running process, each with all of them."""
-
-    def start(self, label: str, command: Command, log: Path) -> Process:
-        """Return the engine's first process. A running engine is found again, also after a crash of ours.
-
-        What is left of an engine whose first process died is ended before another is started. Raises ProcessesRemain.
-        """
+    A label's engine is all that was started for it, also what outlives its first process.
+    """
 
     def require_memory_limit(self) -> None:
-        """Raise NoMemoryLimit, with the reason, if the memory of an instance cannot be limited on this machine."""
+        """Raise NoMemoryLimit, with the reason, if the memory of an engine cannot be limited on this machine."""
+
+    def choose_port(self, bind: str, wanted: int, before: int | None = None) -> int:
+        """Return `wanted`, else the port that it had before, if that is free, else a free one; 0 is none wanted.
+
+        Raises PortTaken for a port that is wanted and taken, BadSetting if this machine has no such address.
+        """
+
+    def prepare(self, label: str, bind: str, port: int, key: str) -> Listen:
+        """Make the folder where the label's engine may write, and return where it listens and finds its key. Safe to repeat.
+
+        Clients must carry the key; empty is none. Raises BadSetting for a key that an engine could read otherwise.
+        """
+
+    def start(self, label: str, command: Command) -> str:
+        """Start the engine, or find the one that runs under this label, and return its handle. It outlives its starter.
+
+        What is left of an earlier engine is ended before. Raises EngineMissing, NoMemoryLimit, ProcessesRemain.
+        """
+
+    def look(self) -> Mapping[str, Running | Ended]:
+        """Return by label every engine of this library of which something exists, also one whose row is lost."""
+
+    def find(self, label: str) -> str | None:
+        """Return the handle of the engine that runs under the label, whoever started it; None if none does."""
+
+    def exit_status(self, label: str) -> str:
+        """Return how the label's last engine ended, or "unknown": its starter alone can know it, once. Waits up to a second."""
 
     def exceeded_memory(self, label: str) -> bool:
-        """Return whether the kernel killed the instance's engine because it needed more memory than its limit."""
-
-    def find(self, label: str) -> Process | None:
-        """Return the first process of the instance, whoever started it; None if it does not run."""
-
-    def members(self, label: str) -> list[Process]:
-        """Return every process of the instance, also those that outlived its first process."""
-
-    def alive(self, process: Process) -> bool:
-        """It is still that process, and not a zombie."""
+        """Return whether the label's last engine was killed because it needed more memory than its limit."""
 
     def listens(self, label: str, port: int) -> bool:
-        """Return whether a process of the instance listens at the port, and not another program; True if that cannot be seen."""
+        """Return whether the label's engine listens at the port, and not another program; True if that cannot be seen."""
+
+    def log(self, label: str, lines: int) -> Iterator[str] | None:
+        """Return the last lines of the log, all for 0; None if the engine was never started."""
+
+    def log_of_start(self, label: str) -> str:
+        """Return what the engine has written since its start: of a long log the beginning and the end."""
+
+    def logged(self, label: str) -> int:
+        """Return how many bytes the log of this start has."""
+
+    def own_folder(self, label: str) -> Path:
+        """Return the folder where the label's engine writes, as this process reads it; it is missing before the first start."""
+
+    def key(self, label: str) -> str:
+        """Return the key that the engine was given; empty if it was given none, or if this user may not read it."""
 
     def stop(self, label: str, seconds: float) -> None:
-        """End every process of the instance: SIGTERM, SIGKILL after `seconds`. Raises ProcessesRemain."""
+        """End all of the engine; what does not end within `seconds` is killed. Raises ProcessesRemain."""
+
+    def labels(self) -> Collection[str]:
+        """Return the labels of which files are kept: a log, and what the engine wrote."""
+
+    def discard(self, label: str) -> None:
+        """End all of the engine, and remove its files. Raises ProcessesRemain."""
+
+    def rename(self, label: str, fresh: str) -> None:
+        """Keep the label's files under another one. Whatever runs under the old label does not belong to the new one."""
+
+
+class Node(Engines, Protocol):
+    """One machine: its engines and its replicas. Knows no catalog and no Prefect."""
+
+    @property
+    def replicas(self) -> Replicas:
+        """The replicas of this machine."""

@@ -2,29 +2,32 @@
 
 replicas/…                           see `replicas`
 locks                                ranges of it are the locks by image
-instances/<label>/                   an instance's log and private files
-instances/<label>/process.json       the first process of its engine
+instances/<label>/                   an engine's log and private files
+instances/<label>/process.json       its first process
+instances/<label>/key                the key that its clients must carry, if it asks for one
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from modelshelf.durable import write_whole
-from modelshelf.engines.contract import Command
+from modelshelf.engines.contract import Command, Listen
+from modelshelf.engines.keys import require_usable
 from modelshelf.limits import DEFAULT
-from modelshelf.nodes import members, processes, sockets
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes import logs, members, processes, sockets
+from modelshelf.nodes.contract import Ended, Running
 from modelshelf.nodes.members import Seen
 from modelshelf.nodes.memory import MemoryLimits, Within
+from modelshelf.nodes.processes import Process
 from modelshelf.nodes.replicas import LocalReplicas
 from modelshelf.store.contract import LocalStore
 
-_FIRST = "process.json"
+_FIRST, _LOG, _KEY = "process.json", "engine.log", "key"
 
 
 class LocalNode:
@@ -36,71 +39,114 @@ class LocalNode:
         self._instances = root / "instances"
         self._instances.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def running(self) -> dict[str, list[Process]]:
-        """Those of our folders: another library's engines are none of our business."""
-        seen = members.look()
-        found = {label: self._members(seen, label) for label in members.labels(seen, self._instances)}
-        return {label: ours for label, ours in found.items() if ours}
-
-    def instance_labels(self) -> set[str]:
-        return {folder.name for folder in self._instances.iterdir()}
-
-    def instance_folder(self, label: str) -> Path:
-        folder = self._instances / label
-        folder.mkdir(exist_ok=True, mode=0o700)
-        return folder
-
-    def rename_instance(self, label: str, fresh: str) -> None:
-        if (self._instances / label).exists():
-            (self._instances / label).rename(self._instances / fresh)
-
-    def discard_instance(self, label: str) -> None:
-        """Remove the instance's folder. Its processes are ended first. Raises ProcessesRemain."""
-        self.stop(label, DEFAULT.engine_stop_seconds)
-        shutil.rmtree(self._instances / label, ignore_errors=True)
-
-    def start(self, label: str, command: Command, log: Path) -> Process:
-        first = self.find(label)
-        if first is None:
-            self.stop(label, DEFAULT.engine_stop_seconds)
-            (self._instances / label / _FIRST).unlink(missing_ok=True)  # until it is written anew, the label finds it
-            within = self._memory.within(label, command.memory) if command.memory else Within()
-            first = processes.spawn(label, command, log, prefix=within.prefix, environment=within.environment)
-        write_whole(self.instance_folder(label) / _FIRST, json.dumps({"folder": str(self._folder(label)), **asdict(first)}))
-        return first
-
     def require_memory_limit(self) -> None:
         self._memory.require()
+
+    def choose_port(self, bind: str, wanted: int, before: int | None = None) -> int:
+        return sockets.choose(bind, wanted, before)
+
+    def prepare(self, label: str, bind: str, port: int, key: str) -> Listen:
+        folder = self._made(label)
+        if not key:
+            return Listen(bind, port, folder)
+        write_whole(folder / _KEY, f"{require_usable(key)}\n")  # an engine that just starts reads it whole
+        return Listen(bind, port, folder, folder / _KEY)
+
+    def start(self, label: str, command: Command) -> str:
+        first = self._find(label)
+        folder = self._made(label)
+        if first is None:
+            self.stop(label, DEFAULT.engine_stop_seconds)
+            (folder / _FIRST).unlink(missing_ok=True)  # until it is written anew, the label finds it
+            within = self._memory.within(label, command.memory) if command.memory else Within()
+            first = processes.spawn(label, command, folder / _LOG, prefix=within.prefix, environment=within.environment)
+        write_whole(folder / _FIRST, json.dumps({"folder": str(self._folder(label)), **asdict(first)}))
+        return _handle(first)
+
+    def look(self) -> dict[str, Running | Ended]:
+        """Those of our folders: another library's engines are none of our business."""
+        seen = members.look()
+        found: dict[str, Running | Ended] = {}
+        for label in members.labels(seen, self._instances):
+            if ours := self._members(seen, label):
+                first = self._find(label, seen)
+                found[label] = Running(_handle(first), _words(ours)) if first is not None else Ended(_words(ours))
+        return found
+
+    def find(self, label: str) -> str | None:
+        first = self._find(label)
+        return _handle(first) if first is not None else None
+
+    def exit_status(self, label: str) -> str:
+        first = self._first(label)
+        return processes.exit_status(first.pid) if first is not None else "unknown"
 
     def exceeded_memory(self, label: str) -> bool:
         return self._memory.exceeded(label)
 
-    def find(self, label: str) -> Process | None:
-        if (first := self._first(label)) is not None:
-            return first if processes.alive(first) else None
-        return members.leader(members.look(), label, self._folder(label))
-
-    def members(self, label: str) -> list[Process]:
-        return self._members(members.look(), label)
-
-    def alive(self, process: Process) -> bool:
-        return processes.alive(process)
-
     def listens(self, label: str, port: int) -> bool:
         return sockets.listens([one.pid for one in self.members(label)], port)
+
+    def log(self, label: str, lines: int) -> Iterator[str] | None:
+        file = self.own_folder(label) / _LOG
+        return logs.last(file, lines) if file.exists() else None
+
+    def log_of_start(self, label: str) -> str:
+        return logs.this_start(self.own_folder(label) / _LOG)
+
+    def logged(self, label: str) -> int:
+        try:
+            return (self.own_folder(label) / _LOG).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def own_folder(self, label: str) -> Path:
+        return self._instances / label
+
+    def key(self, label: str) -> str:
+        try:
+            return (self.own_folder(label) / _KEY).read_text().strip()
+        except OSError:
+            return ""
 
     def stop(self, label: str, seconds: float) -> None:
         members.end(lambda: self.members(label), seconds, label)
         self._memory.forget(label)
+
+    def labels(self) -> set[str]:
+        return {folder.name for folder in self._instances.iterdir()}
+
+    def discard(self, label: str) -> None:
+        self.stop(label, DEFAULT.engine_stop_seconds)
+        shutil.rmtree(self._instances / label, ignore_errors=True)
+
+    def rename(self, label: str, fresh: str) -> None:
+        if (self._instances / label).exists():
+            (self._instances / label).rename(self._instances / fresh)
+
+    def members(self, label: str) -> list[Process]:
+        """Return every process of the engine, also those that outlived its first."""
+        return self._members(members.look(), label)
+
+    def _made(self, label: str) -> Path:
+        folder = self.own_folder(label)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
+    def _find(self, label: str, seen: Sequence[Seen] | None = None) -> Process | None:
+        """Return the first process if it runs. All processes are looked at only if none is recorded."""
+        if (first := self._first(label)) is not None:
+            return first if processes.alive(first) else None
+        return members.leader(seen if seen is not None else members.look(), label, self._folder(label))
 
     def _members(self, seen: Sequence[Seen], label: str) -> list[Process]:
         inside = self._memory.pids(label)
         return members.members(seen, label, self._folder(label), self._first(label), inside)
 
     def _first(self, label: str) -> Process | None:
-        """The process that this node started last for the instance; None also in a folder that was copied or renamed."""
+        """The process that this node started last for the label; None also in a folder that was copied or renamed."""
         try:
-            recorded = json.loads((self._instances / label / _FIRST).read_bytes())
+            recorded = json.loads((self.own_folder(label) / _FIRST).read_bytes())
             if recorded["folder"] != str(self._folder(label)):
                 return None
             return Process(int(recorded["pid"]), int(recorded["started"]), str(recorded["boot"]))
@@ -109,3 +155,11 @@ class LocalNode:
 
     def _folder(self, label: str) -> Path:
         return (self._instances / label).resolve()
+
+
+def _handle(first: Process) -> str:
+    return json.dumps(asdict(first), sort_keys=True)
+
+
+def _words(ours: Sequence[Process]) -> str:
+    return f"process{'es' if len(ours) > 1 else ''} {', '.join(str(one.pid) for one in ours)}"

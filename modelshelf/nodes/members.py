@@ -17,7 +17,7 @@ from pathlib import Path
 
 from modelshelf.errors import ProcessesRemain
 from modelshelf.nodes import processes
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes.processes import Process
 
 _PROC = Path("/proc")
 _KILL_SECONDS = 10.0

@@ -12,12 +12,24 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelshelf.engines.contract import Command
 from modelshelf.errors import EngineMissing
 from modelshelf.nodes import logs
-from modelshelf.nodes.contract import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that we started: a pid alone may be somebody else's by now, together with its start it is not."""
+
+    pid: int
+    started: int
+    """Clock ticks from the machine's boot to the process's start (proc(5), field 22)."""
+    boot: str
+    """Which boot of the machine that was."""
+
 
 LABEL = "MODELSHELF_INSTANCE"
 _PASSED_ON = (

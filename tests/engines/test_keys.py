@@ -14,9 +14,9 @@ from modelshelf.cli.login import login
 from modelshelf.engines.keys import require_usable
 from modelshelf.errors import BadSetting
 from modelshelf.library.launching.request import LaunchRequest
-from modelshelf.library.launching.start import listen_of
 from modelshelf.settings import Settings
 from tests.library.test_launch import launch, ready
+from tests.nodes.local import key_file
 
 __all__ = ["ready"]
 UNUSABLE = [
@@ -71,5 +71,5 @@ def test_no_key_file_is_written_with_one(ready) -> None:  # type: ignore[no-unty
     library, version = ready
     made = launch(library, version, LaunchRequest(key_block="door"), key="the-key")
     with pytest.raises(BadSetting):
-        listen_of(library, made, "#hashkey")
-    assert (library.node.instance_folder(made.label) / "key").read_text() == "the-key\n"
+        library.node.prepare(made.label, made.bind, made.port, "#hashkey")
+    assert key_file(library, made).read_text() == "the-key\n"

@@ -33,6 +33,7 @@ from modelshelf.settings import Filesystem
 from tasks.library import working_on
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors, write
+from tests.nodes.local import handled, log_file
 from tests.nodes.test_memory import with_cgroup
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -253,7 +254,7 @@ def test_it_ran_out_of_memory(tiny: tuple[Library, Version], tmp_path: Path) -> 
     with library.catalog.writing() as connection:  # what failed for want of room elsewhere did not run out of memory
         made = instances.find(connection, P, CHAT)
         instances.change(connection, made.id, reason="There is no room for its files.")
-    running.log_file(library, made).unlink()
+    log_file(library, made).unlink()
     only(visible(library, version), "is failed: There is no room", "modelshelf restart chat")
 
 
@@ -284,8 +285,7 @@ def test_the_engine_lists_another_name_or_digest(tiny: tuple[Library, Version]) 
 def test_an_engine_that_hangs_is_waited_for_some_seconds_and_named_for_that(tiny: tuple[Library, Version]) -> None:
     library, version = tiny
     made = launch_all(library, CHAT, ((version, ServedName("tiny")),))
-    process = running.recorded(made)
-    assert process is not None
+    process = handled(made.handle)
     brief = replace(library, limits=replace(library.limits, engine_look_seconds=1))
     os.kill(process.pid, signal.SIGSTOP)
     try:

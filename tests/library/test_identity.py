@@ -129,7 +129,7 @@ def test_a_copied_home_with_its_catalog_inside_becomes_a_library_that_stops_no_e
     migrate(copy, take_over=True)
     with Library.open(copy).catalog.reading() as connection:
         found = instances.find(connection, P, recorded.name)
-    assert (found.state, found.process) == ("stopped", None)
+    assert (found.state, found.handle) == ("stopped", None)
     assert found.label != recorded.label
     Library.open(library.settings)  # the first one goes on
 

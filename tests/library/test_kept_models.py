@@ -15,6 +15,7 @@ from modelshelf.library.opening import Library
 from modelshelf.library.saving import models_in
 from modelshelf.names import InstanceName
 from tests.making import P, bring_in, gguf, ollama_source, record_instance, write
+from tests.nodes.local import own_folder
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 
@@ -25,7 +26,7 @@ def test_each_model_is_listed_with_its_id_its_size_and_whether_the_library_has_i
     version, _ = bring_in(library, ollama_source(registry))
     with library.catalog.writing() as connection:
         made = record_instance(connection, library.node_id, version, "keeper", engine="ollama")
-    models = library.node.instance_folder(made.label) / "models/manifests"
+    models = own_folder(library, made) / "models/manifests"
     with library.store.open(Digest(version.resolved)) as file:
         content = file.read()
     write(models / "registry.ollama.ai/library/tiny/latest", content)

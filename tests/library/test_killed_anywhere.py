@@ -44,7 +44,7 @@ class Shelf:
         self.library: Library
 
     def end_engines(self) -> None:
-        for label in self.library.node.running():
+        for label in self.library.node.look():
             self.library.node.stop(label, 5)
 
     def lose_replica(self) -> None:
@@ -77,7 +77,7 @@ class Shelf:
             (tiny,) = versions.page(connection, P)
             made = record_instance(connection, self.library.node_id, tiny, "keeper", engine="ollama")
             instances.change(connection, made.id, state="stopped")
-        models = self.library.node.instance_folder(made.label) / "models"
+        models = self.library.node.own_folder(made.label) / "models"
         write(models / "manifests/registry.ollama.ai/library/pirate/v1", manifest)
         named = json.loads(manifest)
         for part in (named["config"], *named["layers"]):
@@ -170,7 +170,7 @@ def engines(shelf: Shelf) -> tuple[str, int]:
     """The instance's state as its row has it, and how many engines run on the node."""
     with shelf.library.catalog.reading() as connection:
         found = instances.lookup(connection, P, InstanceName("chat"))
-    return found.state if found is not None else "none", len(list(shelf.library.node.running()))
+    return found.state if found is not None else "none", len(list(shelf.library.node.look()))
 
 
 @case("launch", "bring")

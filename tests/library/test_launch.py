@@ -39,10 +39,11 @@ from modelshelf.library.launching.request import LaunchRequest, LaunchSettings, 
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from modelshelf.nodes import processes
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes.processes import Process
 from modelshelf.stop import StopToken
 from modelshelf.wire import Url, Wire
 from tests.making import NOTHING_ASKED, P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors
+from tests.nodes.local import handled, key_file, log_file, node_of
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -76,8 +77,7 @@ def launch(library: Library, version: Version, request: LaunchRequest = NOTHING_
 
 
 def process_of(instance: Instance) -> Process:
-    assert instance.process is not None
-    return Process(**instance.process)
+    return handled(instance.handle)
 
 
 def test_a_launched_instance_is_ready_and_says_what_it_runs(ready: tuple[Library, Version]) -> None:
@@ -92,7 +92,7 @@ def test_a_launched_instance_is_ready_and_says_what_it_runs(ready: tuple[Library
 
 def test_launching_again_finds_what_runs(ready: tuple[Library, Version]) -> None:
     library, version = ready
-    assert launch(library, version).process == launch(library, version).process
+    assert launch(library, version).handle == launch(library, version).handle
 
 
 def test_a_running_instance_is_not_changed_under_its_users(ready: tuple[Library, Version]) -> None:
@@ -132,7 +132,7 @@ def test_what_an_instance_was_started_with_is_kept_through_restarts(ready: tuple
 def test_a_deleted_instance_is_gone_with_its_log(ready: tuple[Library, Version]) -> None:
     library, version = ready
     made = launch(library, version)
-    log = running.log_file(library, made)
+    log = log_file(library, made)
     running.delete_instance(library, P, NAME, "test")
     assert not log.exists()
     with library.catalog.reading() as connection:
@@ -202,7 +202,7 @@ def test_an_engine_that_does_not_serve_the_model_is_stopped_and_what_it_answered
         launch(library, version, LaunchRequest(arguments=("--say", say)))
     with library.catalog.reading() as connection:
         failed = instances.find(connection, P, NAME)
-    assert library.node.members(failed.label) == []
+    assert node_of(library).members(failed.label) == []
     assert failed.state == "failed"
     assert re.search(reason, str(failed.reason))
 
@@ -221,26 +221,25 @@ def test_beyond_loopback_a_key_is_required_and_asked_for(ready: tuple[Library, V
     made = launch(library, version, LaunchRequest(bind="0.0.0.0", key_block="door"), key="canary-key")
     assert "canary-key" not in " ".join(made.command)
     assert b"canary-key" not in Path(f"/proc/{process_of(made).pid}/environ").read_bytes()
-    key_file = library.node.instance_folder(made.label) / "key"
-    assert key_file.stat().st_mode & 0o777 == 0o600
+    assert key_file(library, made).stat().st_mode & 0o777 == 0o600
 
 
 def test_an_engine_that_reads_its_key_while_we_write_it_reads_it_whole(ready: tuple[Library, Version]) -> None:
     """Starting and waiting each write it: between the two, an engine that opened an emptied file would let nobody in."""
     library, version = ready
     made = launch(library, version, LaunchRequest(key_block="door"), key="the-key")
-    key_file = library.node.instance_folder(made.label) / "key"
+    file = key_file(library, made)
     seen: set[str] = set()
     ended = threading.Event()
 
     def read() -> None:
         while not ended.is_set():
-            seen.add(key_file.read_text())
+            seen.add(file.read_text())
 
     reading = threading.Thread(target=read)
     reading.start()
     for _ in range(500):
-        starting.listen_of(library, made, "the-key")
+        library.node.prepare(made.label, made.bind, made.port, "the-key")
     ended.set()
     reading.join()
     assert seen == {"the-key\n"}
@@ -251,14 +250,14 @@ def test_a_key_that_the_engine_does_not_ask_for_is_no_key(ready: tuple[Library, 
     with pytest.raises(EngineNotReady, match="carry no key"):
         launch(library, version, LaunchRequest(bind="0.0.0.0", key_block="door", arguments=("--say", "open")), key="the-key")
     with library.catalog.reading() as connection:
-        assert library.node.members(instances.find(connection, P, NAME).label) == []
+        assert node_of(library).members(instances.find(connection, P, NAME).label) == []
 
 
 def test_a_look_at_an_instance_with_a_key_asks_with_it_and_without(ready: tuple[Library, Version]) -> None:
     library, version = ready
     made = launch(library, version, LaunchRequest(key_block="door"), key="the-key")
     assert prove.listing_differs(library, P, made) is None
-    running.key_file(library, made).write_text("another-key")
+    key_file(library, made).write_text("another-key")
     assert "401" in str(prove.listing_differs(library, P, made))
 
 

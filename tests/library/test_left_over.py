@@ -15,6 +15,7 @@ from modelshelf.nodes import processes
 from tests.library.test_launch import NAME, launch, process_of, ready
 from tests.library.test_upkeep import audit
 from tests.making import P
+from tests.nodes.local import node_of
 from tests.nodes.test_members import until
 
 __all__ = ["ready"]
@@ -27,7 +28,7 @@ def child(ready: tuple[Library, Version]) -> int:
     library, version = ready
     instance = launch(library, version, REQUEST)
     first = process_of(instance)
-    (child,) = (one for one in library.node.members(instance.label) if one != first)
+    (child,) = (one for one in node_of(library).members(instance.label) if one != first)
     os.kill(first.pid, signal.SIGKILL)
     until(lambda: not processes.alive(first))
     return child.pid
@@ -47,7 +48,7 @@ def test_a_second_set_is_never_started_beside_it(ready: tuple[Library, Version],
     library, version = ready
     again = launch(library, version, REQUEST)
     assert processes.identify(child) is None
-    assert len(library.node.members(again.label)) == 2
+    assert len(node_of(library).members(again.label)) == 2
 
 
 def test_the_audit_names_what_is_left_and_ends_it(ready: tuple[Library, Version], child: int) -> None:

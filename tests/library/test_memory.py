@@ -21,6 +21,7 @@ from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, launch_all, ollama_source
+from tests.nodes.local import handled
 from tests.nodes.test_members import until
 from tests.nodes.test_memory import with_cgroup
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -77,8 +78,7 @@ def test_an_instance_that_was_killed_while_it_served_says_why_it_stopped(limited
     made = launch_all(library, NAME, ((version, SERVED),), LIMITED)
     assert running.seen_state(library, made) == ("ready", None)
     (folder / f"modelshelf-{made.label}" / "memory.events").write_text(KILLED)
-    assert made.process is not None
-    os.kill(made.process["pid"], signal.SIGKILL)
+    os.kill(handled(made.handle).pid, signal.SIGKILL)
     until(lambda: library.node.find(made.label) is None)
     state, reason = running.seen_state(library, made)
     assert state == "failed"

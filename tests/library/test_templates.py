@@ -29,6 +29,7 @@ from modelshelf.nodes.local import LocalNode
 from modelshelf.nodes.memory import MemoryLimits
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, hub_source, launch_all, launch_spec, ollama_source, safetensors
+from tests.nodes.local import handled
 from tests.nodes.test_memory import with_cgroup
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -62,8 +63,7 @@ def test_an_instance_inherits_its_template_and_what_is_asked_for_wins(
     assert (str(spec.instance), settings.cpus, settings.environment, settings.template) == ("chat", 2, ("A=1",), "chat@1")
     made = launch_spec(library, spec)
     assert [(one.ref, str(one.served_name)) for one in made.serves] == [(first.ref, "bot")]
-    assert made.process is not None
-    pid = made.process["pid"]
+    pid = handled(made.handle).pid
     assert b"A=1\0" in Path(f"/proc/{pid}/environ").read_bytes()
     limited = tmp_path / "cgroup" / f"modelshelf-{made.label}"
     assert (limited / "memory.max").read_text() == f"{1 << 32}\n"

@@ -25,6 +25,7 @@ from modelshelf.stop import StopToken
 from modelshelf.transfer.contract import Span
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, launch_all, ollama_source, record_instance
+from tests.nodes.local import handled
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 ALL = Policy(keep=1, days=0)
@@ -185,9 +186,9 @@ def test_the_audit_finds_each_planted_fault_and_repairs_it(four: tuple[Library, 
     library.store.put(b"nobody knows this")
     assert made[3].image is not None
     library.node.replicas.fill(made[3].image, (), StopToken())
-    assert launched.process is not None
-    processes.stop(processes.Process(**launched.process), 0)
-    stray = library.node.instance_folder("f" * 32)
+    processes.stop(handled(launched.handle), 0)
+    stray = library.node.own_folder("f" * 32)
+    stray.mkdir()
     process = processes.spawn("f" * 32, processes.Command(("/bin/sleep", "600")), stray / "engine.log")
 
     try:

@@ -18,7 +18,7 @@ import pytest
 from modelshelf.cli import launcher, lost
 from modelshelf.cli.prefect_api import FINAL
 from modelshelf.nodes import processes
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes.processes import Process
 from modelshelf.settings import Settings, default_catalog
 from tests.live.conftest import Shelf
 from tests.live.test_runs import begin, pid_of, until

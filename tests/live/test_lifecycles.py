@@ -14,6 +14,7 @@ from modelshelf.names import InstanceName
 from tests.live.conftest import Shelf
 from tests.live.test_runs import until
 from tests.making import P, gguf, safetensors, write
+from tests.nodes.local import node_of
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -85,7 +86,7 @@ def test_a_cancelled_launch_leaves_no_engine_and_its_instance_stopped(shelf: She
     def processes_of_it() -> list[int]:
         with shelf.library.catalog.reading() as connection:
             found = instances.lookup(connection, P, InstanceName("loads"))
-        return [process.pid for process in shelf.library.node.members(found.label)] if found is not None else []
+        return [process.pid for process in node_of(shelf.library).members(found.label)] if found is not None else []
 
     until(processes_of_it)
     shelf("cancel", made["run"])

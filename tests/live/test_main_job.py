@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelshelf.nodes import processes
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes.processes import Process
 from modelshelf.wire import Url, Wire
 from tests.live.conftest import Shelf
 from tests.stand_ins.hub import Hub

@@ -28,6 +28,7 @@ from modelshelf.stop import StopToken
 from modelshelf.wire import Url, Wire, json_body
 from tests.library.test_true_bytes import stale
 from tests.making import P, bring_in, launch_all, ollama_source
+from tests.nodes.local import node_of, own_folder
 from tests.nodes.test_members import until
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -70,7 +71,7 @@ def test_two_models_that_share_their_weights_are_listed_by_their_digests_and_ans
 
 def test_its_models_are_links_and_no_byte_of_the_weights_is_copied(both: tuple[Library, Instance]) -> None:
     library, instance = both
-    own = library.node.instance_folder(instance.label) / "models"
+    own = own_folder(library, instance) / "models"
     for blob in (own / "blobs").iterdir():
         stored = library.settings.store / "blobs" / "sha256" / blob.name.removeprefix("sha256-")
         assert blob.samefile(stored)
@@ -111,7 +112,7 @@ def test_what_is_made_or_removed_inside_stays_inside(both: tuple[Library, Instan
 def test_a_changed_manifest_is_caught(both: tuple[Library, Instance]) -> None:
     library, instance = both
     name = str(instance.serves[0].served_name)
-    manifest = library.node.instance_folder(instance.label) / f"models/manifests/registry.ollama.ai/library/{name}/latest"
+    manifest = own_folder(library, instance) / f"models/manifests/registry.ollama.ai/library/{name}/latest"
     manifest.write_text(manifest.read_text().replace('"schemaVersion":2', '"schemaVersion": 2'))
     mounted = mounted_of(library, P, tuple(_serves(library, instance)))
     with pytest.raises(EngineNotReady, match="expected digest"):
@@ -160,7 +161,7 @@ def test_a_gguf_answers_under_the_manifest_that_is_made_of_it(ollama: Library, g
     assert said["response"]
     (vector,) = ask(instance, "/api/embed", {"model": "embedding", "input": "hello"})["embeddings"]  # type: ignore[misc]
     assert len(vector) == 384
-    own = ollama.node.instance_folder(instance.label) / "models" / "blobs"
+    own = own_folder(ollama, instance) / "models" / "blobs"
     large = [blob for blob in own.iterdir() if blob.stat().st_size > 1_000_000]
     assert all(blob.stat().st_nlink >= 3 for blob in large), "links to store and replica, no copies"
 
@@ -168,7 +169,7 @@ def test_a_gguf_answers_under_the_manifest_that_is_made_of_it(ollama: Library, g
 def test_what_it_starts_ends_with_it_also_when_its_first_process_was_killed(both: tuple[Library, Instance]) -> None:
     library, instance = both
     ask(instance, "/api/generate", {"model": str(instance.serves[0].served_name), "prompt": "x", "stream": False})
-    members = library.node.members(instance.label)
+    members = node_of(library).members(instance.label)
     assert len(members) > 1, "it runs models in processes of their own"
     os.kill(members[0].pid, signal.SIGKILL)
     until(lambda: not processes.alive(members[0]))

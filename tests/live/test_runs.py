@@ -20,10 +20,11 @@ from sqlalchemy import text
 
 from modelshelf.cli.prefect_api import FINAL
 from modelshelf.nodes import processes
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes.processes import Process
 from modelshelf.wire import Url, Wire
 from tests.live.conftest import Shelf
 from tests.making import gguf
+from tests.nodes.local import node_of
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -281,7 +282,7 @@ def test_a_secret_is_nowhere_but_in_its_block(
         shelf("runs", "--json"),
     ]
     assert [done.returncode for done in said].count(1) == 5
-    key_file = shelf.library.node.instance_folder(_label(shelf)) / "key"
+    key_file = node_of(shelf.library).own_folder(_label(shelf)) / "key"
     assert CANARY in key_file.read_text()
     for done in said:
         assert CANARY not in done.stdout + done.stderr

@@ -17,8 +17,10 @@ import pytest
 from modelshelf.engines.contract import Command
 from modelshelf.library.opening import Library
 from modelshelf.nodes import processes
-from modelshelf.nodes.contract import Process
+from modelshelf.nodes.contract import Ended, Running
 from modelshelf.nodes.local import LocalNode
+from modelshelf.nodes.processes import Process
+from tests.nodes.local import handled, node_of
 
 FAMILY = str(Path(__file__).parent.parent / "stand_ins" / "family.py")
 LABEL = "0123456789abcdef0123456789abcdef"
@@ -35,13 +37,18 @@ def running(pids: list[int]) -> list[int]:
     return [pid for pid in pids if processes.identify(pid) is not None]
 
 
+def words(pids: list[int]) -> str:
+    """What is left, as a person is told it: in the order in which they were started."""
+    return f"process{'es' if len(pids) > 1 else ''} {', '.join(map(str, pids))}"
+
+
 class Family:
     """A tree of processes that was started as an engine is."""
 
     def __init__(self, node: LocalNode, *options: str) -> None:
         self.node = node
-        self.log = node.instance_folder(LABEL) / "engine.log"
-        self.first = node.start(LABEL, Command((sys.executable, FAMILY, *options)), self.log)
+        self.log = node.own_folder(LABEL) / "engine.log"
+        self.first = handled(node.start(LABEL, Command((sys.executable, FAMILY, *options))))
         until(lambda: "tree" in self.log.read_text())
         self.pids = [int(word) for word in self.log.read_text().rpartition("tree ")[2].split()]
 
@@ -53,7 +60,7 @@ class Family:
 
 @pytest.fixture
 def node(library: Library) -> Iterator[LocalNode]:
-    yield library.node
+    yield node_of(library)
     library.node.stop(LABEL, 0)
 
 
@@ -70,11 +77,11 @@ def test_stop_leaves_none_of_them(node: LocalNode, options: tuple[str, ...], *, 
         family.kill_first()
         assert node.find(LABEL) is None, "its first process is gone"
         assert {one.pid for one in node.members(LABEL)} == set(family.pids[1:]), "the others are not"
-        assert {one.pid for one in node.running()[LABEL]} == set(family.pids[1:])
+        assert node.look()[LABEL] == Ended(words(family.pids[1:]))
     node.stop(LABEL, 0.5 if "--deaf" in options else 20)
     assert running(family.pids) == []
     assert node.members(LABEL) == []
-    assert node.running() == {}
+    assert node.look() == {}
 
 
 def test_a_start_ends_what_an_earlier_engine_left(node: LocalNode) -> None:
@@ -87,28 +94,31 @@ def test_a_start_ends_what_an_earlier_engine_left(node: LocalNode) -> None:
 
 def test_a_start_finds_the_engine_that_runs(node: LocalNode) -> None:
     family = Family(node)
-    assert node.start(LABEL, Command(("/bin/false",)), family.log) == family.first
+    assert handled(node.start(LABEL, Command(("/bin/false",)))) == family.first
+    (found,) = node.look().values()
+    assert isinstance(found, Running) and handled(found.handle) == family.first
+    assert found.parts.startswith(f"processes {family.first.pid}, ")
 
 
 def test_a_folder_is_removed_only_after_its_processes(node: LocalNode) -> None:
     family = Family(node)
     family.kill_first()
-    node.discard_instance(LABEL)
+    node.discard(LABEL)
     assert running(family.pids) == []
-    assert LABEL not in node.instance_labels()
+    assert LABEL not in node.labels()
 
 
 def test_processes_whose_folder_was_removed_are_still_found(node: LocalNode) -> None:
     family = Family(node)
     family.kill_first()
     subprocess.run(["rm", "-r", str(family.log.parent)], check=True)
-    assert {one.pid for one in node.running()[LABEL]} == set(family.pids[1:])
+    assert node.look()[LABEL] == Ended(words(family.pids[1:]))
 
 
 def test_an_engine_that_was_started_just_before_a_crash_is_found_by_its_label(node: LocalNode) -> None:
     family = Family(node)
     (family.log.parent / "process.json").unlink()
-    assert node.find(LABEL) == family.first
+    assert handled(node.find(LABEL)) == family.first
     assert {one.pid for one in node.members(LABEL)} == set(family.pids)
 
 
@@ -135,7 +145,7 @@ def test_a_person_who_looks_at_the_folder_is_left_alone(node: LocalNode) -> None
 def test_another_library_with_the_same_machine_is_left_alone(node: LocalNode, tmp_path: Path) -> None:
     family = Family(node)
     other = LocalNode(tmp_path / "other", node.replicas._store)
-    assert other.running() == {}
+    assert other.look() == {}
     assert sorted(running(family.pids)) == sorted(family.pids)
 
 
@@ -146,12 +156,12 @@ def test_a_copy_of_the_library_never_ends_the_engines_of_the_first(node: LocalNo
     copy, label = LocalNode(tmp_path / "copy", node.replicas._store), LABEL
     if renamed:
         label = "f" * 32
-        copy.rename_instance(LABEL, label)
-    assert copy.running() == {}
+        copy.rename(LABEL, label)
+    assert copy.look() == {}
     assert (copy.find(label), copy.members(label)) == (None, [])
-    copy.discard_instance(label)
+    copy.discard(label)
     assert sorted(running(family.pids)) == sorted(family.pids)
-    assert node.find(LABEL) == family.first
+    assert handled(node.find(LABEL)) == family.first
 
 
 def test_a_recycled_number_is_not_the_session_of_the_instance(node: LocalNode) -> None:
@@ -159,7 +169,8 @@ def test_a_recycled_number_is_not_the_session_of_the_instance(node: LocalNode) -
     stranger = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
     try:
         recorded = Process(stranger.pid, 1, processes.boot())
-        folder = node.instance_folder(LABEL)
+        folder = node.own_folder(LABEL)
+        folder.mkdir()
         content = {"folder": str(folder.resolve()), "pid": recorded.pid, "started": 1, "boot": recorded.boot}
         (folder / "process.json").write_text(json.dumps(content))
         assert node.members(LABEL) == []

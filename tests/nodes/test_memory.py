@@ -16,6 +16,7 @@ from modelshelf.nodes import memory
 from modelshelf.nodes.local import LocalNode
 from modelshelf.nodes.memory import MemoryLimits
 from modelshelf.settings import load_settings
+from tests.nodes.local import handled, node_of
 from tests.nodes.test_members import FAMILY, LABEL, running, until
 
 
@@ -32,14 +33,14 @@ def with_cgroup(library: Library, folder: Path) -> Library:
 
 
 def test_the_limit_is_set_before_the_engine_runs_and_holds_for_its_children(library: Library, tmp_path: Path) -> None:
-    node = with_cgroup(library, tmp_path / "cgroup").node
+    node = node_of(with_cgroup(library, tmp_path / "cgroup"))
     child = tmp_path / "cgroup" / f"modelshelf-{LABEL}"
     child.mkdir()
     for name in ("memory.swap.max", "memory.oom.group"):
         (child / name).write_text("max\n")
-    log = node.instance_folder(LABEL) / "engine.log"
+    log = node.own_folder(LABEL) / "engine.log"
     try:
-        first = node.start(LABEL, Command((sys.executable, FAMILY), memory=1 << 30), log)
+        first = handled(node.start(LABEL, Command((sys.executable, FAMILY), memory=1 << 30)))
         until(lambda: "tree" in log.read_text())
         read = {
             name: (child / name).read_text() for name in ("memory.max", "memory.swap.max", "memory.oom.group", "cgroup.procs")
@@ -55,9 +56,9 @@ def test_the_limit_is_set_before_the_engine_runs_and_holds_for_its_children(libr
 
 def test_what_is_in_the_cgroup_belongs_to_the_instance_whatever_it_lost(library: Library, tmp_path: Path) -> None:
     """Neither label nor session are left: the first process is dead, its children cleared both."""
-    node = with_cgroup(library, tmp_path / "cgroup").node
-    log = node.instance_folder(LABEL) / "engine.log"
-    node.start(LABEL, Command((sys.executable, FAMILY, "--bare", "--apart"), memory=1 << 30), log)
+    node = node_of(with_cgroup(library, tmp_path / "cgroup"))
+    log = node.own_folder(LABEL) / "engine.log"
+    node.start(LABEL, Command((sys.executable, FAMILY, "--bare", "--apart"), memory=1 << 30))
     until(lambda: "tree" in log.read_text())
     pids = [int(word) for word in log.read_text().rpartition("tree ")[2].split()]
     procs = tmp_path / "cgroup" / f"modelshelf-{LABEL}" / "cgroup.procs"

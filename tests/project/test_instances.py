@@ -41,6 +41,7 @@ from tasks import instances as steps
 from tasks import leases
 from tasks.library import working_on
 from tests.making import P, bring_in, gguf, ollama_source, reaching, stored_key, write
+from tests.nodes.local import node_of
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.usefixtures("no_server")
@@ -73,8 +74,7 @@ def found(library: Library) -> Instance:
 
 
 def is_alive(library: Library, instance: Instance) -> bool:
-    process = running.recorded(instance)
-    return process is not None and library.node.alive(process)
+    return instance.handle is not None and library.node.find(instance.label) == instance.handle
 
 
 # --- what a launch holds
@@ -111,7 +111,7 @@ def test_files_that_go_away_before_the_start_are_an_error_that_explains_itself(e
     ):
         launch(equipped, tiny)
     failed = found(equipped)
-    assert (failed.state, failed.process) == ("failed", None)
+    assert (failed.state, failed.handle) == ("failed", None)
     assert "are missing" in str(failed.reason)
     assert launch(equipped, tiny).state == "ready"
 
@@ -177,7 +177,7 @@ def _starting(library: Library) -> Callable[[], bool]:
     def condition() -> bool:
         with library.catalog.reading() as connection:
             one = instances.lookup(connection, P, CHAT)
-        return one is not None and one.state == "starting" and one.process is not None
+        return one is not None and one.state == "starting" and one.handle is not None
 
     return condition
 
@@ -193,8 +193,8 @@ def test_a_cancelled_launch_stops_what_is_not_ready(equipped: Library, tiny: Ver
 
     run(equipped, cancelled())
     ended = found(equipped)
-    assert (ended.state, ended.reason, ended.process) == ("stopped", running.CANCELLED, None)
-    assert equipped.node.members(ended.label) == []
+    assert (ended.state, ended.reason, ended.handle) == ("stopped", running.CANCELLED, None)
+    assert node_of(equipped).members(ended.label) == []
 
 
 @pytest.mark.parametrize("point", ["instance.recorded", "instance.spawned", "instance.pid_recorded"])
@@ -207,7 +207,7 @@ def test_a_launch_that_is_cancelled_at_any_step_ends_as_stopped(equipped: Librar
 
     run(equipped, cancelled())
     ended = found(equipped)
-    assert (ended.state, ended.reason, equipped.node.members(ended.label)) == ("stopped", running.CANCELLED, [])
+    assert (ended.state, ended.reason, node_of(equipped).members(ended.label)) == ("stopped", running.CANCELLED, [])
 
 
 def test_a_killed_launch_is_concluded_by_the_next_look(equipped: Library, tiny: Version) -> None:
@@ -223,16 +223,16 @@ def test_a_killed_launch_is_concluded_by_the_next_look(equipped: Library, tiny: 
     observing.observe(equipped)
     ended = found(equipped)
     assert (ended.state, ended.reason) == ("failed", running.INTERRUPTED)
-    assert equipped.node.members(ended.label) == []
+    assert node_of(equipped).members(ended.label) == []
 
 
 def test_a_killed_launch_is_proven_by_the_next_one_or_replaced_by_another(equipped: Library, tiny: Version) -> None:
     left = launched_and_killed(equipped, tiny)
-    assert launch(equipped, tiny).process == left.process
+    assert launch(equipped, tiny).handle == left.handle
     left = launched_and_killed(equipped, tiny)
     replaced = launch(equipped, tiny, arguments=["--threads", "2"])
-    assert (replaced.state, replaced.process != left.process) == ("ready", True)
-    assert len(equipped.node.members(replaced.label)) == 1
+    assert (replaced.state, replaced.handle != left.handle) == ("ready", True)
+    assert len(node_of(equipped).members(replaced.label)) == 1
 
 
 def launched_and_killed(library: Library, version: Version) -> Instance:
@@ -275,7 +275,7 @@ def test_a_restart_that_cannot_work_stops_nothing(
     made = launch(equipped, tiny)
     with pytest.raises(error):
         run(broken(equipped, tiny), restart_instance.fn(str(CHAT)))
-    assert (found(equipped).state, found(equipped).process) == ("ready", made.process)
+    assert (found(equipped).state, found(equipped).handle) == ("ready", made.handle)
     assert is_alive(equipped, made)
 
 
@@ -316,7 +316,7 @@ def test_a_restart_runs_the_same_again(equipped: Library, tiny: Version) -> None
     run(equipped, restart_instance.fn(str(CHAT)))
     after = found(equipped)
     assert (after.state, after.port, after.settings, after.serves) == ("ready", made.port, made.settings, made.serves)
-    assert after.process != made.process
+    assert after.handle != made.handle
 
 
 def test_a_switch_that_cannot_work_stops_nothing(equipped: Library, registry: OllamaRegistry, tiny: Version) -> None:

@@ -61,7 +61,7 @@ def test_completion_is_printed(shell: str) -> None:
 
 
 def test_the_state_file_of_a_dead_server_is_no_server(home: Settings) -> None:
-    from modelshelf.nodes.contract import Process
+    from modelshelf.nodes.processes import Process
 
     dead = Process(2**22 - 1, 1, "another boot")
     launcher.Running("http://127.0.0.1:9", dead, dead).write(home)

@@ -29,6 +29,7 @@ from modelshelf.library.opening import Library
 from modelshelf.stop import StopToken
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, ollama_source
+from tests.nodes.local import handled
 from tests.project.test_instances import CHAT, found, launch, run
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -49,10 +50,9 @@ def tiny(equipped: Library, registry: OllamaRegistry) -> Version:
 
 
 def kill_engine(library: Library) -> None:
-    process = running.recorded(found(library))
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
-    while library.node.alive(process):
+    made = found(library)
+    os.kill(handled(made.handle).pid, signal.SIGKILL)
+    while library.node.find(made.label) is not None:
         pass
 
 
@@ -72,7 +72,7 @@ def test_an_engine_that_was_killed_comes_back_with_the_same_versions_port_and_ar
     assert run(equipped, recover_instance.fn(instance=str(CHAT))) is True
     after = found(equipped)
     assert (after.state, after.port, after.command, after.serves) == ("ready", before.port, before.command, before.serves)
-    assert after.process != before.process
+    assert after.handle != before.handle
 
 
 def test_what_was_stopped_stays_stopped(equipped: Library, tiny: Version) -> None:
@@ -87,7 +87,7 @@ def test_what_was_stopped_stays_stopped(equipped: Library, tiny: Version) -> Non
 def test_an_instance_that_runs_or_is_gone_is_left_alone(equipped: Library, tiny: Version) -> None:
     before = launch(equipped, tiny)
     assert run(equipped, recover_instance.fn(instance=str(CHAT))) is False
-    assert found(equipped).process == before.process
+    assert found(equipped).handle == before.handle
     run(equipped, stop_instance.fn(instance=str(CHAT), delete=True))
     assert run(equipped, recover_instance.fn(instance=str(CHAT))) is False
 

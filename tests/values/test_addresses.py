@@ -8,7 +8,7 @@ import pytest
 
 from modelshelf.addresses import base_url, is_loopback
 from modelshelf.errors import BadSetting, PortTaken
-from modelshelf.library.launching.rules import require_free
+from modelshelf.nodes.sockets import require_free
 from modelshelf.wire import Url
 
 

@@ -42,7 +42,7 @@ def plan_launch(library: Library, asking: ProjectName, spec: LaunchSpec) -> Laun
     running = there is not None and is_running(library, there)
     if there is not None and running:
         require_as_asked(there, spec)
-    port = there.port if there is not None and running else port_for(there, spec.settings)
+    port = there.port if there is not None and running else port_for(library, there, spec.settings)
     return LaunchPlan(
         spec.instance, tuple((target.ref, served) for target, served in spec.serves), engine.name, spec.settings.bind, port,
         sum(target.size or 0 for target, _ in spec.serves), cached, running,

@@ -26,9 +26,8 @@ from modelshelf.library.launching.request import served_versions
 from modelshelf.library.launching.start import Started, mounted_of
 from modelshelf.library.memory import killed_for_memory
 from modelshelf.library.opening import Library
-from modelshelf.library.running import key_of, log_file, recorded, words_of_start
+from modelshelf.library.running import key_of, words_of_start
 from modelshelf.names import InstanceName, ProjectName
-from modelshelf.nodes import processes
 from modelshelf.stop import StopToken
 from modelshelf.wire import Authorization, Url, Wire
 
@@ -144,9 +143,9 @@ def _until_up(
     library: Library, which: Instance, engine: Engine, stop: StopToken, waiting: Callable[[float], None], up: Callable[[], bool]
 ) -> None:
     """Ask again until the engine is up; a process that ended, or one that takes too long, is an error with its reason."""
-    limits, process = library.limits, recorded(which)
+    limits = library.limits
     until = time.monotonic() + limits.engine_start_seconds
-    log, size, quiet_since, reported = log_file(library, which), -1, time.monotonic(), 0
+    size, quiet_since, reported = -1, time.monotonic(), 0
     while True:
         try:
             if up() and library.node.listens(which.label, which.port):  # else another that raced for the port answers
@@ -156,16 +155,15 @@ def _until_up(
         except ModelshelfError as error:
             raise _not_ready(library, which, engine, error) from error
         clock = time.monotonic()
-        if process is None or not library.node.alive(process):
+        if library.node.find(which.label) != which.handle:
             if (killed := killed_for_memory(library, which)) is not None:
                 raise EngineOutOfMemory(engine=which.engine, reason=killed, instance=which.name)
-            status = processes.exit_status(process.pid) if process else "unknown"
-            words = words_of_start(library, which, engine)
+            words, status = words_of_start(library, which, engine), library.node.exit_status(which.label)
             raise EngineDied(engine=which.engine, status=status, log=words, instance=which.name)
         if clock > until:
             seconds, words = limits.engine_start_seconds, words_of_start(library, which, engine)
             raise EngineTooSlow(engine=which.engine, stage="answer", seconds=seconds, log=words, instance=which.name)
-        if (found := log.stat().st_size if log.exists() else 0) != size:
+        if (found := library.node.logged(which.label)) != size:
             size, quiet_since, reported = found, clock, 0
         elif clock - quiet_since >= (reported + 1) * limits.engine_quiet_seconds:
             reported += 1

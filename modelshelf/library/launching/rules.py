@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import socket
 from collections.abc import Sequence
 
 from modelshelf.addresses import is_loopback
 from modelshelf.catalog.instances import Instance
 from modelshelf.engines.contract import Engine
 from modelshelf.engines.table import engine_called
-from modelshelf.errors import BadSetting, InstanceRuns, PortTaken, Unprotected
+from modelshelf.errors import BadSetting, InstanceRuns, Unprotected
 from modelshelf.library.launching.choose import require_fitting
 from modelshelf.library.launching.request import LaunchSettings, LaunchSpec
 from modelshelf.library.opening import Library
@@ -65,26 +63,10 @@ def require_environment(pairs: Sequence[str]) -> None:
             raise BadSetting(where="the environment", reason=f"{name} may not be set for an engine")
 
 
-def require_free(bind: str, port: int) -> None:
-    """Raise PortTaken if something listens at that port, BadSetting if this machine has no such address."""
-    with socket.socket(_family(bind), socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _bind(probe, bind, port)
-
-
-def port_for(there: Instance | None, settings: LaunchSettings) -> int:
+def port_for(library: Library, there: Instance | None, settings: LaunchSettings) -> int:
     """Return the port that was asked for, else the one that the instance had, else a free one. Raises PortTaken."""
-    if settings.port:
-        require_free(settings.bind, settings.port)
-        return settings.port
-    if there is not None and there.bind == settings.bind:
-        try:
-            require_free(settings.bind, there.port)
-        except PortTaken:
-            pass
-        else:
-            return there.port
-    return _free_port(settings.bind)
+    before = there.port if there is not None and there.bind == settings.bind else None
+    return library.node.choose_port(settings.bind, settings.port, before)
 
 
 def require_as_asked(there: Instance, spec: LaunchSpec) -> None:
@@ -107,23 +89,3 @@ def require_as_asked(there: Instance, spec: LaunchSpec) -> None:
             found=", ".join(f"{key} {found[key]}" for key in differing),
             wanted=", ".join(f"{key} {wanted[key]}" for key in differing),
         )
-
-
-def _free_port(bind: str) -> int:
-    with socket.socket(_family(bind), socket.SOCK_STREAM) as probe:
-        _bind(probe, bind, 0)
-        return int(probe.getsockname()[1])
-
-
-def _family(bind: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in bind else socket.AF_INET
-
-
-def _bind(probe: socket.socket, bind: str, port: int) -> None:
-    try:
-        probe.bind((bind, port))
-    except OSError as error:
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            raise PortTaken(port=port, bind=bind, by=f" ({error.strerror})") from error
-        reason = f"this machine cannot listen at {bind} ({error.strerror})"
-        raise BadSetting(where="the address (`--bind`)", reason=reason) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy.engine import Connection
@@ -13,17 +13,15 @@ from sqlalchemy.engine import Connection
 from modelshelf.catalog import instances, places, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.crash_points import reach
-from modelshelf.durable import write_whole
 from modelshelf.engines.contract import Command, Engine, Listen, Mounted
-from modelshelf.engines.keys import require_usable
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import InstanceRuns, ReplicaGone
 from modelshelf.formats.image import ModelFile
 from modelshelf.library import registering, stamps
 from modelshelf.library.launching.request import LaunchSettings, LaunchSpec, Serves
-from modelshelf.library.launching.rules import engine_for, port_for, require_as_asked, require_free
+from modelshelf.library.launching.rules import engine_for, port_for, require_as_asked
 from modelshelf.library.opening import Library
-from modelshelf.library.running import is_running, key_file, log_file, stop_engine
+from modelshelf.library.running import is_running, stop_engine
 from modelshelf.names import ProjectName
 
 
@@ -62,37 +60,38 @@ def start(library: Library, asking: ProjectName, which: Instance, serves: Serves
     Precondition: the replica of each version is on this node. Raises ReplicaGone if one is not.
     """
     engine = engine_called(which.engine, library.settings)
-    process = library.node.find(which.label)
+    handle = library.node.find(which.label)
     mounted = mounted_of(library, asking, serves)
-    command = command_of(library, engine, which, mounted, settings, key)
-    if process is None:
-        require_free(which.bind, which.port)
+    listen = library.node.prepare(which.label, which.bind, which.port, key)
+    command = command_of(engine, which, listen, mounted, settings)
+    if handle is None:
+        library.node.choose_port(which.bind, which.port)
         linked = {file.digest for one in mounted for file in one.files if file.digest is not None}
         with _replicas_in_place(which), stamps.linking(library, linked):
-            engine.lay_out(mounted, library.node.instance_folder(which.label))
-        process = library.node.start(which.label, command, log_file(library, which))
+            engine.lay_out(mounted, listen.own)
+        handle = library.node.start(which.label, command)
         reach("instance.spawned")
     with library.catalog.writing() as connection:
-        instances.change(
-            connection, which.id, process=asdict(process), command=list(command.arguments), notes=list(command.left_out)
-        )
+        instances.change(connection, which.id, handle=handle, command=list(command.arguments), notes=list(command.left_out))
     reach("instance.pid_recorded")
-    return Started(replace(which, process=asdict(process), command=command.arguments, notes=command.left_out), mounted)
+    return Started(replace(which, handle=handle, command=command.arguments, notes=command.left_out), mounted)
 
 
 def require_command(library: Library, asking: ProjectName, spec: LaunchSpec) -> None:
     """Raise NothingToServe or ReplicaGone if the instance's engine could not be given these versions."""
     engine = engine_called(spec.settings.engine, library.settings)
-    assert spec.before is not None
-    command_of(library, engine, spec.before, mounted_of(library, asking, spec.serves), spec.settings, "")
+    there = spec.before
+    assert there is not None
+    listen = Listen(there.bind, there.port, library.node.own_folder(there.label))
+    command_of(engine, there, listen, mounted_of(library, asking, spec.serves), spec.settings)
 
 
 def command_of(
-    library: Library, engine: Engine, which: Instance, mounted: tuple[Mounted, ...], settings: LaunchSettings, key: str
+    engine: Engine, which: Instance, listen: Listen, mounted: tuple[Mounted, ...], settings: LaunchSettings
 ) -> Command:
     """Return the command that starts the instance. Raises NothingToServe, or ReplicaGone."""
     with _replicas_in_place(which):
-        command = engine.command(mounted, listen_of(library, which, key), settings.arguments, settings.cpus)
+        command = engine.command(mounted, listen, settings.arguments, settings.cpus)
     asked = dict(pair.split("=", 1) for pair in settings.environment)
     environment = {**asked, **command.environment}  # what the engine needs wins
     return replace(command, environment=environment, cpus=settings.cpus, memory=settings.memory)
@@ -120,16 +119,6 @@ def mounted_of(library: Library, asking: ProjectName, serves: Serves, *, laid_ou
                 length, architecture = target.facts.context_length, target.facts.architecture
                 mounted.append(Mounted(served, target.category, target.format, folder, files, target.parts, length, architecture))
     return tuple(mounted)
-
-
-def listen_of(library: Library, which: Instance, key: str) -> Listen:
-    """Return where the instance's engine listens. A key is written into its folder, where only the owner can read it."""
-    own = library.node.instance_folder(which.label)
-    if not key:
-        return Listen(which.bind, which.port, own)
-    file = key_file(library, which)
-    write_whole(file, f"{require_usable(key)}\n")  # an engine that just starts reads it whole
-    return Listen(which.bind, which.port, own, file)
 
 
 @contextmanager
@@ -164,7 +153,7 @@ def _record(
     connection: Connection, library: Library, asking: ProjectName, spec: LaunchSpec, engine: Engine, there: Instance | None,
     who: str, also: Collection[int],
 ) -> Instance:  # fmt: skip
-    port = port_for(there, spec.settings)
+    port = port_for(library, there, spec.settings)
     already = instances.using(there) | frozenset(also)
     # what was deleted, damaged or disabled meanwhile is refused here, in this transaction
     for target in versions.get_each(connection, asking, [target.id for target, _ in spec.serves]):
