@@ -1,6 +1,12 @@
 // Loaded before Prefect's UI. The first view shows neither advertisements nor an error that is none.
 for (const key of ["prefect-v2-promo-dismissed", "join-the-community-modal-dismissed"]) localStorage.setItem(key, "true");
 localStorage.setItem("prefect-show-promotional-content", "false");
+const hideOtherUi = () => {
+  // Prefect's other UI asks hosts on the Internet. It has no setting that takes its entry out of the menu.
+  for (const entry of document.querySelectorAll(".context-sidebar .p-context-nav-item"))
+    if (entry.textContent.trim() === "Switch to V2 UI") entry.style.display = "none";
+};
+new MutationObserver(hideOtherUi).observe(document.documentElement, { childList: true, subtree: true });
 if (!localStorage.getItem("prefect-password")) {
   // The UI asks for the server's settings before anybody has logged in, and takes the answer 401 for a fault.
   // Until somebody sends a password, whatever it reports is dismissed.

@@ -241,7 +241,12 @@ def models(instance: InstanceName, project: ProjectName, as_json: bool) -> None:
 @click.command()
 @click.argument("instance", type=options.parsed(InstanceName, "INSTANCE"), shell_complete=options.complete_instances)
 @click.option(
-    "--lines", "-n", type=click.IntRange(0), default=100, show_default=True, help="Print this many of the last lines; 0 for all."
+    "--lines",
+    "-n",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="How many last lines to print; 0 for all.",
 )
 @options.project
 @new_home.answered(new_home.no_instance("instance"))

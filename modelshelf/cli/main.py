@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from typing import NoReturn
 
@@ -32,6 +34,30 @@ _GROUPS = {
     "Operate": ("up", "down", "status", "deploy", "runs", "follow", "cancel", "retry", "completion"),
 }
 """The commands by what people do, in the order of the help."""
+
+
+_COMMAND = re.compile(r"`[^`]+`")
+_BLANK, _DASH = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}"
+
+
+class _Formatter(click.HelpFormatter):
+    """Wraps help without breaking what stands in backticks: a command is copied whole."""
+
+    def write(self, string: str) -> None:
+        super().write(string.replace(_BLANK, " ").replace(_DASH, "-"))
+
+    def write_text(self, text: str) -> None:
+        super().write_text(_unbroken(text))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, _unbroken(text)) for name, text in rows], col_max, col_spacing)
+
+
+def _unbroken(text: str) -> str:
+    return _COMMAND.sub(lambda found: re.sub(r"\s+", _BLANK, found[0]).replace("-", _DASH), text)
+
+
+click.Context.formatter_class = _Formatter
 
 
 class _Commands(click.Group):

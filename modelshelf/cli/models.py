@@ -157,7 +157,7 @@ def list_(
 ) -> None:  # fmt: skip
     """List versions. Needs no server.
 
-    MATCHING is a part of the model's name.
+    MATCHING is part of the model's name.
 
     \b
     Examples:
@@ -208,7 +208,7 @@ def list_(
 @options.as_json
 @new_home.answered(new_home.no_model("model"))
 def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
-    """Show a version: its source, pin, files, replicas and instances.
+    """Show a version: source, pin, files, replicas, instances.
 
     Needs no server.
     """

@@ -40,7 +40,7 @@ def runs(limit: int, as_json: bool) -> None:
 @options.as_json
 @new_home.answered(new_home.no_run)
 def follow(run: str, as_json: bool) -> None:
-    """Follow a run until it ends. RUN is its id or the first digits."""
+    """Follow a run until it ends. RUN is its id, or the first digits of it."""
     from modelshelf.cli import follow as following
     from modelshelf.cli import tables
 
@@ -79,7 +79,9 @@ def cancel(run: str) -> None:
 @options.no_wait
 @new_home.answered(new_home.no_run)
 def retry(run: str, no_wait: bool) -> None:
-    """Run it again with the same parameters; finished steps are kept.
+    """Repeat a run with the same parameters.
+
+    Finished steps are kept: it continues where the former run ended.
 
     \b
     Example: modelshelf retry 1a2b3c4d

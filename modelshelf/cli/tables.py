@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _GAP = 2
 """Blanks between two columns."""
+_COMMAND = "modelshelf "
+"""What a cell with a command holds. It is never folded: a command is copied whole."""
 _PIPE_WIDTH = 200
 """Letters in a line where no terminal gives a width: a file, a pipe."""
 
@@ -92,6 +94,7 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequen
             return wanted
         del wanted[columns.index(name)]
     least = {number: max(len(word) for text in cells[number] for word in text.split() or [""]) for number in wanted}
+    least |= {number: wanted[number] for number in wanted if any(_COMMAND in text for text in cells[number])}
     least[0] = wanted[0]
     while _total(wanted) > width:
         loose = [number for number in wanted if wanted[number] > least[number]]

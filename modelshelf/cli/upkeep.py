@@ -119,7 +119,7 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
 def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
     """Compare the catalog with what exists; repair on request.
 
-    Compares catalog, store, replicas and engines. The exit status is 1 if differences are left.
+    This covers the store, replicas and engines. The exit status is 1 if differences are left.
 
     \b
     Example: modelshelf audit --rehash

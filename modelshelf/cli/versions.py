@@ -182,7 +182,7 @@ def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool)
 @click.command()
 @_model
 @click.option(
-    "--in", "instance", type=options.parsed(InstanceName, "INSTANCE"), help="Explain why this instance lacks the model."
+    "--in", "instance", type=options.parsed(InstanceName, "INSTANCE"), help="Explain why this instance does not serve the model."
 )
 @options.engine
 @options.project

@@ -111,10 +111,30 @@ def test_the_help_groups_every_command_and_fits_80_columns() -> None:
     with click.Context(cli) as context:
         assert set(cli.list_commands(context)) <= set(listed)
     assert len(listed) == len(set(listed))
-    printed = click.testing.CliRunner().invoke(cli, ["--help"], terminal_width=80).output
+    printed = click.testing.CliRunner().invoke(cli, ["--help"], terminal_width=78).output
     assert [group for group in _GROUPS if f"\n{group}:" in printed] == list(_GROUPS)
     assert max(map(len, printed.splitlines())) <= 80
     assert [line for line in printed.splitlines() if line.startswith("  ") and line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("width", [78, 98, 118])
+def test_no_help_breaks_a_command(width: int) -> None:
+    with click.Context(cli) as context:
+        names = cli.list_commands(context)
+    for name in names:
+        printed = click.testing.CliRunner().invoke(cli, [name, "--help"], terminal_width=width).output
+        assert "\xa0" not in printed
+        assert "\u2011" not in printed
+        for quoted in re.findall(r"`([^`]*)`", printed):
+            assert "\n" not in quoted, (name, quoted)
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 100])
+def test_no_table_breaks_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    command = "modelshelf import ollama://registry.example/library/qwen3:0.6b --name qwen3 --project team"
+    tables.show(("DIFFERENCE", "REPAIR"), [("blob gone", f"import it again: {command}")], empty="")
+    assert command in capsys.readouterr().out
 
 
 def run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -34,5 +34,9 @@ def test_each_link_leads_somewhere(page: Path) -> None:
     text = page.read_text()
     linked = [target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target]
     missing = [target for target in linked if not (page.parent / target).exists()]
-    named = [path for path in re.findall(r"`(tests/[\w/.]+)`", text) if not (ROOT / path).exists()]
+    named = [
+        path
+        for path in re.findall(r"`((?:tests|modelshelf|flows|tasks|blocks|deployments|docs)/[\w/.-]+)`", text)
+        if not (ROOT / path).exists()
+    ]
     assert (missing, named) == ([], [])
