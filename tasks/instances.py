@@ -203,23 +203,31 @@ async def recover(project: ProjectName, name: InstanceName, *, began: float, que
     spec = await lost(project, name)
     if spec is None:
         return False
-    await launch(project, spec, began=began, queued=queued)
+    former = await in_thread(lambda _stop: switching.former_of_interrupted(library(), project, spec))
+    await _launch_or_return(project, spec, former or spec, began=began, queued=queued)
     return True
 
 
 async def switch(project: ProjectName, plan: SwitchPlan, *, began: float, queued: float) -> None:
     """Let the instance serve what the plan names. If it does not come up, it serves again what it did: raises SwitchFailed."""
-    name, before = plan.after.instance, {target.id for target, _ in plan.before.serves}
     await _lay_out_beside(project, plan)
-    await end(project, name)
+    await end(project, plan.after.instance)
+    await _launch_or_return(project, plan.after, plan.before, began=began, queued=queued)
+
+
+async def _launch_or_return(
+    project: ProjectName, new: LaunchSpec, former: LaunchSpec, *, began: float, queued: float
+) -> None:  # fmt: skip
+    """Launch the instance as the new spec states, or if it does not come up so, as the former one: raises SwitchFailed."""
+    name, before = new.instance, {target.id for target, _ in former.serves}
     try:
-        await launch(project, plan.after, began=began, queued=queued, also=before)
+        await launch(project, new, began=began, queued=queued, also=before)
     except ModelshelfError as error:
-        if before == {target.id for target, _ in plan.after.serves}:  # there is no other version to return to
+        if before == {target.id for target, _ in new.serves}:  # there is no other version to return to
             raise
-        after = ", ".join(str(target.ref) for target, _ in plan.after.serves)
+        after = ", ".join(str(target.ref) for target, _ in new.serves)
         try:
-            await launch(project, plan.before, began=began, queued=queued, also=before)
+            await launch(project, former, began=began, queued=queued, also=before)
         except ModelshelfError as second:
             now = "Starting the former version again failed too, and the instance does not run."
             both = f"{error}\nThe former version: {second}"

@@ -64,8 +64,8 @@ def plan_switch(
                 after = replace(before, serves=_replaced(before.serves, target, name))
         recorded = _ids(before.serves) == _ids(after.serves)
         same = recorded and (is_running(library, there) or not (back or model))
-        if recorded and not same and (held := _still_held(connection, asking, there)) is not None:
-            before = replace(before, serves=served_versions(connection, asking, held.serves), settings=_settings(held, before))
+        if recorded and not same:
+            before = _former_of_interrupted(connection, asking, before) or before
         to_copy = sum(bytes_to_fetch(library, connection, asking, target) for target, _ in after.serves if target.image)
     plan = SwitchPlan(before, after, to_copy, same)
     if plan.same:
@@ -118,6 +118,20 @@ def _past(connection: Connection, asking: ProjectName, there: Instance, revision
     except NoSuchTemplate as error:
         reason = f"its revision {revision} is not recorded any more"
         raise NothingToSwitch(instance=there.name, reason=reason) from error
+
+
+def former_of_interrupted(library: Library, asking: ProjectName, now: LaunchSpec) -> LaunchSpec | None:
+    """Return what the instance served before a switch to this that was interrupted; None if none was."""
+    with library.catalog.reading() as connection:
+        return _former_of_interrupted(connection, asking, now)
+
+
+def _former_of_interrupted(connection: Connection, asking: ProjectName, now: LaunchSpec) -> LaunchSpec | None:
+    assert now.before is not None
+    held = _still_held(connection, asking, now.before)
+    if held is None:
+        return None
+    return replace(now, serves=served_versions(connection, asking, held.serves), settings=_settings(held, now))
 
 
 def _settings(past: Template, before: LaunchSpec) -> LaunchSettings:

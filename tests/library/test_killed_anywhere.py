@@ -356,7 +356,9 @@ def _(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("verb", CASES)
-def test_killed_before_any_operation_the_same_command_again_ends_well_and_nothing_is_left_over(shelf: Shelf, verb: str) -> None:
+def test_killed_before_any_operation_the_same_command_again_ends_well_and_nothing_is_left_over(
+    shelf: Shelf, verb: str, record_property: Callable[[str, object], None]
+) -> None:
     before, done, check = CASES[verb]
     name = f"tests.library.verbs:{verb}"
     texts = (shelf.to,) if verb == "build" else ()
@@ -365,6 +367,7 @@ def test_killed_before_any_operation_the_same_command_again_ends_well_and_nothin
     check(shelf)
     shelf.check_tidy()
     many = shelf.children.operations
+    record_property("operations", many)
     for operation in range(1, many + 1, max(1, many // TRIED)):
         shelf.begin(*before)
         status = shelf.children.run(name, *texts, operation=operation)

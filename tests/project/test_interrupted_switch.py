@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from flows.launch_instance import launch_instance
+from flows.recover_instance import recover_instance
 from flows.switch_instance import switch_instance
 from modelshelf.catalog import instances, journal, versions
 from modelshelf.catalog.versions import Version
@@ -14,6 +15,7 @@ from modelshelf.errors import Disabled, EngineDied, NothingToSwitch, SwitchFaile
 from modelshelf.library import naming, observing, running, switching
 from modelshelf.library.launching import start as starting
 from modelshelf.library.opening import Library
+from modelshelf.library.recovery import claim_lost
 from tasks import leases
 from tests.making import P, reaching
 from tests.project.test_instances import CHAT, _until, found, imported, is_alive, launch, launched_and_killed, run
@@ -27,7 +29,7 @@ def killed(library: Library, after: Version, *, recorded: bool = True) -> None:
     plan = switching.plan_switch(library, P, CHAT, after.ref, back=False)
     switching.hold_both(library, plan)
     if recorded:
-        running.stop_instance(library, P, CHAT, "test")
+        running.end_instance(library, P, CHAT, "test")
         starting.record(library, P, plan.after, "test", also={target.id for target, _ in plan.before.serves})
 
 
@@ -60,6 +62,22 @@ def test_a_resumed_switch_that_does_not_come_up_serves_again_what_it_did(equippe
     with pytest.raises(SwitchFailed, match="serves its former version again"):
         run(equipped, switch_instance.fn(str(CHAT), str(bad.ref)))
     assert serves(equipped) == ("ready", [first.id])
+
+
+def test_a_killed_switch_that_is_recovered_and_does_not_come_up_serves_again_what_it_did(
+    equipped: Library, registry: OllamaRegistry
+) -> None:
+    """Nobody repeats the command: the next look starts the instance."""
+    first = imported(equipped, registry, 1)
+    bad = imported(equipped, registry, 2, **{"general.name": "cannot be loaded"})
+    launch(equipped, first)
+    killed(equipped, bad)
+    observing.observe(equipped)
+    assert [str(name) for _, name in claim_lost(equipped).instances] == [str(CHAT)]
+    with pytest.raises(SwitchFailed, match="serves its former version again"):
+        run(equipped, recover_instance.fn(str(CHAT)))
+    assert serves(equipped) == ("ready", [first.id])
+    assert not run(equipped, recover_instance.fn(str(CHAT)))
 
 
 def test_a_switch_that_was_killed_after_it_was_recorded_is_undone_by_the_way_back(
