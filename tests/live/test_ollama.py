@@ -183,7 +183,7 @@ def test_a_model_whose_process_was_killed_is_ready_because_the_next_request_star
     library, instance = both
     question: dict[str, object] = {"model": str(instance.serves[0].served_name), "prompt": "The capital of France is", **SHORT}
     assert ask(instance, "/api/generate", question)["response"]
-    first, *children = library.node.members(instance.label)
+    first, *children = node_of(library).members(instance.label)
     assert children, "it runs models in processes of their own"
     for child in children:
         os.kill(child.pid, signal.SIGKILL)
@@ -191,7 +191,7 @@ def test_a_model_whose_process_was_killed_is_ready_because_the_next_request_star
     assert running.seen_state(library, instance) == ("ready", None)
     assert prove.listing_differs(library, P, instance) is None
     assert ask(instance, "/api/generate", question)["response"]
-    now = library.node.members(instance.label)
+    now = node_of(library).members(instance.label)
     assert now[0] == first, "the instance went on"
     assert set(now[1:]).isdisjoint(children)
     assert now[1:], "it has a new process"

@@ -164,7 +164,7 @@ def test_a_version_that_is_disabled_while_its_launch_waits_is_refused_and_nothin
     with equipped.catalog.reading() as connection:
         assert instances.page(connection, P) == []
         assert instances.holders(connection, tiny) == []
-    assert equipped.node.running() == {}
+    assert equipped.node.look() == {}
 
 
 def test_a_version_that_is_disabled_once_its_launch_is_recorded_comes_up(equipped: Library, registry: OllamaRegistry) -> None:
