@@ -22,6 +22,7 @@ from modelshelf.library.launching.request import LaunchRequest, LaunchSpec, Serv
 from modelshelf.library.launching.start import Started
 from modelshelf.library.switching import SwitchPlan
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
+from modelshelf.states import InstanceState
 from modelshelf.stop import Stopped, StopToken
 from tasks import logs, reports
 from tasks.events import tell
@@ -144,7 +145,7 @@ async def mark_ready(project: ProjectName, started: Started, stages: dict[str, f
 @asynccontextmanager
 async def concluded(instance: Instance) -> AsyncIterator[None]:
     """End the engine of a launch that ends early, and record why: also of one that is cancelled."""
-    state, reason = "stopped", running.CANCELLED
+    state, reason = InstanceState.STOPPED, running.CANCELLED
     ready = False
     try:
         yield
@@ -153,7 +154,7 @@ async def concluded(instance: Instance) -> AsyncIterator[None]:
         if not ready:
             error = sys.exception()
             if isinstance(error, Exception) and not isinstance(error, Stopped):
-                state, reason = "failed", str(error) if isinstance(error, ModelshelfError) else repr(error)
+                state, reason = InstanceState.FAILED, str(error) if isinstance(error, ModelshelfError) else repr(error)
             await in_thread(lambda _stop: running.give_up(library(), instance, state, reason))
 
 
@@ -167,7 +168,7 @@ async def launch(project: ProjectName, spec: LaunchSpec, *, began: float, queued
     except asyncio.CancelledError:  # what it has recorded, it has not returned
         await in_thread(lambda _stop: running.give_up_recorded(library(), project, spec.instance))
         raise
-    if instance.state == "ready":
+    if instance.state == InstanceState.READY:
         return instance
     async with concluded(instance):
         await fill_replicas(project, spec.serves)

@@ -15,6 +15,7 @@ from modelshelf.library.importing import ImportPlan
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
 from modelshelf.names import ProjectName
+from modelshelf.states import VersionState
 from modelshelf.words import markdown, said_bytes
 from tasks.library import in_run, library
 from tasks.pages import facts, key, link, publish, publish_in_place, table
@@ -128,7 +129,7 @@ def library_page(library: Library) -> str:
         running = [instances.find(connection, owner, name) for owner, name in named]
     held = [
         {
-            "model": link(key("import", one.model), one.ref) if one.state == "ready" else one.ref,
+            "model": link(key("import", one.model), one.ref) if one.state == VersionState.READY else one.ref,
             "also": ", ".join(map(str, one.aliases)),
             "state": one.state,
             "format": one.format or "",

@@ -19,6 +19,7 @@ from modelshelf.catalog.tables import alias, alias_move, version
 from modelshelf.errors import NoSuchAlias, OtherBranch, OtherPublisher
 from modelshelf.names import ModelName, ProjectName, Tag
 from modelshelf.publishers import branch_of, publisher_of
+from modelshelf.states import VersionState
 
 if TYPE_CHECKING:  # versions are published under an alias
     from modelshelf.catalog.versions import Version
@@ -88,7 +89,7 @@ def _require_publisher(connection: Connection, target: Version, tag: Tag, named:
     branches = [branch_of(source) for source in sources]
     if not sources and tag.text == "latest":
         others = select(version.c.source).where(version.c.model_id == target.model_id, version.c.id != target.id)
-        sources = list(connection.scalars(others.where(version.c.state == "ready").distinct()))
+        sources = list(connection.scalars(others.where(version.c.state == VersionState.READY).distinct()))
     for source in sources:
         if (found := publisher_of(source)) != target.publisher:
             example = f"{target.publisher.rpartition('/')[2].lower()}-{target.model}"[:64]

@@ -21,6 +21,7 @@ from modelshelf.catalog.projects import visible_to
 from modelshelf.catalog.tables import blob, hold, image, image_file, model, project, store, version
 from modelshelf.digest import Blob, Digest
 from modelshelf.names import ProjectName
+from modelshelf.states import BlobState, VersionState
 
 _ROWS_AT_ONCE = 10_000
 _AT_ONCE = 500
@@ -32,7 +33,7 @@ class Recorded:
     """One blob as its row has it. `size` in bytes; `stamp` is what the store saw of it when it was proven, if that is known."""
 
     size: int
-    state: str
+    state: BlobState
     stamp: str | None
 
 
@@ -55,7 +56,7 @@ def record(connection: Connection, at: int, present: Collection[Blob]) -> None:
         return
     seen = bindparam("seen", type_=Text)
     row = insert_into(connection, blob).values(
-        store_id=at, digest=bindparam("named"), size=bindparam("bytes"), state="present", stamp=seen,
+        store_id=at, digest=bindparam("named"), size=bindparam("bytes"), state=BlobState.PRESENT, stamp=seen,
         proven_at=case((seen.is_not(None), now(connection))),
     )  # fmt: skip
     proof = {key: func.coalesce(row.excluded[key], blob.c[key]) for key in ("stamp", "proven_at")}
@@ -78,7 +79,7 @@ def known(
     for some in _some({str(digest) for digest in wanted}):
         here = (blob.c.store_id == at) & blob.c.digest.in_(some)
         for row in connection.execute(select(blob, _may_count_on(asking, at).label("may")).where(here)):
-            found[digest := Digest.parse(row.digest)] = Recorded(row.size, row.state, row.stamp)
+            found[digest := Digest.parse(row.digest)] = Recorded(row.size, BlobState(row.state), row.stamp)
             if row.may:
                 may.add(digest)
     return found, may
@@ -100,8 +101,8 @@ def hold_known(connection: Connection, asking: ProjectName, at: int, version_id:
         revived = [row.digest for row in rows]
         connection.execute(
             update(blob)
-            .where(blob.c.store_id == at, blob.c.digest.in_(revived), blob.c.state == "deleting")
-            .values(state="present")
+            .where(blob.c.store_id == at, blob.c.digest.in_(revived), blob.c.state == BlobState.DELETING)
+            .values(state=BlobState.PRESENT)
         )
     _hold(connection, at, version_id, held)
     return held
@@ -109,7 +110,7 @@ def hold_known(connection: Connection, asking: ProjectName, at: int, version_id:
 
 def hold_present(connection: Connection, at: int, version_id: int, digests: Collection[Digest]) -> None:
     """The version holds those of the blobs that are recorded as present: its next import counts on them."""
-    there = [digest for digest, row in recorded_of(connection, at, digests).items() if row.state == "present"]
+    there = [digest for digest, row in recorded_of(connection, at, digests).items() if row.state == BlobState.PRESENT]
     _hold(connection, at, version_id, there)
 
 
@@ -131,7 +132,7 @@ def release_holds(connection: Connection, version_id: int) -> None:
 
 def sample(connection: Connection, at: int, limit: int) -> list[Digest]:
     """Return up to `limit` of the blobs that the store holds by the catalog."""
-    rows = connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.state == "present").limit(limit))
+    rows = connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.state == BlobState.PRESENT).limit(limit))
     return [Digest.parse(row.digest) for row in rows]
 
 
@@ -150,20 +151,20 @@ def condemn_unused(connection: Connection, at: int, candidates: Iterable[Digest]
     for some in _some({str(digest) for digest in candidates}):
         # who counts on one of these just now is waited for here, and seen by the statement after
         connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.digest.in_(some)).with_for_update())
-        unused = update(blob).where(blob.c.store_id == at, blob.c.digest.in_(some), ~used).values(state="deleting")
+        unused = update(blob).where(blob.c.store_id == at, blob.c.digest.in_(some), ~used).values(state=BlobState.DELETING)
         marked += [Digest.parse(row.digest) for row in connection.execute(unused.returning(blob.c.digest))]
     return marked
 
 
 def condemned(connection: Connection, at: int) -> list[Digest]:
     """What is marked for deletion, by us or by a run that was killed."""
-    rows = connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.state == "deleting"))
+    rows = connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.state == BlobState.DELETING))
     return [Digest.parse(row.digest) for row in rows]
 
 
 def is_condemned(connection: Connection, at: int, digest: Digest) -> bool:
     """It is marked for deletion, still: asked by who is about to remove it, inside its lock."""
-    here = (blob.c.store_id == at) & (blob.c.digest == str(digest)) & (blob.c.state == "deleting")
+    here = (blob.c.store_id == at) & (blob.c.digest == str(digest)) & (blob.c.state == BlobState.DELETING)
     return connection.execute(select(blob.c.digest).where(here)).first() is not None
 
 
@@ -172,7 +173,7 @@ def recorded_of(connection: Connection, at: int, wanted: Iterable[Digest]) -> di
     found: dict[Digest, Recorded] = {}
     for some in _some({str(digest) for digest in wanted}):
         rows = connection.execute(select(blob).where(blob.c.store_id == at, blob.c.digest.in_(some)))
-        found |= {Digest.parse(row.digest): Recorded(row.size, row.state, row.stamp) for row in rows}
+        found |= {Digest.parse(row.digest): Recorded(row.size, BlobState(row.state), row.stamp) for row in rows}
     return found
 
 
@@ -196,16 +197,16 @@ def longest_unproven(connection: Connection, at: int) -> list[Blob]:
     """The present blobs, those first that were proven longest ago, or never."""
     order = (func.coalesce(blob.c.proven_at, 0.0), blob.c.digest)
     rows = connection.execute(
-        select(blob.c.digest, blob.c.size).where(blob.c.store_id == at, blob.c.state == "present").order_by(*order)
+        select(blob.c.digest, blob.c.size).where(blob.c.store_id == at, blob.c.state == BlobState.PRESENT).order_by(*order)
     )
     return [Blob(Digest.parse(row.digest), row.size) for row in rows]
 
 
-def recorded(connection: Connection, at: int) -> Iterator[tuple[Digest, int, str]]:
+def recorded(connection: Connection, at: int) -> Iterator[tuple[Digest, int, BlobState]]:
     """Every blob that is recorded for the store, with its size in bytes and its state, read as it is asked for."""
     rows = select(blob.c.digest, blob.c.size, blob.c.state).where(blob.c.store_id == at).order_by(blob.c.digest)
     for row in connection.execute(rows, execution_options={"yield_per": _ROWS_AT_ONCE}):
-        yield Digest.parse(row.digest), row.size, row.state
+        yield Digest.parse(row.digest), row.size, BlobState(row.state)
 
 
 def sizes(connection: Connection, at: int, wanted: Iterable[str]) -> dict[Digest, int]:
@@ -232,7 +233,9 @@ def lose(connection: Connection, at: int, digest: Digest) -> None:
 
 def forget(connection: Connection, at: int, digest: Digest) -> None:
     """The blob's file is gone, and so is its row."""
-    connection.execute(delete(blob).where(blob.c.store_id == at, blob.c.digest == str(digest), blob.c.state == "deleting"))
+    connection.execute(
+        delete(blob).where(blob.c.store_id == at, blob.c.digest == str(digest), blob.c.state == BlobState.DELETING)
+    )
 
 
 def _hold(connection: Connection, at: int, version_id: int, digests: Collection[Digest]) -> None:
@@ -246,7 +249,7 @@ def _may_count_on(asking: ProjectName, at: int) -> ColumnElement[bool]:
         select(version.c.id)
         .join(model, version.c.model_id == model.c.id)
         .join(image_file, version.c.image == image_file.c.image)
-        .where(image_file.c.digest == blob.c.digest, version.c.state == "ready", visible_to(asking))
+        .where(image_file.c.digest == blob.c.digest, version.c.state == VersionState.READY, visible_to(asking))
         .correlate(blob)
     )
     own = exists(

@@ -28,6 +28,7 @@ from modelshelf.catalog.templates import Serving, Template
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import NoSuchInstance, StillInUse
 from modelshelf.names import InstanceName, ModelName, NodeName, ProjectName
+from modelshelf.states import InstanceDesired, InstanceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Instance:
     revision: int
     """The number of its own template's revision that it runs."""
     serves: tuple[Serving, ...]
-    state: str
+    state: InstanceState
     reason: str | None
     label: str
     bind: str
@@ -55,7 +56,7 @@ class Instance:
     stages: Mapping[str, float]
     created_at: float
     ready_at: float | None
-    desired: str
+    desired: InstanceDesired
     """`running` from the moment that it was ready until it is stopped, whatever became of its engine."""
     attempts: int
     """How often it was started again since it last ran steadily."""
@@ -85,7 +86,8 @@ def record(
     From now on it holds the versions that it serves, and those in `also`, until it is ready or recorded again.
     """
     values = {
-        "revision_id": template.revision_id, "node_id": node_id, "state": "starting", "reason": None, "bind": bind, "port": port,
+        "revision_id": template.revision_id, "node_id": node_id, "state": InstanceState.STARTING, "reason": None, "bind": bind,
+        "port": port,
         "label": label, "process": None, "command": None, "notes": [], "stages": None, "ready_at": None,
     }  # fmt: skip
     owner = select(project.c.id).where(project.c.name == str(asking)).scalar_subquery()
@@ -132,7 +134,15 @@ def mark_ready(connection: Connection, asking: ProjectName, which: Instance, sta
     From now on it should run, until someone stops it.
     """
     hold_only_served(connection, which)
-    change(connection, which.id, state="ready", reason=None, stages=dict(stages), ready_at=now(connection), desired="running")
+    change(
+        connection,
+        which.id,
+        state=InstanceState.READY,
+        reason=None,
+        stages=dict(stages),
+        ready_at=now(connection),
+        desired=InstanceDesired.RUNNING,
+    )
     journal.record_event(connection, asking, who, "instance.ready", str(which.name))
     return _instance(connection.execute(_instances(asking).where(instance.c.id == which.id)).one(), which.serves)
 
@@ -181,7 +191,15 @@ def labels(connection: Connection, node_id: int) -> list[tuple[int, str]]:
 
 def detach(connection: Connection, instance_id: int, label: str, reason: str) -> None:
     """The instance is stopped under a new label: the process that carries its old one belongs to another home."""
-    change(connection, instance_id, label=label, state="stopped", reason=reason, handle=None, desired="stopped")
+    change(
+        connection,
+        instance_id,
+        label=label,
+        state=InstanceState.STOPPED,
+        reason=reason,
+        handle=None,
+        desired=InstanceDesired.STOPPED,
+    )
 
 
 def remove(connection: Connection, asking: ProjectName, which: Instance, who: str) -> None:
@@ -197,7 +215,7 @@ def running(connection: Connection, asking: ProjectName, name: ModelName) -> lis
         select(project.c.name.label("project_name"), instance.c.name)
         .join(project, instance.c.project_id == project.c.id)
         .where(
-            instance.c.state.in_(("starting", "ready")),
+            instance.c.state.in_((InstanceState.STARTING, InstanceState.READY)),
             instance.c.id.in_(select(mount.c.instance_id).where(mount.c.version_id.in_(_of_model(connection, asking, name)))),
         )
         .order_by(instance.c.name)
@@ -258,7 +276,7 @@ def _instance(row: Row[tuple[Any, ...]], serves: tuple[Serving, ...]) -> Instanc
         settings=row.settings,
         revision=row.number,
         serves=serves,
-        state=row.state,
+        state=InstanceState(row.state),
         reason=row.reason,
         label=row.label,
         bind=row.bind,
@@ -269,7 +287,7 @@ def _instance(row: Row[tuple[Any, ...]], serves: tuple[Serving, ...]) -> Instanc
         stages=row.stages or {},
         created_at=row.created_at,
         ready_at=row.ready_at,
-        desired=row.desired,
+        desired=InstanceDesired(row.desired),
         attempts=row.attempts,
         next_try=row.next_try,
     )

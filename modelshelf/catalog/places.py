@@ -17,6 +17,7 @@ from modelshelf.formats.image import ModelFile, PlacedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.formats.parts import Parts
 from modelshelf.names import FilePath, FilesystemName, ProjectName, Tag
+from modelshelf.states import VersionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def publish(
     ]  # fmt: skip
     connection.execute(insert(place_file), rows)
     ready = {
-        "state": "ready",
+        "state": VersionState.READY,
         "reason": None,
         "in_place": True,
         "format": format,
@@ -91,7 +92,7 @@ def everywhere(connection: Connection) -> list[tuple[ProjectName, int]]:
         select(version.c.id, project.c.name)
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
-        .where(version.c.in_place, version.c.state == "ready")
+        .where(version.c.in_place, version.c.state == VersionState.READY)
         .order_by(version.c.id)
     )
     return [(ProjectName(row.name), row.id) for row in rows]

@@ -12,6 +12,7 @@ from modelshelf.catalog.database import now
 from modelshelf.catalog.tables import instance, model, project, replica, version
 from modelshelf.limits import Limits
 from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName, Tag
+from modelshelf.states import InstanceDesired, InstanceState, ReplicaDesired, ReplicaObserved, VersionState
 
 
 def claim_instances(connection: Connection, node_id: int, limits: Limits) -> list[tuple[ProjectName, InstanceName]]:
@@ -19,7 +20,11 @@ def claim_instances(connection: Connection, node_id: int, limits: Limits) -> lis
     rows = connection.execute(
         select(instance.c.id, instance.c.name, instance.c.attempts, project.c.name.label("owner"))
         .join(project, instance.c.project_id == project.c.id)
-        .where(instance.c.node_id == node_id, instance.c.desired == "running", instance.c.state.in_(("failed", "stopped")))
+        .where(
+            instance.c.node_id == node_id,
+            instance.c.desired == InstanceDesired.RUNNING,
+            instance.c.state.in_((InstanceState.FAILED, InstanceState.STOPPED)),
+        )
         .where(_due(connection, instance, limits))
         .order_by(instance.c.id)
         .with_for_update(of=instance)
@@ -38,8 +43,12 @@ def claim_replicas(connection: Connection, node_id: int, limits: Limits) -> list
         .join(version, replica.c.version_id == version.c.id)
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
-        .where(replica.c.node_id == node_id, replica.c.desired == "present", replica.c.observed == "absent")
-        .where(version.c.state == "ready", version.c.disabled.is_(False))
+        .where(
+            replica.c.node_id == node_id,
+            replica.c.desired == ReplicaDesired.PRESENT,
+            replica.c.observed == ReplicaObserved.ABSENT,
+        )
+        .where(version.c.state == VersionState.READY, version.c.disabled.is_(False))
         .where(_due(connection, replica, limits))
         .order_by(replica.c.version_id)
         .with_for_update(of=replica)
@@ -53,8 +62,8 @@ def claim_replicas(connection: Connection, node_id: int, limits: Limits) -> list
 def settle(connection: Connection, node_id: int, limits: Limits) -> None:
     """Forget the tries of what has recovered: an instance once it has run for `recovered_seconds`, so that one whose engine
     ends again and again is not started for ever."""
-    steady = (instance.c.state == "ready") & (instance.c.ready_at <= now(connection) - limits.recovered_seconds)
-    for table, recovered in ((instance, steady), (replica, replica.c.observed == "present")):
+    steady = (instance.c.state == InstanceState.READY) & (instance.c.ready_at <= now(connection) - limits.recovered_seconds)
+    for table, recovered in ((instance, steady), (replica, replica.c.observed == ReplicaObserved.PRESENT)):
         settled = update(table).where(table.c.node_id == node_id, table.c.attempts > 0, recovered)
         connection.execute(settled.values(attempts=0, next_try=None))
 

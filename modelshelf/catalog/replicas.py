@@ -13,6 +13,7 @@ from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import NoReplica, NoSuchNode
 from modelshelf.names import ModelName, ModelRef, NodeName, ProjectName, Tag
+from modelshelf.states import InstanceState, ReplicaDesired, ReplicaObserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class Replica:
     """One version on one node, as its row says it."""
 
     node: NodeName
-    desired: str
-    observed: str
+    desired: ReplicaDesired
+    observed: ReplicaObserved
     verified_at: float | None
     reason: str | None
 
@@ -61,23 +62,25 @@ def require_node(connection: Connection, name: NodeName) -> int:
 
 def desire(connection: Connection, at: int, version_id: int) -> None:
     """The version is wanted on the node; whether it is there is another fact."""
-    _set(connection, at, version_id, desired="present", observed="filling", pinned=False)
+    _set(connection, at, version_id, desired=ReplicaDesired.PRESENT, observed=ReplicaObserved.FILLING, pinned=False)
 
 
 def is_desired(connection: Connection, at: int, version_id: int) -> bool:
     """Return whether the version is wanted on the node."""
     here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
-    return connection.execute(select(replica.c.desired).where(here)).scalar_one_or_none() == "present"
+    return connection.execute(select(replica.c.desired).where(here)).scalar_one_or_none() == ReplicaDesired.PRESENT
 
 
-def observe(connection: Connection, at: int, version_id: int, observed: str, reason: str | None = None) -> None:
-    verified = {"verified_at": now(connection), "attempts": 0, "next_try": None} if observed == "present" else {}
-    _set(connection, at, version_id, desired="present", observed=observed, reason=reason, pinned=False, **verified)
+def observe(connection: Connection, at: int, version_id: int, observed: ReplicaObserved, reason: str | None = None) -> None:
+    verified = {"verified_at": now(connection), "attempts": 0, "next_try": None} if observed == ReplicaObserved.PRESENT else {}
+    _set(connection, at, version_id, desired=ReplicaDesired.PRESENT, observed=observed, reason=reason, pinned=False, **verified)
 
 
-def observe_change(connection: Connection, at: int, version_id: int, before: str, observed: str, reason: str | None) -> bool:
+def observe_change(
+    connection: Connection, at: int, version_id: int, before: ReplicaObserved, observed: ReplicaObserved, reason: str | None
+) -> bool:
     """Record what was seen, unless somebody recorded something else meanwhile; whether it was recorded."""
-    verified = {"verified_at": now(connection)} if observed == "present" else {}
+    verified = {"verified_at": now(connection)} if observed == ReplicaObserved.PRESENT else {}
     here = (replica.c.node_id == at) & (replica.c.version_id == version_id) & (replica.c.observed == before)
     changed = update(replica).where(here).values(observed=observed, reason=reason, **verified)
     return connection.execute(changed).rowcount == 1
@@ -91,7 +94,9 @@ def of_version(connection: Connection, version_id: int) -> list[Replica]:
     rows = connection.execute(
         select(node.c.name, replica).join(node, replica.c.node_id == node.c.id).where(replica.c.version_id == version_id)
     )
-    return [Replica(NodeName(r.name), r.desired, r.observed, r.verified_at, r.reason) for r in rows]
+    return [
+        Replica(NodeName(r.name), ReplicaDesired(r.desired), ReplicaObserved(r.observed), r.verified_at, r.reason) for r in rows
+    ]
 
 
 def pinned(connection: Connection, version_id: int) -> list[str]:
@@ -119,16 +124,18 @@ def kept(connection: Connection, at: int) -> list[Kept]:
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
         .join(image, version.c.image == image.c.digest)
-        .where(replica.c.node_id == at, replica.c.observed.in_(("present", "filling")))
+        .where(replica.c.node_id == at, replica.c.observed.in_((ReplicaObserved.PRESENT, ReplicaObserved.FILLING)))
     ).all()
     users: dict[int, list[str]] = {}
     mounted = select(mount.c.version_id, instance.c.name).join(instance, mount.c.instance_id == instance.c.id)
-    for row in connection.execute(mounted.where(instance.c.node_id == at, instance.c.state.in_(("starting", "ready")))):
+    for row in connection.execute(
+        mounted.where(instance.c.node_id == at, instance.c.state.in_((InstanceState.STARTING, InstanceState.READY)))
+    ):
         users.setdefault(row.version_id, []).append(f"instance {row.name}")
     found = []
     for row in rows:
         why = [*users.get(row.version_id, []), *(["pinned"] if row.pinned else [])]
-        why += ["being filled"] if row.observed == "filling" else []
+        why += ["being filled"] if row.observed == ReplicaObserved.FILLING else []
         ref = str(ModelRef.of_version(ProjectName(row.owner), ModelName(row.model_name), Tag(row.name)))
         found.append(Kept(row.version_id, ref, Digest.parse(row.image), row.size, row.last_use or 0.0, ", ".join(why)))
     return found
@@ -151,13 +158,13 @@ def _needed(at: int) -> tuple[Select[tuple[str | None]], Select[tuple[str | None
     wanted = (
         select(version.c.image)
         .join(replica, replica.c.version_id == version.c.id)
-        .where(replica.c.node_id == at, replica.c.observed.in_(("present", "filling")))
+        .where(replica.c.node_id == at, replica.c.observed.in_((ReplicaObserved.PRESENT, ReplicaObserved.FILLING)))
     )
     served = (
         select(version.c.image)
         .join(mount, mount.c.version_id == version.c.id)
         .join(instance, mount.c.instance_id == instance.c.id)
-        .where(instance.c.node_id == at, instance.c.state.in_(("starting", "ready")))
+        .where(instance.c.node_id == at, instance.c.state.in_((InstanceState.STARTING, InstanceState.READY)))
     )
     return wanted, served
 
@@ -173,7 +180,9 @@ def require(connection: Connection, at: int, target: Version) -> Kept:
 def release(connection: Connection, at: int, version_id: int, reason: str) -> None:
     """The replica is not wanted on the node any more."""
     here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
-    connection.execute(update(replica).where(here).values(desired="absent", observed="absent", reason=reason))
+    connection.execute(
+        update(replica).where(here).values(desired=ReplicaDesired.ABSENT, observed=ReplicaObserved.ABSENT, reason=reason)
+    )
 
 
 def budget(connection: Connection, at: int) -> int | None:
@@ -188,33 +197,33 @@ def set_budget(connection: Connection, at: int, size: int | None) -> None:
 
 def pin(connection: Connection, at: int, target: Version, *, pinned: bool) -> None:
     """The replica is never evicted, or may be again. Raises NoReplica."""
-    here = (replica.c.node_id == at) & (replica.c.version_id == target.id) & (replica.c.observed == "present")
+    here = (replica.c.node_id == at) & (replica.c.version_id == target.id) & (replica.c.observed == ReplicaObserved.PRESENT)
     if connection.execute(update(replica).where(here).values(pinned=pinned)).rowcount == 0:
         raise NoReplica(what=target.ref)
 
 
 def is_pinned(connection: Connection, at: int, target: Version) -> bool:
-    here = (replica.c.node_id == at) & (replica.c.version_id == target.id) & (replica.c.observed == "present")
+    here = (replica.c.node_id == at) & (replica.c.version_id == target.id) & (replica.c.observed == ReplicaObserved.PRESENT)
     return connection.execute(select(replica.c.pinned).where(here)).scalar_one_or_none() is True
 
 
 def record_filled(connection: Connection, at: int, version_id: int) -> None:
     """The replica is on the node, seen and used just now."""
     clock = now(connection)
-    seen = {"desired": "present", "observed": "present", "verified_at": clock, "reason": None}
+    seen = {"desired": ReplicaDesired.PRESENT, "observed": ReplicaObserved.PRESENT, "verified_at": clock, "reason": None}
     _set(connection, at, version_id, **seen, last_use=clock, pinned=False)
 
 
 def use(connection: Connection, at: int, version_id: int) -> bool:
     """Someone uses the replica from now on: eviction goes by this. False if it is not recorded as being on the node."""
     here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
-    present = (replica.c.desired == "present") & (replica.c.observed == "present")
+    present = (replica.c.desired == ReplicaDesired.PRESENT) & (replica.c.observed == ReplicaObserved.PRESENT)
     clock = now(connection)
     seen = update(replica).where(here, present).values(last_use=clock, verified_at=clock)
     return connection.execute(seen).rowcount == 1
 
 
-def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, str]]:
+def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, ReplicaObserved]]:
     """Each version that has a replica row on the node, who owns it, and what was last observed of it."""
     rows = connection.execute(
         select(replica.c.version_id, project.c.name, replica.c.observed)
@@ -223,7 +232,7 @@ def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, str
         .join(project, model.c.project_id == project.c.id)
         .where(replica.c.node_id == at)
     )
-    return [(row.version_id, ProjectName(row.name), row.observed) for row in rows]
+    return [(row.version_id, ProjectName(row.name), ReplicaObserved(row.observed)) for row in rows]
 
 
 def _set(connection: Connection, at: int, version_id: int, **values: object) -> None:

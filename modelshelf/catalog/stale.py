@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from modelshelf.catalog.database import now
 from modelshelf.catalog.tables import alias, lease, model, mount, project, replica, template_model, version
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
+from modelshelf.states import VersionState
 
 _DAY = 86_400.0
 
@@ -30,7 +31,7 @@ class Stale:
 
     version_id: int
     ref: ModelRef
-    state: str
+    state: VersionState
     image: str | None
     age: float
 
@@ -59,8 +60,8 @@ def stale(connection: Connection, asking: ProjectName, policy: Policy) -> list[S
         exists(select(replica.c.version_id).where(replica.c.version_id == one.id, replica.c.pinned)),
         exists(importing),
     )
-    beyond = and_(one.state == "ready", one.rank > policy.keep)
-    left_lying = one.state.in_(("registered", "importing", "failed"))
+    beyond = and_(one.state == VersionState.READY, one.rank > policy.keep)
+    left_lying = one.state.in_((VersionState.REGISTERED, VersionState.IMPORTING, VersionState.FAILED))
     rows = connection.execute(
         select(of_project, age.label("age"))
         .where(or_(beyond, left_lying), age >= policy.days, ~referred)
@@ -68,6 +69,12 @@ def stale(connection: Connection, asking: ProjectName, policy: Policy) -> list[S
         .limit(policy.at_most)
     )
     return [
-        Stale(row.id, ModelRef.of_version(asking, ModelName(row.model_name), Tag(row.name)), row.state, row.image, float(row.age))
+        Stale(
+            row.id,
+            ModelRef.of_version(asking, ModelName(row.model_name), Tag(row.name)),
+            VersionState(row.state),
+            row.image,
+            float(row.age),
+        )
         for row in rows
     ]

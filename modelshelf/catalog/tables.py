@@ -5,6 +5,8 @@ Times are seconds since 1970 by the database's own clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -25,6 +27,16 @@ from sqlalchemy import (
 )
 
 from modelshelf.names import CATEGORIES
+from modelshelf.states import (
+    BlobState,
+    InstanceDesired,
+    InstanceState,
+    MountDesired,
+    MountObserved,
+    ReplicaDesired,
+    ReplicaObserved,
+    VersionState,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -37,8 +49,8 @@ metadata = MetaData(
 )
 
 
-def _one_of(column: str, *words: str) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({', '.join(repr(word) for word in words)})", name=column)
+def _one_of(column: str, words: Iterable[str]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(word)) for word in words)})", name=column)
 
 
 project = Table(
@@ -57,8 +69,8 @@ model = Table(
     Column("visibility", String(16), nullable=False),
     Column("category", String(16), nullable=False),
     UniqueConstraint("project_id", "name"),
-    _one_of("visibility", "private", "shared", "public"),
-    _one_of("category", *CATEGORIES),
+    _one_of("visibility", ("private", "shared", "public")),
+    _one_of("category", CATEGORIES),
 )
 
 model_share = Table(
@@ -110,7 +122,7 @@ version = Table(
     Column("in_place", Boolean, nullable=False, server_default=false()),
     Column("parts", JSON(none_as_null=True)),
     UniqueConstraint("model_id", "name"),
-    _one_of("state", "registered", "importing", "ready", "failed", "retired"),
+    _one_of("state", VersionState),
     CheckConstraint(
         "(state IN ('ready', 'retired')) = (image IS NOT NULL OR (in_place AND state IN ('ready', 'retired')))",
         name="ready_has_image",
@@ -182,7 +194,7 @@ blob = Table(
     Column("state", String(16), nullable=False),
     Column("stamp", Text),  # what its store saw of it when it was proven: equal means untouched since
     Column("proven_at", Double),
-    _one_of("state", "present", "deleting"),
+    _one_of("state", BlobState),
 )
 
 hold = Table(
@@ -221,8 +233,8 @@ replica = Table(
     Column("next_try", Double),
     Column("last_use", Double),
     Column("pinned", Boolean, nullable=False),
-    _one_of("desired", "present", "absent"),
-    _one_of("observed", "present", "absent", "filling", "unknown"),
+    _one_of("desired", ReplicaDesired),
+    _one_of("observed", ReplicaObserved),
     Index("ix_replica_version_id", "version_id"),
 )
 
@@ -278,8 +290,8 @@ instance = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),  # to start it again since it last ran steadily
     Column("next_try", Double),
     UniqueConstraint("project_id", "name"),
-    _one_of("state", "starting", "ready", "stopped", "failed"),
-    _one_of("desired", "running", "stopped"),
+    _one_of("state", InstanceState),
+    _one_of("desired", InstanceDesired),
 )
 
 mount = Table(
@@ -290,8 +302,8 @@ mount = Table(
     Column("desired", String(16), nullable=False, default="mounted"),  # these three are read by nobody
     Column("observed", String(16), nullable=False, default="unknown"),
     Column("verified_at", Double),
-    _one_of("desired", "mounted", "absent"),
-    _one_of("observed", "mounted", "absent", "unknown"),
+    _one_of("desired", MountDesired),
+    _one_of("observed", MountObserved),
     Index("ix_mount_version_id", "version_id"),
 )
 

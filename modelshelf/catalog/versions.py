@@ -22,6 +22,7 @@ from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.formats.parts import Parts
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag
 from modelshelf.publishers import publisher_of
+from modelshelf.states import VersionState
 
 _ROWS_AT_ONCE = 10_000
 _CALLED = (
@@ -55,7 +56,7 @@ class Version:
     visibility: str
     source: str
     resolved: str
-    state: str
+    state: VersionState
     reason: str | None
     format: Format | None
     license: str | None
@@ -127,7 +128,7 @@ def reserve(
     version_id = found.id if found is not None else None
     if version_id is None:
         values = {"model_id": model_id, "name": str(name), "source": source, "resolved": resolved}
-        new = insert(version).values(**values, state="registered", created_at=now(connection))
+        new = insert(version).values(**values, state=VersionState.REGISTERED, created_at=now(connection))
         version_id = connection.execute(new.returning(version.c.id)).scalar_one()
     reserved = get(connection, asking, version_id)
     if tag is not None and not is_new:
@@ -135,18 +136,18 @@ def reserve(
     return reserved
 
 
-def set_state(connection: Connection, version_id: int, state: str, reason: str | None = None) -> None:
+def set_state(connection: Connection, version_id: int, state: VersionState, reason: str | None = None) -> None:
     """It is importing, or failed with a reason; a version that is ready stays so."""
     _set_unfinished(connection, version_id, state=state, reason=reason)
 
 
 def begin_import(connection: Connection, version_id: int, size: int) -> None:
     """Record that an import is about to write `size` bytes; other imports count on that space no more."""
-    _set_unfinished(connection, version_id, state="importing", reason=None, reserved=size)
+    _set_unfinished(connection, version_id, state=VersionState.IMPORTING, reason=None, reserved=size)
 
 
 def _set_unfinished(connection: Connection, version_id: int, **values: object) -> None:
-    unfinished = version.c.state.in_(("registered", "importing", "failed"))
+    unfinished = version.c.state.in_((VersionState.REGISTERED, VersionState.IMPORTING, VersionState.FAILED))
     connection.execute(update(version).where(version.c.id == version_id, unfinished).values(values))
 
 
@@ -155,7 +156,7 @@ def reserved_by_others(connection: Connection, version_id: int) -> int:
     running = (
         select(func.coalesce(func.sum(version.c.reserved), 0))
         .join(lease_table, lease_table.c.name == literal("import ") + cast(version.c.id, String))
-        .where(version.c.id != version_id, version.c.state == "importing", lease_table.c.expires > now(connection))
+        .where(version.c.id != version_id, version.c.state == VersionState.IMPORTING, lease_table.c.expires > now(connection))
     )
     return int(connection.execute(running).scalar_one())
 
@@ -172,11 +173,11 @@ def publish(
     lease.renew(connection)
     blobs.record(connection, store_id, {one.digest: one for one in (*packed.blobs, *made)}.values())
     images.record(connection, packed)
-    here = (version.c.id == target.id) & (version.c.state != "ready")
+    here = (version.c.id == target.id) & (version.c.state != VersionState.READY)
     same = or_(version.c.image.is_(None), version.c.image == str(packed.digest))
     published = connection.execute(
         update(version).where(here, same).values(
-            state="ready", reason=None, image=str(packed.digest), format=packed.format, license=license,
+            state=VersionState.READY, reason=None, image=str(packed.digest), format=packed.format, license=license,
             parts=parts.to_json() if parts else None, ready_at=now(connection),
         )
     )  # fmt: skip
@@ -231,7 +232,7 @@ def _the_only(connection: Connection, asking: ProjectName, ref: ModelRef, query:
         raise NoSuchModel(what=ref, project=asking)
     found = [_version(row) for row in rows]
     latest = [one for one in found if Tag("latest") in one.aliases]
-    ready = [one for one in found if one.state == "ready"]
+    ready = [one for one in found if one.state == VersionState.READY]
     for candidates in (latest, ready, found):
         if len(candidates) == 1:
             return candidates[0]
@@ -241,17 +242,18 @@ def _the_only(connection: Connection, asking: ProjectName, ref: ModelRef, query:
 
 def by_pin(connection: Connection, asking: ProjectName, pins: Collection[str]) -> dict[str, ModelRef]:
     """Return the ready versions that the project may see with one of these pins, by pin; the newest of several."""
-    query = _versions(asking).where(version.c.resolved.in_(pins), version.c.state == "ready").order_by(version.c.id)
+    query = _versions(asking).where(version.c.resolved.in_(pins), version.c.state == VersionState.READY).order_by(version.c.id)
     found = [_version(row, ()) for row in connection.execute(query)]
     return {one.resolved: one.ref for one in found}
 
 
 def require_ready(target: Version) -> Version:
-    if target.state == "ready":
+    if target.state == VersionState.READY:
         return target
     advice = {
-        "importing": "`modelshelf runs` shows its run; if there is none, import again: the import resumes where it stopped.",
-        "failed": "Import again: downloaded files are kept.",
+        VersionState.IMPORTING: "`modelshelf runs` shows its run; if there is none, import again: the import resumes where it"
+        " stopped.",
+        VersionState.FAILED: "Import again: downloaded files are kept.",
     }.get(target.state, "Import it first.")
     reason = f" ({target.reason})" if target.reason else ""
     raise NotReady(what=target.ref, state=target.state, reason=reason, advice=advice)
@@ -294,7 +296,7 @@ def page(
     if format is not None:
         query = query.where(version.c.format == format)
     if state is not None:
-        plain = "ready" if state == "disabled" else state
+        plain = VersionState.READY if state == "disabled" else state
         query = query.where(version.c.state == plain, version.c.disabled == (state == "disabled"))
     if source is not None:
         query = query.where(version.c.source.contains(source, autoescape=True))
@@ -314,7 +316,7 @@ def reopen(connection: Connection, asking: ProjectName, target: Version, reason:
     connection.execute(
         update(version)
         .where(version.c.id == target.id)
-        .values(state="failed", image=None, in_place=False, ready_at=None, reason=reason)
+        .values(state=VersionState.FAILED, image=None, in_place=False, ready_at=None, reason=reason)
     )
     journal.record_event(connection, asking, who, "version.damaged", str(target.ref), reason)
 
@@ -325,7 +327,7 @@ def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple
         select(image_file.c.path, image_file.c.role, image_file.c.digest, image_file.c.size)
         .join(version, version.c.image == image_file.c.image)
         .join(model, version.c.model_id == model.c.id)
-        .where(version.c.id == version_id, version.c.state == "ready", visible_to(asking))
+        .where(version.c.id == version_id, version.c.state == VersionState.READY, visible_to(asking))
         .order_by(image_file.c.path)
     ).all()
     if not rows:  # in place, or not to be had
@@ -350,10 +352,10 @@ def bytes_only_it_uses(connection: Connection, store_id: int, target: Version) -
     return sum(size for digest, size in mine.items() if digest not in taken)
 
 
-def count_by_state(connection: Connection) -> dict[str, int]:
+def count_by_state(connection: Connection) -> dict[VersionState, int]:
     """How many versions there are in each state, of every project: numbers, no names."""
     rows = connection.execute(select(version.c.state, func.count().label("many")).group_by(version.c.state))
-    return {row.state: row.many for row in rows}
+    return {VersionState(row.state): row.many for row in rows}
 
 
 def to_cache_everywhere(connection: Connection) -> list[tuple[ProjectName, int]]:
@@ -362,7 +364,7 @@ def to_cache_everywhere(connection: Connection) -> list[tuple[ProjectName, int]]
         select(version.c.id, project.c.name)
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
-        .where(version.c.auto_cache, version.c.state == "ready", version.c.image.is_not(None), ~version.c.disabled)
+        .where(version.c.auto_cache, version.c.state == VersionState.READY, version.c.image.is_not(None), ~version.c.disabled)
         .order_by(version.c.id)
     )
     return [(ProjectName(row.name), row.id) for row in rows]
@@ -443,7 +445,7 @@ def _version(row: Row[tuple[object, ...]], called: Iterable[Tag] | None = None) 
         visibility=row.visibility,
         source=row.source,
         resolved=row.resolved,
-        state=row.state,
+        state=VersionState(row.state),
         reason=row.reason,
         format=Format(row.format) if row.format else None,
         license=row.license,

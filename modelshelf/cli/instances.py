@@ -12,6 +12,7 @@ import click
 
 from modelshelf.cli import new_home, options
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
+from modelshelf.states import InstanceState
 from modelshelf.words import plain_lines
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def instances(project: ProjectName, as_json: bool) -> None:
         empty="There are no instances. Start one: modelshelf launch MODEL",
     )
     for one, state, _ in seen:
-        if state == "ready":
+        if state == InstanceState.READY:
             click.echo(f"\n{one.name}:\n{curl(one)}")
 
 
@@ -393,7 +394,7 @@ def _seen_json(library: Library, one: Instance) -> dict[str, Any]:
     return _instance_json(one, *seen_state(library, one))
 
 
-def _instance_json(one: Instance, state: str, reason: str | None) -> dict[str, Any]:
+def _instance_json(one: Instance, state: InstanceState, reason: str | None) -> dict[str, Any]:
     from modelshelf.library.asking import curl
 
     return {

@@ -11,6 +11,7 @@ import click
 from modelshelf.cli import new_home, options
 from modelshelf.names import CATEGORIES, InstanceName, ModelName, ModelRef, ProjectName
 from modelshelf.sources.uri import FilesystemUri, FolderUri, InstanceUri, OllamaUri, SourceUri
+from modelshelf.states import VersionState
 
 if TYPE_CHECKING:
     from modelshelf.catalog.versions import Version
@@ -178,7 +179,7 @@ def list_(
             connection, project, limit=limit, category=category, format=only, state=state, source=source, matching=matching,
             order=sort,
         )  # fmt: skip
-        interrupted = {one.id for one in found if one.state == "importing" and holding(connection, one.lease) is None}
+        interrupted = {one.id for one in found if one.state == VersionState.IMPORTING and holding(connection, one.lease) is None}
     if as_json:
         tables.show_json([_version_json(one, interrupted=one.id in interrupted) for one in found])
         return
@@ -219,7 +220,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 
     with reading.open_catalog().reading() as connection:
         one = versions.find(connection, project, model)
-        files = places.files(connection, project, one) if one.state == "ready" else ()
+        files = places.files(connection, project, one) if one.state == VersionState.READY else ()
         cached = replicas.of_version(connection, one.id)
         twins = versions.same_content(connection, project, one) if one.image else []
         serving = [i for i in instances.page(connection, project) if any(s.version_id == one.id for s in i.serves)]
@@ -403,7 +404,7 @@ def say_how_to_serve(named: str, project: ProjectName) -> None:
 
 def _state(one: Version) -> str:
     """Return the state as a person means it: a version that cannot be launched anew is not just ready."""
-    return "disabled" if one.state == "ready" and one.disabled else one.state
+    return "disabled" if one.state == VersionState.READY and one.disabled else one.state
 
 
 def _say_left_out(lines: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from modelshelf.cli import new_home, options
+from modelshelf.states import InstanceState, VersionState
 
 
 @click.command()
@@ -168,13 +169,13 @@ def _counts(library: object) -> dict[str, object]:
 
     assert isinstance(library, Library)
     with library.catalog.reading() as connection:
-        ready = versions.count_by_state(connection).get("ready", 0)
+        ready = versions.count_by_state(connection).get(VersionState.READY, 0)
         running = [instances.find(connection, owner, name) for owner, name in instances.everywhere(connection, library.node_id)]
     states = [seen_state(library, one)[0] for one in running]
     return {
         "versions ready": ready,
-        "instances ready": states.count("ready"),
-        "instances failed": states.count("failed"),
+        "instances ready": states.count(InstanceState.READY),
+        "instances failed": states.count(InstanceState.FAILED),
         "partial downloads": sum(one.arrived for one in library.store.arriving()),
     }
 

@@ -19,6 +19,7 @@ from modelshelf.library.running import seen_state
 from modelshelf.limits import DEFAULT
 from modelshelf.names import ProjectName
 from modelshelf.nodes.contract import Ended
+from modelshelf.states import InstanceState, ReplicaObserved, VersionState
 from modelshelf.stop import StopToken
 
 _GRACE_SECONDS = 3600.0
@@ -58,7 +59,7 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
     for version_id, owner, observed in rows:
         with library.catalog.reading() as connection:
             target = versions.get(connection, owner, version_id)
-            files = versions.files(connection, owner, version_id) if target.state == "ready" else ()
+            files = versions.files(connection, owner, version_id) if target.state == VersionState.READY else ()
         if target.image is None:  # it was damaged: its image is among what it holds, unless the manifest is what was lost
             with library.catalog.reading() as connection:
                 its = blobs.held_by(connection, library.store_id, version_id) & set(library.node.replicas.list())
@@ -66,7 +67,7 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
             nameless = nameless or ("" if its else str(target.ref))
             continue
         known.add(target.image)
-        if observed == "present" and not library.node.replicas.holds(target.image, files):
+        if observed == ReplicaObserved.PRESENT and not library.node.replicas.holds(target.image, files):
             finding = Finding(
                 "replica gone",
                 str(target.ref),
@@ -115,11 +116,11 @@ def _instances(library: Library) -> Iterator[Fault]:
                 "instance gone", f"{owner}/{one.name}", f"recorded as {one.state}: {reason}", "record the state that was found"
             )
             yield Fault(finding, partial(_record_state, library, one, state, reason))
-        elif state == "ready" and (failed := _failed(library, owner, one)) is not None:
+        elif state == InstanceState.READY and (failed := _failed(library, owner, one)) is not None:
             said = f"it serves {failed.ref}, which is {failed.state}; its engine keeps running"
             repair = f"none: run `modelshelf import {failed.source}`; then the instance can be restarted"
             yield Fault(Finding("served version failed", f"{owner}/{one.name}", said, repair), None)
-        elif state == "ready" and (differs := listing_differs(library, owner, one)) is not None:
+        elif state == InstanceState.READY and (differs := listing_differs(library, owner, one)) is not None:
             repair = f"none: run `modelshelf restart {one.name}`"
             yield Fault(Finding("engine lists other", f"{owner}/{one.name}", differs, repair), None)
     labels = {one.label for _, one in rows}
@@ -142,7 +143,7 @@ def _failed(library: Library, owner: ProjectName, one: instances.Instance) -> Ve
     """A version that the instance serves and that is not ready any more."""
     with library.catalog.reading() as connection:
         served = [versions.get(connection, owner, serving.version_id) for serving in one.serves]
-    return next((target for target in served if target.state != "ready"), None)
+    return next((target for target in served if target.state != VersionState.READY), None)
 
 
 def _remove_extra(library: Library, image: Digest) -> str | None:
@@ -151,7 +152,9 @@ def _remove_extra(library: Library, image: Digest) -> str | None:
 
 def _mark_absent(library: Library, target: Version) -> None:
     with library.catalog.writing() as connection:
-        replicas.observe(connection, library.node_id, target.id, "absent", "its files were missing or changed; cache it again")
+        replicas.observe(
+            connection, library.node_id, target.id, ReplicaObserved.ABSENT, "its files were missing or changed; cache it again"
+        )
 
 
 def _fail(library: Library, owner: ProjectName, target: Version, reason: str, who: str) -> None:
@@ -159,6 +162,6 @@ def _fail(library: Library, owner: ProjectName, target: Version, reason: str, wh
         versions.reopen(connection, owner, target, f"{reason}; register it again", who)
 
 
-def _record_state(library: Library, one: instances.Instance, state: str, reason: str | None) -> None:
+def _record_state(library: Library, one: instances.Instance, state: InstanceState, reason: str | None) -> None:
     with library.catalog.writing() as connection:
         instances.change(connection, one.id, state=state, reason=reason)

@@ -23,6 +23,7 @@ from modelshelf.library.evicting import remove_left_over, remove_unneeded
 from modelshelf.library.importing import alone
 from modelshelf.library.opening import NODE, Library
 from modelshelf.names import ModelRef, NodeName, ProjectName
+from modelshelf.states import ReplicaObserved
 from modelshelf.stop import StopToken
 
 
@@ -147,7 +148,7 @@ def _give_up(library: Library, target: Version, lease: Lease, error: ModelshelfE
             lease.renew(connection)
         except LeaseLost:
             return
-        replicas.observe(connection, library.node_id, target.id, "absent", str(error))
+        replicas.observe(connection, library.node_id, target.id, ReplicaObserved.ABSENT, str(error))
 
 
 def _image(target: Version) -> Digest:

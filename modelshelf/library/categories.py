@@ -10,6 +10,7 @@ from modelshelf.errors import BadSetting, CategoryInUse
 from modelshelf.library.opening import Library
 from modelshelf.names import CATEGORIES, ModelName, ModelRef, ProjectName
 from modelshelf.sources.contract import Pin
+from modelshelf.states import VersionState
 
 _UNKNOWN = "chat"
 """What a model is taken for when neither a person nor its files say: most models write text."""
@@ -35,7 +36,7 @@ def settle(connection: Connection, asking: ProjectName, published: Version, *, n
     if named or recognised in (None, published.category):
         return published
     others = [one for one in versions.of_model(connection, published.project, published.model) if one.id != published.id]
-    if any(one.state == "ready" for one in others):
+    if any(one.state == VersionState.READY for one in others):
         return published
     models.set_category(connection, asking, published.model, str(recognised), who=who)
     return versions.get(connection, asking, published.id)

@@ -20,6 +20,7 @@ from modelshelf.library.evicting import remove_left_over
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import ModelRef, ProjectName
+from modelshelf.states import VersionState
 from modelshelf.stop import StopToken
 
 
@@ -131,6 +132,6 @@ def _remove(library: Library, asking: ProjectName, one: Planned, who: str) -> De
 
 
 def _why(one: Stale, policy: Policy) -> str:
-    if one.state == "ready":
+    if one.state == VersionState.READY:
         return f"{one.age:.0f} days old, and {policy.keep} newer versions are kept"
     return f"{one.state} for {one.age:.0f} days"

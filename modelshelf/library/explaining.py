@@ -24,6 +24,7 @@ from modelshelf.library.opening import Library
 from modelshelf.library.recovery import next_try
 from modelshelf.library.running import is_running, last_lines, seen_state
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName
+from modelshelf.states import InstanceState, VersionState
 from modelshelf.words import first_sentence, of_project, said_bytes
 
 _MEMORY = re.compile(
@@ -72,7 +73,7 @@ def why_not_selectable(
     if target.format is not None:
         causes += _engine_causes(library, asking, target, engine)
     if former is not None and [one.version_id for one in former.serves] == [target.id]:
-        causes += _key_causes(former, has_key, hinders=former.state != "ready")
+        causes += _key_causes(former, has_key, hinders=former.state != InstanceState.READY)
     if newer is not None:
         because = f"{target.name.text.rpartition('-')[0]} now names {newer.name}; {target.name} is the version before it"
         causes.append(Cause(because, f"modelshelf launch {newer.ref}{of_project(asking)}", hinders=False))
@@ -86,7 +87,7 @@ def why_not_visible(
     with library.catalog.reading() as connection:
         which = instances.find(connection, asking, name)
         target = versions.find(connection, asking, ref)
-        files = versions.files(connection, asking, target.id) if target.state == "ready" else ()
+        files = versions.files(connection, asking, target.id) if target.state == VersionState.READY else ()
     if target.id not in {one.version_id for one in which.serves}:
         causes = [*_version_causes(library, asking, target), _not_mounted(asking, which, target)]
         return causes + _key_causes(which, has_key, hinders=False)
@@ -95,21 +96,21 @@ def why_not_visible(
     if target.image is not None and not library.node.replicas.holds(target.image, files):
         causes.append(Cause("its files on this node are missing or have changed", again))
     state, reason = seen_state(library, which)
-    if state == "starting":
+    if state == InstanceState.STARTING:
         logs = f"modelshelf logs {name}{of_project(asking)}"
         causes.append(Cause("the engine is still starting or loading its weights", logs))
-    elif state != "ready":
+    elif state != InstanceState.READY:
         causes.append(_stopped(library, asking, which, state, reason))
     elif not causes and is_running(library, which):
         differs = listing_differs(library, asking, which, seconds=library.limits.engine_look_seconds)
         causes += [Cause(differs, again)] if differs is not None else []
-    return causes + _key_causes(which, has_key, hinders=state != "ready")
+    return causes + _key_causes(which, has_key, hinders=state != InstanceState.READY)
 
 
 def how_to_serve(library: Library, asking: ProjectName, target: Version) -> Cause | None:
     """Return the command that serves the version; None if it is not ready. Where nothing that serves it is installed, `because`
     says so and the command is what to install."""
-    if target.state != "ready" or target.format is None:
+    if target.state != VersionState.READY or target.format is None:
         return None
     causes = _engine_causes(library, asking, target, None)
     return causes[0] if causes else Cause("", f"modelshelf launch {target.ref}{of_project(asking)}", hinders=False)
@@ -117,15 +118,15 @@ def how_to_serve(library: Library, asking: ProjectName, target: Version) -> Caus
 
 def _version_causes(library: Library, asking: ProjectName, target: Version) -> list[Cause]:
     """Return what is wrong with the version itself, and with where it lies in place."""
-    if target.state == "ready":
+    if target.state == VersionState.READY:
         return _place_causes(library, asking, target)
     with library.catalog.reading() as connection:
         lease = holding(connection, target.lease)
-    if target.state == "importing" and lease is not None:
+    if target.state == VersionState.IMPORTING and lease is not None:
         arrived = said_bytes(sum(one.arrived for one in library.store.arriving()))
         because = f"its image is not complete: {lease.says} is fetching it ({arrived} so far)"
         return [Cause(because, "modelshelf runs")]
-    now = "its import was interrupted" if target.state == "importing" else f"it is {target.state}"
+    now = "its import was interrupted" if target.state == VersionState.IMPORTING else f"it is {target.state}"
     reason = f" ({target.reason})" if target.reason else ""
     return [Cause(f"its image is not complete; {now}{reason}", _bring_in_again(asking, target))]
 
@@ -226,10 +227,10 @@ def _not_mounted(asking: ProjectName, which: Instance, target: Version) -> Cause
     return Cause(because, f"modelshelf launch {target.ref}{of_project(asking)}")
 
 
-def _stopped(library: Library, asking: ProjectName, which: Instance, state: str, reason: str | None) -> Cause:
+def _stopped(library: Library, asking: ProjectName, which: Instance, state: InstanceState, reason: str | None) -> Cause:
     again = f"modelshelf restart {which.name}{of_project(asking)}"
     log = library.node.log_of_start(which.label)
-    found = _MEMORY.search(f"{reason}\n{log}") if state == "failed" else None
+    found = _MEMORY.search(f"{reason}\n{log}") if state == InstanceState.FAILED else None
     if found is not None:
         words = reason or last_lines(log, 5)
         if LaunchSettings.of(which).memory:

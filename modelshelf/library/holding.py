@@ -13,6 +13,7 @@ from modelshelf.library import stamps
 from modelshelf.library.deleting import finish_deletions
 from modelshelf.library.opening import Library
 from modelshelf.names import ProjectName
+from modelshelf.states import BlobState
 from modelshelf.stop import StopToken
 
 
@@ -29,7 +30,7 @@ def whole(
         recorded, may = blobs.known(connection, asking, library.store_id, wanted)
     found = stamps.check_recorded(library, {digest: recorded[digest] for digest in may}, stop, record=changing).whole
     if changing:
-        begun = {digest for digest, row in recorded.items() if row.state == "deleting"}
+        begun = {digest for digest, row in recorded.items() if row.state == BlobState.DELETING}
         finish_deletions(library, begun - found.keys(), stop)
     with library.store.locks.counting_on(found.keys(), stop):
         now = library.store.stamps(found)

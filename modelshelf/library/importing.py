@@ -33,6 +33,7 @@ from modelshelf.packing.modelpack import pack
 from modelshelf.sources.contract import Listing, Pin, Source, SourceFile
 from modelshelf.sources.fetch import fetch_blob, read_small
 from modelshelf.sources.ollama import MANIFEST_PATH, parts_of
+from modelshelf.states import VersionState
 from modelshelf.stop import StopToken
 from modelshelf.transfer.contract import Downloads
 
@@ -184,8 +185,8 @@ def _decide(
 ) -> ImportPlan:  # fmt: skip
     """The plan, for a dry run and for a real one alike. Raises NameTaken, or DiskFull."""
     known = blobs.hold_known(connection, asking, library.store_id, target.id, whole)
-    plan = _plan(library, target, listing, known, ready=target.state == "ready" and not damaged)
-    if target.state == "ready":
+    plan = _plan(library, target, listing, known, ready=target.state == VersionState.READY and not damaged)
+    if target.state == VersionState.READY:
         _require_same(target, versions.files(connection, asking, target.id), listing)
     if plan.to_fetch:
         _require_space(library, plan, versions.reserved_by_others(connection, target.id))
@@ -194,7 +195,7 @@ def _decide(
 
 def _blobs_of(library: Library, connection: Connection, target: Version) -> set[Digest]:
     """Every blob that a ready version needs; none of one that is not ready."""
-    return set(versions.blob_sizes(connection, library.store_id, target)) if target.state == "ready" else set()
+    return set(versions.blob_sizes(connection, library.store_id, target)) if target.state == VersionState.READY else set()
 
 
 def take_lease(library: Library, lease: Lease, stop: StopToken, waiting: Callable[[Holding], None] = lambda _: None) -> None:
@@ -351,7 +352,7 @@ def give_up(library: Library, target: Version, lease: Lease, reason: str) -> Non
             lease.renew(connection)
         except LeaseLost:
             return
-        versions.set_state(connection, target.id, "failed", reason)
+        versions.set_state(connection, target.id, VersionState.FAILED, reason)
 
 
 def _fetch_alone(

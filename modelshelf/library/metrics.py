@@ -10,6 +10,7 @@ from modelshelf.catalog import blobs, instances, replicas, versions
 from modelshelf.durable import write_whole
 from modelshelf.library.opening import NODE, Library
 from modelshelf.library.running import seen_state
+from modelshelf.states import InstanceState
 
 
 def file_of(library: Library) -> Path:
@@ -44,7 +45,7 @@ def write_metrics(library: Library) -> Path:
     up = gauge("instance_ready", "1 if the instance is ready as seen just now.", "project", "instance", "engine")
     stages = gauge("instance_start_seconds", "Its last start, by stage.", "project", "instance", "stage")
     for one in started:
-        up.labels(str(one.project), str(one.name), one.engine).set(seen_state(library, one)[0] == "ready")
+        up.labels(str(one.project), str(one.name), one.engine).set(seen_state(library, one)[0] == InstanceState.READY)
         for stage, seconds in one.stages.items():
             stages.labels(str(one.project), str(one.name), stage).set(seconds)
     path = file_of(library)

@@ -6,6 +6,7 @@ from modelshelf.catalog import instances, leases, replicas, versions
 from modelshelf.library.opening import NODE, Library
 from modelshelf.library.running import conclude_interrupted, let_go_of_others, seen_state
 from modelshelf.names import InstanceName, ProjectName
+from modelshelf.states import InstanceState, ReplicaObserved, VersionState
 
 
 def observe(library: Library) -> list[dict[str, str]]:
@@ -20,23 +21,28 @@ def observe(library: Library) -> list[dict[str, str]]:
     return seen
 
 
-def _look_at_replica(library: Library, version_id: int, owner: ProjectName, before: str) -> dict[str, str]:
+def _look_at_replica(library: Library, version_id: int, owner: ProjectName, before: ReplicaObserved) -> dict[str, str]:
     with library.catalog.reading() as connection:
         target = versions.get(connection, owner, version_id)
-        files = versions.files(connection, owner, version_id) if target.state == "ready" else None
+        files = versions.files(connection, owner, version_id) if target.state == VersionState.READY else None
         lease = replicas.lease_name(library.node_id, target.image) if target.image is not None else ""
         filling = leases.holding(connection, lease) is not None
     said = {"what": f"replica of {target.ref}", "on": str(NODE), "recorded": before}
     if filling:  # by a run that records what comes of it
         return {**said, "seen": before}
     if target.image is None or files is None:
-        return {**said, "seen": _record(library, version_id, before, "absent", f"its version is {target.state}")}
+        return {**said, "seen": _record(library, version_id, before, ReplicaObserved.ABSENT, f"its version is {target.state}")}
     if library.node.replicas.holds(target.image, files):
-        return {**said, "seen": _record(library, version_id, before, "present", None)}
-    return {**said, "seen": _record(library, version_id, before, "absent", "its files are missing or changed; cache it again")}
+        return {**said, "seen": _record(library, version_id, before, ReplicaObserved.PRESENT, None)}
+    return {
+        **said,
+        "seen": _record(library, version_id, before, ReplicaObserved.ABSENT, "its files are missing or changed; cache it again"),
+    }
 
 
-def _record(library: Library, version_id: int, before: str, now: str, reason: str | None) -> str:
+def _record(
+    library: Library, version_id: int, before: ReplicaObserved, now: ReplicaObserved, reason: str | None
+) -> ReplicaObserved:
     if now != before:
         with library.catalog.writing() as connection:
             replicas.observe_change(connection, library.node_id, version_id, before, now, reason)
@@ -47,11 +53,11 @@ def _look_at(library: Library, project: ProjectName, name: InstanceName) -> dict
     with library.catalog.reading() as connection:
         which = instances.find(connection, project, name)
     state, reason = seen_state(library, which)
-    if state != which.state and which.state == "starting":
+    if state != which.state and which.state == InstanceState.STARTING:
         state = conclude_interrupted(library, which).state
-    elif state != which.state and which.state == "ready":
+    elif state != which.state and which.state == InstanceState.READY:
         with library.catalog.writing() as connection:
             instances.change(connection, which.id, state=state, reason=reason)
-    elif state == "ready":
+    elif state == InstanceState.READY:
         let_go_of_others(library, which)
     return {"what": f"instance {name} of project {project}", "on": str(NODE), "recorded": which.state, "seen": state}

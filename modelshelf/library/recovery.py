@@ -12,6 +12,7 @@ from modelshelf.library.launching.request import LaunchSpec, again
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
 from modelshelf.names import InstanceName, ModelRef, ProjectName
+from modelshelf.states import InstanceDesired, InstanceState
 from modelshelf.stop import StopToken
 
 
@@ -37,7 +38,7 @@ def spec_of_lost(library: Library, asking: ProjectName, name: InstanceName) -> L
     """Return what the instance was started with; None if it runs, was stopped or is gone. The caller holds its lease."""
     with library.catalog.reading() as connection:
         found = instances.lookup(connection, asking, name)
-    if found is None or found.desired != "running" or seen_state(library, found)[0] == "ready":
+    if found is None or found.desired != InstanceDesired.RUNNING or seen_state(library, found)[0] == InstanceState.READY:
         return None
     return again(library, asking, name)
 
@@ -52,9 +53,9 @@ def refill(library: Library, asking: ProjectName, ref: ModelRef, stop: StopToken
     return wanted
 
 
-def next_try(library: Library, which: Instance, state: str) -> str | None:
+def next_try(library: Library, which: Instance, state: InstanceState) -> str | None:
     """Return in words when an instance that should run is started again; None for one that runs, or was stopped."""
-    if which.desired != "running" or state not in ("failed", "stopped"):
+    if which.desired != InstanceDesired.RUNNING or state not in (InstanceState.FAILED, InstanceState.STOPPED):
         return None
     if which.attempts >= library.limits.recovery_attempts:
         return f"it was started again {which.attempts} times in vain, and is not tried any more"

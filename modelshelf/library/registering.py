@@ -32,6 +32,7 @@ from modelshelf.settings import Filesystem
 from modelshelf.sources.contract import Listing, Pin, SourceFile
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.uri import FilesystemUri
+from modelshelf.states import VersionState
 from modelshelf.stop import StopToken
 from modelshelf.transfer.local import LocalFile
 
@@ -75,7 +76,7 @@ def plan_dry(
 
 
 def plan(library: Library, target: Version, uri: FilesystemUri, listing: Listing, *, hash: bool) -> RegisterPlan:
-    ready = target.state == "ready"
+    ready = target.state == VersionState.READY
     return RegisterPlan(
         ref=target.ref,
         source=str(uri),
@@ -96,7 +97,7 @@ def register(
 ) -> Version:  # fmt: skip
     """The version is ready, its files where they were; headers were read, and with `hash` every byte."""
     with library.catalog.writing() as connection:
-        versions.set_state(connection, target.id, "importing")
+        versions.set_state(connection, target.id, VersionState.IMPORTING)
     license = _license(listing)
     licensing.require_allowed(library, license, target.ref, known=False)
 

@@ -13,6 +13,7 @@ from modelshelf.library.memory import killed_for_memory
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import InstanceName, ProjectName
+from modelshelf.states import InstanceDesired, InstanceState
 
 INTERRUPTED = "its launch was interrupted; launch it again"
 CANCELLED = "its launch was cancelled"
@@ -23,7 +24,7 @@ def stop_instance(library: Library, asking: ProjectName, name: InstanceName, who
     """Stop the instance, and let it be stopped until someone starts it. Its settings are kept. Safe to run again."""
     with library.catalog.writing() as connection:
         which = instances.find(connection, asking, name)
-        instances.change(connection, which.id, desired="stopped", attempts=0, next_try=None)
+        instances.change(connection, which.id, desired=InstanceDesired.STOPPED, attempts=0, next_try=None)
     return end_instance(library, asking, name, who)
 
 
@@ -33,8 +34,8 @@ def end_instance(library: Library, asking: ProjectName, name: InstanceName, who:
         which = instances.find(connection, asking, name)
     stop_engine(library, which)
     with library.catalog.writing() as connection:
-        instances.change(connection, which.id, state="stopped", reason=None, handle=None, attempts=0, next_try=None)
-        if which.state != "stopped":
+        instances.change(connection, which.id, state=InstanceState.STOPPED, reason=None, handle=None, attempts=0, next_try=None)
+        if which.state != InstanceState.STOPPED:
             journal.record_event(connection, asking, who, "instance.stopped", str(name))
         return instances.find(connection, asking, name)
 
@@ -57,17 +58,17 @@ def stop_engine(library: Library, which: Instance, limits: Limits = DEFAULT) -> 
 
 def is_running(library: Library, which: Instance) -> bool:
     """Return whether it is ready by its row, and the engine that was started still runs."""
-    return which.state == "ready" and _runs(library, which)
+    return which.state == InstanceState.READY and _runs(library, which)
 
 
-def seen_state(library: Library, which: Instance) -> tuple[str, str | None]:
+def seen_state(library: Library, which: Instance) -> tuple[InstanceState, str | None]:
     """Return what the instance is now, as seen and not as recorded, and why."""
-    if which.state == "ready" and not _runs(library, which):
+    if which.state == InstanceState.READY and not _runs(library, which):
         if (killed := killed_for_memory(library, which)) is not None:
-            return "failed", f"its engine was killed: {killed}"
-        return "failed", f"its engine has ended; see `modelshelf logs {which.name}`"
-    if which.state == "starting" and not _is_launched(library, which):
-        return "failed", INTERRUPTED
+            return InstanceState.FAILED, f"its engine was killed: {killed}"
+        return InstanceState.FAILED, f"its engine has ended; see `modelshelf logs {which.name}`"
+    if which.state == InstanceState.STARTING and not _is_launched(library, which):
+        return InstanceState.FAILED, INTERRUPTED
     return which.state, which.reason
 
 
@@ -80,7 +81,7 @@ def _is_launched(library: Library, which: Instance) -> bool:
         return holding(connection, which.lease) is not None
 
 
-def give_up(library: Library, which: Instance, state: str, reason: str) -> None:
+def give_up(library: Library, which: Instance, state: InstanceState, reason: str) -> None:
     """End the engine of a launch that did not get ready, and record the state and why."""
     stop_engine(library, which)
     with library.catalog.writing() as connection:
@@ -91,8 +92,8 @@ def give_up_recorded(library: Library, asking: ProjectName, name: InstanceName) 
     """Record that the launch was cancelled, if it had recorded its instance. The caller holds the instance's lease."""
     with library.catalog.reading() as connection:
         which = instances.lookup(connection, asking, name)
-    if which is not None and which.state == "starting":
-        give_up(library, which, "stopped", CANCELLED)
+    if which is not None and which.state == InstanceState.STARTING:
+        give_up(library, which, InstanceState.STOPPED, CANCELLED)
 
 
 def conclude_interrupted(library: Library, which: Instance) -> Instance:
@@ -106,13 +107,13 @@ def conclude_interrupted(library: Library, which: Instance) -> Instance:
             return which
         now = instances.find(connection, which.project, which.name)
     try:
-        if now.state != "starting":
+        if now.state != InstanceState.STARTING:
             return now
-        give_up(library, now, "failed", INTERRUPTED)
+        give_up(library, now, InstanceState.FAILED, INTERRUPTED)
     finally:
         with library.catalog.writing() as connection:
             lease.release(connection)
-    return replace(now, state="failed", reason=INTERRUPTED, handle=None)
+    return replace(now, state=InstanceState.FAILED, reason=INTERRUPTED, handle=None)
 
 
 def let_go_of_others(library: Library, which: Instance) -> None:
@@ -122,7 +123,7 @@ def let_go_of_others(library: Library, which: Instance) -> None:
             return
     with library.catalog.writing() as connection:
         now = instances.find(connection, which.project, which.name)
-        if now.state == "ready" and holding(connection, now.lease) is None:
+        if now.state == InstanceState.READY and holding(connection, now.lease) is None:
             instances.hold_only_served(connection, now)
 
 

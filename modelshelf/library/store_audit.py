@@ -19,6 +19,7 @@ from modelshelf.library.deleting import finish_deletions
 from modelshelf.library.findings import Fault, Finding, Rehash
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
+from modelshelf.states import BlobState
 from modelshelf.stop import StopToken
 
 _REMOVE = "remove it and mark its versions as failed; they can be imported again"
@@ -43,7 +44,7 @@ def presence(library: Library, who: str, stop: StopToken, grace_seconds: float) 
         importing = leases.importing(connection)
         for digest, size, state in blobs.recorded(connection, library.store_id):
             found = present.pop(digest, None)
-            if state == "deleting":
+            if state == BlobState.DELETING:
                 finding = Finding(
                     "deletion unfinished", str(digest), "it is marked for deletion but still exists", "finish the deletion"
                 )

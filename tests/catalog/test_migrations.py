@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import CheckConstraint, inspect, text
 
 from modelshelf.catalog import database, instances, versions
 from modelshelf.catalog.database import REVISION, Catalog
@@ -131,3 +132,17 @@ def test_instances_that_were_ready_before_it_was_recorded_should_run_and_others_
         "ready": ("running", 0, None), "stopped": ("stopped", 0, None), "failed": ("stopped", 0, None),
         "starting": ("stopped", 0, None),
     }  # fmt: skip
+
+
+def test_the_words_that_a_column_takes_are_those_of_its_enumeration(catalog: Catalog) -> None:
+    """The migrations write them out; the code has them as enumerations."""
+    compared = 0
+    with catalog.reading() as connection:
+        for table in metadata.tables.values():
+            made = {one["name"]: one["sqltext"] for one in inspect(connection).get_check_constraints(table.name)}
+            for check in table.constraints:
+                if isinstance(check, CheckConstraint) and " IN (" in (said := str(check.sqltext)):
+                    compared += 1
+                    words = sorted(set(re.findall(r"'(\w+)'", said)))
+                    assert sorted(set(re.findall(r"'(\w+)'", made[str(check.name)]))) == words, check.name
+    assert compared >= 10
