@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from modelshelf.digest import Digest
 from modelshelf.engines import ollama_layers
 from modelshelf.engines.arguments import require_undecided
-from modelshelf.engines.contract import Command, Listen, Mounted
+from modelshelf.engines.contract import Command, Layout, Model, Program, Surroundings
+from modelshelf.engines.ollama_layers import MANIFEST, blob_path
 from modelshelf.engines.openai_api import OpenAiApi
-from modelshelf.errors import BadSetting, EngineMissing, NothingToServe
+from modelshelf.errors import BadSetting, NothingToServe
 from modelshelf.formats.kinds import Format, Role
 from modelshelf.formats.parts import Parts
 from modelshelf.limits import DEFAULT
@@ -48,9 +44,9 @@ _DECIDED_ENVIRONMENT = {
 class _Files:
     """What the server is given of a version, and with which options."""
 
-    model: Path
-    projectors: tuple[Path, ...]
-    adapters: tuple[Path, ...]
+    model: FilePath
+    projectors: tuple[FilePath, ...]
+    adapters: tuple[FilePath, ...]
     options: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -64,31 +60,33 @@ class LlamaCpp(OpenAiApi):
     takes_key = True
     models_at_once = 1
     smaller = "-- --ctx-size 4096"
+    program = Program(
+        module="modelshelf.engines.llama_server",
+        package="xllamacpp",
+        advice="`pip install xllamacpp`, or name a llama-server with `llamacpp_server` in config.toml.",
+        setting="llamacpp_server",
+        setting_advice="Correct `llamacpp_server` in config.toml, or remove it to use the server in the wheel xllamacpp.",
+    )
 
-    def __init__(self, executable: str | None = None) -> None:
-        self._executable = executable
-
-    def require_installed(self) -> None:
-        self._server()
-
-    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
-        (one,) = mounted
-        files = _files(one)
-        command = [*self._server(), "--model", str(files.model), "--alias", str(one.served_name)]
-        command += ["--host", listen.bind, "--port", str(listen.port)]
+    def command(self, models: Sequence[Model], at: Surroundings, arguments: Sequence[str], cpus: int = 0) -> Command:
+        (model,), (folder,) = models, at.folders
+        files = _files(model)
+        command = ["--model", str(folder / str(files.model)), "--alias", str(model.served_name)]
+        command += ["--host", at.bind, "--port", str(at.port)]
         for path in files.projectors[:1]:
-            command += ["--mmproj", str(path)]
+            command += ["--mmproj", str(folder / str(path))]
         for path in files.adapters:
-            command += ["--lora", str(path)]
-        if listen.key_file is not None:
-            command += ["--api-key-file", str(listen.key_file)]
-        command += [*_sizes(one), *files.options]  # of an option that is given twice, the last counts
+            command += ["--lora", str(folder / str(path))]
+        if at.key_file is not None:
+            command += ["--api-key-file", str(at.key_file)]
+        command += [*_sizes(model), *files.options]  # of an option that is given twice, the last counts
         if cpus:
             command += ["--threads", str(cpus)]
         return Command((*command, *arguments), _ENVIRONMENT, files.left_out)
 
-    def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
-        """It reads the replica as it is."""
+    def layout(self, models: Sequence[Model]) -> Layout:
+        """Return an empty one: it reads the files as they are."""
+        return Layout()
 
     def require_arguments(self, arguments: Sequence[str]) -> None:
         require_undecided(arguments, _DECIDED, _DECIDED_SHORT)
@@ -101,22 +99,11 @@ class LlamaCpp(OpenAiApi):
     def listed_name(self, served: ServedName) -> str:
         return str(served)
 
-    def identity(self, mounted: Mounted) -> None:
+    def identity(self, model: Model) -> None:
         return None
 
-    def _server(self) -> list[str]:
-        if self._executable is not None:
-            if (found := shutil.which(self._executable)) is None:
-                advice = "Correct `llamacpp_server` in config.toml, or remove it to use the server in the wheel xllamacpp."
-                raise EngineMissing(engine=self.name, reason=f"{self._executable} cannot be executed", advice=advice)
-            return [found]
-        if importlib.util.find_spec("xllamacpp") is None:
-            advice = "`pip install xllamacpp`, or name a llama-server with `llamacpp_server` in config.toml."
-            raise EngineMissing(engine=self.name, reason="the Python package xllamacpp is not installed", advice=advice)
-        return [sys.executable, "-m", "modelshelf.engines.llama_server"]
 
-
-def _sizes(one: Mounted) -> list[str]:
+def _sizes(one: Model) -> list[str]:
     """The switch of the category, and sizes that are said always: the wheel and other servers have other defaults.
 
     An embedding or a score needs its whole text in one physical batch.
@@ -127,11 +114,11 @@ def _sizes(one: Mounted) -> list[str]:
     return [*sizes, switch, "--ubatch-size", str(min(context, DEFAULT.batch_tokens))] if switch is not None else sizes
 
 
-def _files(one: Mounted) -> _Files:
+def _files(one: Model) -> _Files:
     return _ollama_files(one) if one.format is Format.OLLAMA else _gguf_files(one)
 
 
-def _gguf_files(one: Mounted) -> _Files:
+def _gguf_files(one: Model) -> _Files:
     if one.parts is not None:
         found = one.parts
     else:  # a version that was imported before this was decided at import
@@ -143,34 +130,19 @@ def _gguf_files(one: Mounted) -> _Files:
         raise NothingToServe(what=one.served_name, engine="llamacpp", reason="it has no GGUF")
     extra = {"its projectors after the first": found.projectors[1:], "its draft model": found.drafts}
     left_out = tuple(f"llama.cpp does not apply {what}." for what, paths in extra.items() if paths)
-
-    def placed(paths: Iterable[FilePath]) -> tuple[Path, ...]:
-        return tuple(one.folder / str(path) for path in paths)
-
-    (model,) = placed([found.model])
-    return _Files(model, placed(found.projectors), placed(found.adapters), left_out=left_out)
+    return _Files(found.model, found.projectors, found.adapters, left_out=left_out)
 
 
-def _ollama_files(one: Mounted) -> _Files:
-    blobs = one.folder / "blobs"
-
-    def read(digest: Digest) -> bytes:
-        with (blobs / f"sha256-{digest.hex}").open("rb") as file:
-            return file.read(DEFAULT.ollama_parameters_bytes)
-
-    found = ollama_layers.applied(json.loads((one.folder / "manifest.json").read_bytes()), read)
+def _ollama_files(one: Model) -> _Files:
+    found = ollama_layers.applied(json.loads(one.contents[MANIFEST]), lambda digest: one.contents[blob_path(digest)])
     weights = {file.digest for file in one.files if file.role is Role.WEIGHT}
     models = [digest for digest in found.blobs.get(ollama_layers.MODEL, ()) if digest in weights]
     if not models:
         raise NothingToServe(what=one.served_name, engine="llamacpp", reason="its manifest has no model layer")
 
-    def paths(kind: str) -> tuple[Path, ...]:
-        return tuple(blobs / f"sha256-{digest.hex}" for digest in found.blobs.get(kind, ()))
+    def paths(kind: str) -> tuple[FilePath, ...]:
+        return tuple(map(blob_path, found.blobs.get(kind, ())))
 
     return _Files(
-        blobs / f"sha256-{models[0].hex}",
-        paths(ollama_layers.PROJECTOR),
-        paths(ollama_layers.ADAPTER),
-        found.options,
-        found.left_out,
+        blob_path(models[0]), paths(ollama_layers.PROJECTOR), paths(ollama_layers.ADAPTER), found.options, found.left_out
     )

@@ -1,41 +1,27 @@
-"""Ollama: the binary on PATH, with a models folder of its own that is made of links.
+"""Ollama, with a models folder of its own that is made of links.
 
-    models/blobs/sha256-<hex>                        hard links to the replica's files
+    models/blobs/sha256-<hex>                        links to the models' files: Ollama puts blobs in their place by rename and
+                                                     removes them by unlink, never in place
     models/manifests/<host>/<namespace>/<name>/<tag> copies: Ollama writes a manifest in place, through any link
-    models.json                                      what of this we laid out; the rest is the instance's own
 
 Source: the layout and `/api/tags` of Ollama 0.6.5, as observed.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from modelshelf.digest import Digest
-from modelshelf.durable import NO_LINK, write_whole
 from modelshelf.engines import reasons
-from modelshelf.engines.contract import Command, Listen, Mounted
+from modelshelf.engines.contract import Command, Layout, Model, Program, Surroundings
 from modelshelf.engines.ollama_models import manifest_digest, model_of
-from modelshelf.errors import BadName, BadSetting, EngineMissing, UnexpectedAnswer
+from modelshelf.errors import BadName, BadSetting, UnexpectedAnswer
 from modelshelf.formats.kinds import Format
 from modelshelf.names import FilePath, ServedName
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
 
 _HOST, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
+_MODELS = "models"
 _ANSWER_SECONDS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class _Laid:
-    """What we put into a models folder, as paths below it."""
-
-    manifests: frozenset[str]
-    blobs: frozenset[str]
 
 
 class Ollama:
@@ -47,43 +33,28 @@ class Ollama:
     takes_key = False
     models_at_once = 100
     smaller = "--env OLLAMA_CONTEXT_LENGTH=4096"
+    program = Program(executable="ollama", advice="Install Ollama from ollama.com, or launch with `--engine llamacpp`.")
 
-    def require_installed(self) -> None:
-        self._program()
+    def layout(self, models: Sequence[Model]) -> Layout:
+        links: dict[FilePath, tuple[int, FilePath]] = {}
+        copies: dict[FilePath, bytes] = {}
+        for number, model in enumerate(models):
+            made = model_of(model)
+            links |= {_below(path): (number, file) for path, file in made.links.items()}
+            copies |= {_below(path): content for path, content in made.written.items()}
+            copies[_below(_manifest_path(model.served_name))] = made.manifest
+        return Layout(links, copies, (_below("blobs"),), referrers=_below("manifests"))
 
-    def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
-        models, listing = own / "models", own / "models.json"
-        before = _read(listing)
-        made = {_manifest_path(one.served_name): model_of(one) for one in mounted}
-        now = _Laid(frozenset(made), frozenset(f"blobs/{name}" for model in made.values() for name in model.blobs))
-        # the list first: what it names and is not there does no harm
-        write_whole(listing, json.dumps({"manifests": sorted(now.manifests), "blobs": sorted(now.blobs)}))
-        (models / "blobs").mkdir(parents=True, exist_ok=True)
-        for path, model in made.items():
-            for name, file in model.links.items():
-                _link(file, models / "blobs" / name)
-            for name, content in model.written.items():
-                write_whole(models / "blobs" / name, content, mode=0o644)
-            manifest = models / path
-            manifest.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(manifest, model.manifest, mode=0o644)
-        for left in before.manifests - now.manifests:
-            (models / left).unlink(missing_ok=True)
-        needed = _blobs_needed(models)
-        for left in before.blobs - now.blobs:
-            if left not in needed:
-                (models / left).unlink(missing_ok=True)
-
-    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
+    def command(self, models: Sequence[Model], at: Surroundings, arguments: Sequence[str], cpus: int = 0) -> Command:
         environment = {
-            "HOME": str(listen.own),
-            "OLLAMA_HOST": f"{listen.host}:{listen.port}",
-            "OLLAMA_MODELS": str(listen.own / "models"),
+            "HOME": str(at.own),
+            "OLLAMA_HOST": f"{at.host}:{at.port}",
+            "OLLAMA_MODELS": str(at.own / _MODELS),
             "OLLAMA_NOPRUNE": "1",
             "OLLAMA_NO_CLOUD": "1",  # from 0.24 on it asks ollama.com at its start, and passes requests for `:cloud` models on
         }
-        left_out = tuple(dict.fromkeys(note for one in mounted for note in model_of(one).left_out))
-        return Command((self._program(), "serve"), environment, left_out)
+        left_out = tuple(dict.fromkeys(note for model in models for note in model_of(model).left_out))
+        return Command(("serve",), environment, left_out)
 
     def require_names(self, names: Sequence[ServedName]) -> None:
         """Raise BadName if two of them end as one manifest: Ollama looks names up without regard to case."""
@@ -107,9 +78,9 @@ class Ollama:
         *_, last = str(served).split("/")
         return str(served) if ":" in last else f"{served}:{_TAG}"
 
-    def identity(self, mounted: Mounted) -> str:
+    def identity(self, model: Model) -> str:
         """Ollama's id of a model is the sha256 of its manifest's bytes."""
-        return manifest_digest(mounted)
+        return manifest_digest(model)
 
     def is_up(self, wire: Wire, url: Url) -> bool:
         return wire.request("GET", url.join("/api/version"), seconds=5).status == 200
@@ -121,31 +92,25 @@ class Ollama:
                 return {str(model["name"]): str(model["digest"]) for model in models}
         raise UnexpectedAnswer(host=url.place, what="its models", reason="it is no list of models")
 
-    def first_answer(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
-        what = "a first embedding" if mounted.category == "embedding" else "a first token"
-        match _ask(wire, url, key, mounted).expect(200, what=what).json():
+    def first_answer(self, wire: Wire, url: Url, key: Authorization | None, model: Model) -> None:
+        what = "a first embedding" if model.category == "embedding" else "a first token"
+        match _ask(wire, url, key, model).expect(200, what=what).json():
             case {"eval_count": int(count)} if count >= 1:
                 return
             case {"embeddings": [[*_, float() | int()], *_]}:
                 return
         raise UnexpectedAnswer(host=url.place, what=what, reason="the answer is empty")
 
-    def refuses_without_key(self, wire: Wire, url: Url, mounted: Mounted) -> bool:
-        return _ask(wire, url, None, mounted).status in (401, 403)
+    def refuses_without_key(self, wire: Wire, url: Url, model: Model) -> bool:
+        return _ask(wire, url, None, model).status in (401, 403)
 
     def reason_of(self, log: str) -> str | None:
         return reasons.first_reason(log)
 
-    def _program(self) -> str:
-        if (found := shutil.which("ollama")) is None:
-            advice = "Install Ollama from ollama.com, or launch with `--engine llamacpp`."
-            raise EngineMissing(engine=self.name, reason="there is no `ollama` on PATH", advice=advice)
-        return found
 
-
-def _ask(wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> Answer:
-    question: dict[str, object] = {"model": str(mounted.served_name)}
-    if mounted.category == "embedding":
+def _ask(wire: Wire, url: Url, key: Authorization | None, model: Model) -> Answer:
+    question: dict[str, object] = {"model": str(model.served_name)}
+    if model.category == "embedding":
         path, question["input"] = "/api/embed", "ready?"
     else:
         path, question["prompt"] = "/api/generate", "ready?"
@@ -165,41 +130,6 @@ def _manifest_path(served: ServedName) -> str:
     return str(FilePath(path))
 
 
-def _link(file: Path, target: Path) -> None:
-    """A hard link: Ollama puts blobs in their place by rename and removes them by unlink, never in place.
-
-    Where no hard link can be made, the file is reached through a symbolic link.
-    """
-    try:
-        if target.samefile(file):
-            return
-    except FileNotFoundError:  # also a symbolic link whose file has gone
-        pass
-    target.unlink(missing_ok=True)
-    try:
-        os.link(file, target)
-    except OSError as error:
-        if error.errno not in NO_LINK:
-            raise
-        target.symlink_to(file)
-
-
-def _read(listing: Path) -> _Laid:
-    if not listing.exists():
-        return _Laid(frozenset(), frozenset())
-    said = json.loads(listing.read_text())
-    return _Laid(frozenset(said["manifests"]), frozenset(said["blobs"]))
-
-
-def _blobs_needed(models: Path) -> set[str]:
-    """The blobs of every manifest that is there now, also of those that someone made inside the instance."""
-    needed: set[str] = set()
-    for manifest in (models / "manifests").rglob("*"):
-        if manifest.is_file():
-            try:
-                content = json.loads(manifest.read_bytes())
-                digests = [Digest.parse(layer["digest"]) for layer in (content["config"], *content["layers"])]
-            except (ValueError, KeyError, TypeError):  # not Ollama's: it needs nothing of ours
-                continue
-            needed |= {f"blobs/sha256-{digest.hex}" for digest in digests}
-    return needed
+def _below(path: FilePath | str) -> FilePath:
+    """Return the path below the models folder as one below the engine's own."""
+    return FilePath(f"{_MODELS}/{path}")

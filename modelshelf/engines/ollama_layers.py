@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelshelf.digest import Digest
+from modelshelf.names import FilePath
 
 _KIND = "application/vnd.ollama.image."
+MANIFEST = FilePath("manifest.json")
+"""Where a version has the manifest."""
 MODEL, PROJECTOR, ADAPTER, PARAMETERS = (f"{_KIND}{name}" for name in ("model", "projector", "adapter", "params"))
 _NOT_APPLIED = {
     f"{_KIND}template": "its prompt template (llama.cpp uses the template in the GGUF, or else a default)",
@@ -69,6 +72,16 @@ def applied(manifest: Mapping[str, Any], read: Callable[[Digest], bytes]) -> App
             if not found:
                 left_out.append(f"its parameter {name}")
     return Applied(blobs, tuple(options), tuple(f"llama.cpp does not apply {what}." for what in left_out))
+
+
+def blob_path(digest: Digest) -> FilePath:
+    """Return where a version has the blob, and where Ollama looks for it below its models folder."""
+    return FilePath(f"blobs/sha256-{digest.hex}")
+
+
+def parameter_blobs(manifest: Mapping[str, Any]) -> tuple[Digest, ...]:
+    """Return the blobs that `applied` reads."""
+    return tuple(Digest.parse(layer["digest"]) for layer in manifest["layers"] if layer["mediaType"] == PARAMETERS)
 
 
 def left_out_of(manifest: Mapping[str, Any], read: Callable[[Digest], bytes]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from modelshelf.engines import reasons
-from modelshelf.engines.contract import Mounted
+from modelshelf.engines.contract import Model
 from modelshelf.errors import UnexpectedAnswer
 from modelshelf.names import ServedName
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
@@ -34,9 +34,9 @@ class OpenAiApi:
                 return {str(model["id"]): None for model in models}
         raise UnexpectedAnswer(host=url.place, what="its models", reason="it is no list of models")
 
-    def first_answer(self, wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> None:
-        what = _WHAT[mounted.category]
-        match _ask(wire, url, key, mounted).expect(200, what=what).json():
+    def first_answer(self, wire: Wire, url: Url, key: Authorization | None, model: Model) -> None:
+        what = _WHAT[model.category]
+        match _ask(wire, url, key, model).expect(200, what=what).json():
             case {"usage": {"completion_tokens": int(count)}} if count >= 1:
                 return
             case {"data": [{"embedding": [*_, float() | int()]}, *_]}:
@@ -45,8 +45,8 @@ class OpenAiApi:
                 return
         raise UnexpectedAnswer(host=url.place, what=what, reason="the answer is empty")
 
-    def refuses_without_key(self, wire: Wire, url: Url, mounted: Mounted) -> bool:
-        return _ask(wire, url, None, mounted).status in (401, 403)
+    def refuses_without_key(self, wire: Wire, url: Url, model: Model) -> bool:
+        return _ask(wire, url, None, model).status in (401, 403)
 
     def reason_of(self, log: str) -> str | None:
         return reasons.first_reason(log)
@@ -55,10 +55,10 @@ class OpenAiApi:
 _WHAT = {"chat": "a first token", "embedding": "a first embedding", "reranker": "a first score"}
 
 
-def _ask(wire: Wire, url: Url, key: Authorization | None, mounted: Mounted) -> Answer:
+def _ask(wire: Wire, url: Url, key: Authorization | None, model: Model) -> Answer:
     """Ask what only a model of that category answers."""
-    question: dict[str, object] = {"model": str(mounted.served_name)}
-    match mounted.category:
+    question: dict[str, object] = {"model": str(model.served_name)}
+    match model.category:
         case "embedding":
             path, question["input"] = "/v1/embeddings", "ready?"
         case "reranker":

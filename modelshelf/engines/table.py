@@ -10,12 +10,13 @@ from modelshelf.engines.ollama import Ollama
 from modelshelf.engines.vllm import Vllm
 from modelshelf.errors import CategoryMismatch, TypeMismatch
 from modelshelf.formats.kinds import Format
-from modelshelf.settings import Settings
+
+_ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LlamaCpp(), Ollama(), Vllm())}
 
 
-def engine_called(name: str, settings: Settings) -> Engine:
-    """The engine of that name, as this machine's settings have it."""
-    return _engines(settings.llamacpp_server)[name]
+def engine_called(name: str) -> Engine:
+    """Return the engine of that name."""
+    return _ENGINES[name]
 
 
 def require_served(engine: Engine, wanted: Sequence[tuple[object, Format, str]]) -> None:
@@ -40,15 +41,11 @@ def require_served(engine: Engine, wanted: Sequence[tuple[object, Format, str]])
         )
 
 
-def _engines(llamacpp_server: str | None) -> dict[str, Engine]:
-    return {"llamacpp": LlamaCpp(llamacpp_server), "ollama": Ollama(), "vllm": Vllm()}
-
-
 def _others(wanted: Sequence[tuple[object, Format, str]]) -> str:
     """The sentence that names the engines that serve all of these."""
     able = [
         name
-        for name, engine in _engines(None).items()
+        for name, engine in _ENGINES.items()
         if all(format in engine.accepts and category in engine.categories for _, format, category in wanted)
     ]
     return (

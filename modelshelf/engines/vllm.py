@@ -5,16 +5,14 @@ Source: the source of vLLM 0.11.0, against which a test holds every argument; `v
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from modelshelf.engines.arguments import require_undecided
-from modelshelf.engines.contract import Command, Listen, Mounted
+from modelshelf.engines.contract import Command, Layout, Model, Program, Surroundings
 from modelshelf.engines.openai_api import OpenAiApi
-from modelshelf.errors import BadSetting, EngineMissing, NothingToServe
+from modelshelf.errors import BadSetting, NothingToServe
 from modelshelf.formats.kinds import Format
-from modelshelf.names import ServedName
+from modelshelf.names import FilePath, ServedName
 
 _CACHES = {
     "VLLM_CACHE_ROOT": "vllm",
@@ -23,6 +21,7 @@ _CACHES = {
     "NUMBA_CACHE_DIR": "numba",
 }
 """By default some of these are in the system's temporary folder, where they stay."""
+_TEMPORARY = FilePath("tmp")
 _SOCKET_FOLDER = 60
 """The longest path below which its sockets have names of at most 107 bytes (unix(7))."""
 _QUIET = {
@@ -51,26 +50,27 @@ class Vllm(OpenAiApi):
     takes_key = False  # its key guards `/v1` alone: `/invocations` answers without it
     models_at_once = 1
     smaller = "-- --max-model-len 4096"
+    program = Program(
+        executable="vllm",
+        advice="`pip install vllm` on a machine that vLLM supports, or choose another engine (`--engine`).",
+    )
 
-    def require_installed(self) -> None:
-        self._program()
+    def layout(self, models: Sequence[Model]) -> Layout:
+        """Return the folder for temporary files: the files of the model are read as they are."""
+        return Layout(folders=(_TEMPORARY,))
 
-    def lay_out(self, mounted: Sequence[Mounted], own: Path) -> None:
-        """Make the folder for temporary files; the replica is read as it is."""
-        (own / "tmp").mkdir(exist_ok=True, mode=0o700)
-
-    def command(self, mounted: Sequence[Mounted], listen: Listen, arguments: Sequence[str], cpus: int = 0) -> Command:
-        (one,) = mounted
-        if not any(str(file.path) == "config.json" for file in one.files):
-            raise NothingToServe(what=one.served_name, engine=self.name, reason="it has no config.json")
-        command = [self._program(), "serve", str(one.folder), "--served-model-name", str(one.served_name)]
-        command += ["--host", listen.bind, "--port", str(listen.port)]
-        if one.category in ("embedding", "reranker"):
+    def command(self, models: Sequence[Model], at: Surroundings, arguments: Sequence[str], cpus: int = 0) -> Command:
+        (model,), (folder,) = models, at.folders
+        if not any(str(file.path) == "config.json" for file in model.files):
+            raise NothingToServe(what=model.served_name, engine=self.name, reason="it has no config.json")
+        command = ["serve", str(folder), "--served-model-name", str(model.served_name)]
+        command += ["--host", at.bind, "--port", str(at.port)]
+        if model.category in ("embedding", "reranker"):
             command += ["--runner", "pooling"]
-        cache = listen.own / "cache"
-        caches = {name: str(cache / folder) for name, folder in _CACHES.items()}
-        environment = {"HOME": str(listen.own), "XDG_CACHE_HOME": str(cache), **caches, **_QUIET}
-        if len(temporary := str(listen.own / "tmp")) <= _SOCKET_FOLDER:
+        cache = at.own / "cache"
+        caches = {name: str(cache / part) for name, part in _CACHES.items()}
+        environment = {"HOME": str(at.own), "XDG_CACHE_HOME": str(cache), **caches, **_QUIET}
+        if len(temporary := str(at.own / str(_TEMPORARY))) <= _SOCKET_FOLDER:
             environment["TMPDIR"] = temporary
         return Command((*command, *arguments), environment)
 
@@ -80,7 +80,7 @@ class Vllm(OpenAiApi):
     def listed_name(self, served: ServedName) -> str:
         return str(served)
 
-    def identity(self, mounted: Mounted) -> None:
+    def identity(self, model: Model) -> None:
         return None
 
     def require_environment(self, environment: Mapping[str, str]) -> None:
@@ -90,9 +90,3 @@ class Vllm(OpenAiApi):
             )
             advice = "put a proxy that requires a key in front of vLLM, and launch without VLLM_API_KEY"
             raise BadSetting(where="the environment", reason=f"{reason}; {advice}")
-
-    def _program(self) -> str:
-        if (found := shutil.which("vllm")) is None:
-            advice = "`pip install vllm` on a machine that vLLM supports, or choose another engine (`--engine`)."
-            raise EngineMissing(engine=self.name, reason="there is no `vllm` on PATH", advice=advice)
-        return found

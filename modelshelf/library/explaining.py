@@ -176,19 +176,19 @@ def _place_causes(library: Library, asking: ProjectName, target: Version) -> lis
 def _engine_causes(library: Library, asking: ProjectName, target: Version, engine: str | None) -> list[Cause]:
     """Return why the named engine, or the one that would be chosen, cannot serve the version on this machine."""
     serves = ((target, ServedName(target.model.text)),)
-    best = engine_called(choose_engine(library, serves), library.settings)
-    asked = engine_called(engine, library.settings) if engine is not None else best
+    best = engine_called(choose_engine(library, serves))
+    asked = engine_called(engine) if engine is not None else best
     try:
         require_fitting(asked, serves)
-        asked.require_installed()
+        library.node.require(asked.name)
     except EngineMissing as error:
-        usable = best.name != asked.name and fits(best, serves) and is_installed(best)
+        usable = best.name != asked.name and fits(best, serves) and is_installed(library, best)
         other = f"modelshelf launch {target.ref} --engine {best.name}{of_project(asking)}"
         return [Cause(first_sentence(error.sentence), other if usable else error.facts["advice"])]
     except Refused as error:
         if not fits(best, serves):
             return [Cause(first_sentence(error.sentence), "modelshelf list")]
-        if is_installed(best):
+        if is_installed(library, best):
             return [
                 Cause(first_sentence(error.sentence), f"modelshelf launch {target.ref} --engine {best.name}{of_project(asking)}")
             ]
@@ -199,7 +199,7 @@ def _engine_causes(library: Library, asking: ProjectName, target: Version, engin
 def _advice(library: Library, engine: str) -> str:
     """Return what to install for an engine that is missing."""
     try:
-        engine_called(engine, library.settings).require_installed()
+        library.node.require(engine)
     except EngineMissing as error:
         return error.facts["advice"]
     return ""

@@ -14,7 +14,7 @@ def killed_for_memory(library: Library, which: Instance) -> str | None:
     limit = LaunchSettings.of(which).memory
     if not limit or not library.node.exceeded_memory(which.label):
         return None
-    smaller = engine_called(which.engine, library.settings).smaller
+    smaller = engine_called(which.engine).smaller
     needed = f"it needed more than the {said_bytes(limit)} that `--memory` allows"
     return f"{needed}; give it more (`{launch_with_more(which)}`) or a smaller context (`{smaller}`)"
 

@@ -11,8 +11,9 @@ from modelshelf.limits import DEFAULT, Limits
 from modelshelf.nodes.contract import Node
 from modelshelf.nodes.local import LocalNode
 from modelshelf.nodes.memory import MemoryLimits
+from modelshelf.nodes.programs import Programs
 from modelshelf.settings import Settings, private_folder
-from modelshelf.store.contract import Store
+from modelshelf.store.contract import LocalStore, Store
 from modelshelf.store.directory import DirectoryStore
 
 STORE = identity.STORE
@@ -38,7 +39,13 @@ class Library:
         catalog.require()
         store = DirectoryStore(settings.store)
         store_id, node_id = identity.find_ids(catalog, settings, store)
-        return cls(settings, catalog, store, LocalNode(settings.node, store, MemoryLimits(settings.cgroup)), store_id, node_id)
+        return cls(settings, catalog, store, local_node(settings, store), store_id, node_id)
+
+
+def local_node(settings: Settings, store: LocalStore) -> Node:
+    """Return the node that this machine is, as its settings have it."""
+    programs = {"llamacpp_server": settings.llamacpp_server} if settings.llamacpp_server is not None else {}
+    return LocalNode(settings.node, store, MemoryLimits(settings.cgroup), Programs(programs))
 
 
 def migrate(settings: Settings, *, take_over: bool = False) -> None:
@@ -50,7 +57,7 @@ def migrate(settings: Settings, *, take_over: bool = False) -> None:
     catalog = Catalog(settings.catalog_url)
     catalog.migrate()
     store = DirectoryStore(settings.store)
-    node = LocalNode(settings.node, store, MemoryLimits(settings.cgroup))
+    node = local_node(settings, store)
     if take_over:
         identity.take_over(catalog, settings, node)
     else:

@@ -38,7 +38,7 @@ def define(
         if len({one.id for one, _ in serving}) < len(serving):
             raise BadSetting(where=f"template {name}", reason="a version is given twice")
         chosen = request.engine or choose_engine(library, serving, arguments=bool(request.arguments))
-        engine, settings = engine_called(chosen, library.settings), LaunchSettings(chosen).changed_by(request)
+        engine, settings = engine_called(chosen), LaunchSettings(chosen).changed_by(request)
         require_fitting(engine, serving)
         require_settings(engine, settings)
         if settings.memory:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from modelshelf.digest import Digest
-from modelshelf.engines.contract import Command, Listen
+from modelshelf.engines.contract import Command, Layout, Surroundings
 from modelshelf.formats.image import PackedFile
 from modelshelf.stop import StopToken
 
@@ -79,13 +79,20 @@ class Engines(Protocol):
         Raises PortTaken for a port that is wanted and taken, BadSetting if this machine has no such address.
         """
 
-    def prepare(self, label: str, bind: str, port: int, key: str) -> Listen:
-        """Make the folder where the label's engine may write, and return where it listens and finds its key. Safe to repeat.
+    def require(self, engine: str) -> tuple[str, ...]:
+        """Return the program that the engine is here, with its first arguments. Raises EngineMissing, with what to install."""
 
-        Clients must carry the key; empty is none. Raises BadSetting for a key that an engine could read otherwise.
+    def prepare(
+        self, label: str, models: Sequence[Digest | Path], layout: Layout | None, *, bind: str, port: int, key: str
+    ) -> Surroundings:
+        """Lay out what the label's engine needs in its own folder, and return where it finds everything. Safe to repeat.
+
+        Each of the models is a replica by its image, or a folder in which a version lies in place. No layout leaves the folder as
+        it is. Clients must carry the key; empty is none. Raises FileNotFoundError if a file of a model is gone, BadSetting for a
+        key that an engine could read otherwise.
         """
 
-    def start(self, label: str, command: Command) -> str:
+    def start(self, label: str, engine: str, command: Command) -> str:
         """Start the engine, or find the one that runs under this label, and return its handle. It outlives its starter.
 
         What is left of an earlier engine is ended before. Raises EngineMissing, NoMemoryLimit, ProcessesRemain.

@@ -12,18 +12,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
 
+from modelshelf.digest import Digest
 from modelshelf.durable import write_whole
-from modelshelf.engines.contract import Command, Listen
+from modelshelf.engines.contract import Command, Layout, Surroundings
 from modelshelf.engines.keys import require_usable
+from modelshelf.engines.table import engine_called
 from modelshelf.limits import DEFAULT
 from modelshelf.nodes import logs, members, processes, sockets
 from modelshelf.nodes.contract import Ended, Running
+from modelshelf.nodes.layout import lay_out
 from modelshelf.nodes.members import Seen
 from modelshelf.nodes.memory import MemoryLimits, Within
 from modelshelf.nodes.processes import Process
+from modelshelf.nodes.programs import Programs
 from modelshelf.nodes.replicas import LocalReplicas
 from modelshelf.store.contract import LocalStore
 
@@ -33,8 +37,14 @@ _FIRST, _LOG, _KEY = "process.json", "engine.log", "key"
 class LocalNode:
     """See `contract.Node`; `root` is this node's own folder."""
 
-    def __init__(self, root: Path, store: LocalStore, memory: MemoryLimits = MemoryLimits()) -> None:  # noqa: B008
-        self._memory = memory
+    def __init__(
+        self,
+        root: Path,
+        store: LocalStore,
+        memory: MemoryLimits = MemoryLimits(),  # noqa: B008
+        programs: Programs = Programs(),  # noqa: B008
+    ) -> None:
+        self._memory, self._programs = memory, programs
         self.replicas = LocalReplicas(root, store)
         self._instances = root / "instances"
         self._instances.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -45,21 +55,30 @@ class LocalNode:
     def choose_port(self, bind: str, wanted: int, before: int | None = None) -> int:
         return sockets.choose(bind, wanted, before)
 
-    def prepare(self, label: str, bind: str, port: int, key: str) -> Listen:
-        folder = self._made(label)
-        if not key:
-            return Listen(bind, port, folder)
-        write_whole(folder / _KEY, f"{require_usable(key)}\n")  # an engine that just starts reads it whole
-        return Listen(bind, port, folder, folder / _KEY)
+    def require(self, engine: str) -> tuple[str, ...]:
+        return self._programs.of(engine_called(engine))
 
-    def start(self, label: str, command: Command) -> str:
+    def prepare(
+        self, label: str, models: Sequence[Digest | Path], layout: Layout | None, *, bind: str, port: int, key: str
+    ) -> Surroundings:
+        own = self._made(label)
+        folders = [one if isinstance(one, Path) else self.replicas.files_of(one) for one in models]
+        if key:
+            write_whole(own / _KEY, f"{require_usable(key)}\n")  # an engine that just starts reads it whole
+        if layout is not None:
+            lay_out(own, folders, layout)
+        seen = tuple(PurePosixPath(folder) for folder in folders)
+        return Surroundings(seen, PurePosixPath(own), bind, port, PurePosixPath(own / _KEY) if key else None)
+
+    def start(self, label: str, engine: str, command: Command) -> str:
         first = self._find(label)
         folder = self._made(label)
         if first is None:
             self.stop(label, DEFAULT.engine_stop_seconds)
             (folder / _FIRST).unlink(missing_ok=True)  # until it is written anew, the label finds it
             within = self._memory.within(label, command.memory) if command.memory else Within()
-            first = processes.spawn(label, command, folder / _LOG, prefix=within.prefix, environment=within.environment)
+            whole = replace(command, arguments=(*self.require(engine), *command.arguments))
+            first = processes.spawn(label, whole, folder / _LOG, prefix=within.prefix, environment=within.environment)
         write_whole(folder / _FIRST, json.dumps({"folder": str(self._folder(label)), **asdict(first)}))
         return _handle(first)
 

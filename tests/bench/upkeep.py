@@ -13,14 +13,16 @@ from pathlib import Path
 
 from modelshelf.catalog.stale import Policy
 from modelshelf.digest import Digest
-from modelshelf.engines.contract import Mounted
+from modelshelf.engines.contract import Model
 from modelshelf.engines.ollama import Ollama
+from modelshelf.engines.ollama_layers import MANIFEST
 from modelshelf.formats.image import PackedFile
 from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.library import auditing, caching, cleaning, stamps
 from modelshelf.library.opening import Library, migrate
 from modelshelf.limits import DEFAULT
 from modelshelf.names import FilePath, InstanceName, ProjectName, ServedName
+from modelshelf.nodes.layout import lay_out
 from modelshelf.packing.modelpack import pack
 from modelshelf.settings import Settings
 from modelshelf.sources.folder import FolderSource
@@ -102,16 +104,17 @@ def _laying_out(library: Library, work: Path) -> Iterator[Row]:
     from modelshelf.catalog import versions
 
     began = time.monotonic()
-    mounted = []
+    models, folders = [], []
     with library.catalog.reading() as connection:
         found = versions.page(connection, P)
         files = {one.id: versions.files(connection, P, one.id) for one in found}
     for one in found:
-        folder = caching.fill(library, P, one, StopToken())
-        mounted.append(Mounted(ServedName(str(one.model)), "chat", Format.OLLAMA, folder, files[one.id]))
+        folders.append(folder := caching.fill(library, P, one, StopToken()))
+        contents = {MANIFEST: (folder / str(MANIFEST)).read_bytes()}
+        models.append(Model(ServedName(str(one.model)), "chat", Format.OLLAMA, files[one.id], contents=contents))
     own = work / "own"
     own.mkdir()
-    Ollama().lay_out(mounted, own)
+    lay_out(own, folders, Ollama().layout(models))
     yield Row("Ollama with two models of 2 GiB: replicas and models folder", time.monotonic() - began, 0.5, 1.0)
     copied = sum(path.stat().st_size for path in own.rglob("*") if path.is_file() and path.stat().st_nlink == 1)
     yield Row("  bytes copied for it (manifests)", float(copied))

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pytest
 
-from modelshelf.engines.contract import Engine, Listen, Mounted
+from modelshelf.engines.contract import Engine, Model, Surroundings
 from modelshelf.engines.llamacpp import LlamaCpp
 from modelshelf.engines.ollama import Ollama
 from modelshelf.engines.table import require_served
@@ -50,8 +50,8 @@ def answering(answers: dict[str, object], status: int = 200) -> Iterator[tuple[U
         server.shutdown()
 
 
-def mounted(category: str, format: Format = Format.GGUF) -> Mounted:
-    return Mounted(ServedName("m"), category, format, Path("/nowhere"), ())
+def model(category: str, format: Format = Format.GGUF) -> Model:
+    return Model(ServedName("m"), category, format, ())
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_each_category_is_asked_its_own_question(
     engine: Engine, category: str, path: str, answer: object, expects: set[str]
 ) -> None:
     with answering({path: answer}) as (url, asked):
-        engine.first_answer(Wire(), url, None, mounted(category))
+        engine.first_answer(Wire(), url, None, model(category))
     ((where, question),) = asked
     assert (where, set(question)) == (path, {"model", *expects})
 
@@ -85,13 +85,13 @@ def test_each_category_is_asked_its_own_question(
 )
 def test_an_empty_answer_proves_nothing(category: str, path: str, answer: object) -> None:
     with answering({path: answer}) as (url, _), pytest.raises(UnexpectedAnswer, match="the answer is empty"):
-        LlamaCpp().first_answer(Wire(), url, None, mounted(category))
+        LlamaCpp().first_answer(Wire(), url, None, model(category))
 
 
 @pytest.mark.parametrize(("status", "refused"), [(401, True), (403, True), (200, False), (500, False)])
 def test_only_a_refusal_proves_that_a_key_is_asked_for(status: int, refused: bool) -> None:
     with answering({"/v1/completions": TOKEN}, status) as (url, _):
-        assert LlamaCpp().refuses_without_key(Wire(), url, mounted("chat")) is refused
+        assert LlamaCpp().refuses_without_key(Wire(), url, model("chat")) is refused
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_category_that_an_engine_does_not_serve_is_refused(
         require_served(engine, [wanted])
 
 
-def test_each_category_has_its_switch(tmp_path: Path) -> None:
+def test_each_category_has_its_switch() -> None:
     from modelshelf.digest import Digest
     from modelshelf.formats.image import PackedFile
     from modelshelf.formats.kinds import Role
@@ -121,8 +121,8 @@ def test_each_category_has_its_switch(tmp_path: Path) -> None:
 
     file = PackedFile(FilePath("m.gguf"), Role.WEIGHT, Digest.of(b""), 0)
     for category, switch in (("chat", None), ("embedding", "--embeddings"), ("reranker", "--reranking")):
-        model = Mounted(ServedName("m"), category, Format.GGUF, tmp_path, (file,))
-        arguments = LlamaCpp("sh").command([model], Listen("127.0.0.1", 1, tmp_path), []).arguments
+        at = Surroundings((PurePosixPath("/m"),), PurePosixPath("/own"), "127.0.0.1", 1)
+        arguments = LlamaCpp().command([Model(ServedName("m"), category, Format.GGUF, (file,))], at, []).arguments
         assert [word for word in arguments if word in ("--embeddings", "--reranking")] == ([switch] if switch else [])
 
 

@@ -13,15 +13,14 @@ from modelshelf.library.launching.rules import require_settings
 from modelshelf.library.opening import Library
 from modelshelf.library.templates import define
 from modelshelf.names import InstanceName, ServedName, TemplateName
-from modelshelf.settings import Settings
 from tests.library.test_launch import SERVED, with_engine
 from tests.making import P, bring_in, gguf, launch_all, ollama_source
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 
-def require(home: Settings, engine: str, arguments: tuple[str, ...] = (), environment: tuple[str, ...] = ()) -> None:
+def require(engine: str, arguments: tuple[str, ...] = (), environment: tuple[str, ...] = ()) -> None:
     settings = LaunchSettings(engine, arguments=arguments, environment=environment)
-    require_settings(engine_called(engine, home), settings)
+    require_settings(engine_called(engine), settings)
 
 
 @pytest.mark.parametrize(
@@ -39,11 +38,9 @@ def require(home: Settings, engine: str, arguments: tuple[str, ...] = (), enviro
         ("ollama", ("--anything",), "--env"),
     ],
 )
-def test_an_argument_that_modelshelf_decides_is_refused(
-    home: Settings, engine: str, arguments: tuple[str, ...], reason: str
-) -> None:
+def test_an_argument_that_modelshelf_decides_is_refused(engine: str, arguments: tuple[str, ...], reason: str) -> None:
     with pytest.raises(BadSetting, match=reason):
-        require(home, engine, arguments)
+        require(engine, arguments)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +51,8 @@ def test_an_argument_that_modelshelf_decides_is_refused(
         ("ollama", ()),
     ],
 )
-def test_other_arguments_are_the_users(home: Settings, engine: str, arguments: tuple[str, ...]) -> None:
-    require(home, engine, arguments)
+def test_other_arguments_are_the_users(engine: str, arguments: tuple[str, ...]) -> None:
+    require(engine, arguments)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +68,14 @@ def test_other_arguments_are_the_users(home: Settings, engine: str, arguments: t
         ("vllm", "HF_TOKEN=k"),
     ],
 )
-def test_an_environment_that_modelshelf_decides_or_that_holds_a_secret_is_refused(home: Settings, engine: str, pair: str) -> None:
+def test_an_environment_that_modelshelf_decides_or_that_holds_a_secret_is_refused(engine: str, pair: str) -> None:
     with pytest.raises(BadSetting, match=pair.partition("=")[0]) as caught:
-        require(home, engine, environment=(pair,))
+        require(engine, environment=(pair,))
     assert "=k" not in str(caught.value)
 
 
-def test_settings_of_the_engine_are_the_users(home: Settings) -> None:
-    require(home, "ollama", environment=("OLLAMA_CONTEXT_LENGTH=4096", "CUDA_VISIBLE_DEVICES=0", "VLLM_MAX_TOKENS=3"))
+def test_settings_of_the_engine_are_the_users() -> None:
+    require("ollama", environment=("OLLAMA_CONTEXT_LENGTH=4096", "CUDA_VISIBLE_DEVICES=0", "VLLM_MAX_TOKENS=3"))
 
 
 def test_a_template_refuses_what_its_launch_would_refuse(library: Library, registry: OllamaRegistry, tmp_path: Path) -> None:

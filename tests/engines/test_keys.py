@@ -71,5 +71,5 @@ def test_no_key_file_is_written_with_one(ready) -> None:  # type: ignore[no-unty
     library, version = ready
     made = launch(library, version, LaunchRequest(key_block="door"), key="the-key")
     with pytest.raises(BadSetting):
-        library.node.prepare(made.label, made.bind, made.port, "#hashkey")
+        library.node.prepare(made.label, [], None, bind=made.bind, port=made.port, key="#hashkey")
     assert key_file(library, made).read_text() == "the-key\n"

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from modelshelf.nodes import processes
 from modelshelf.stop import StopToken
 from tests.library.test_launch import ENGINE
 from tests.making import P, gguf
+from tests.nodes.local import with_settings
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.live
@@ -36,7 +36,7 @@ class Lifecycle:
         program.write_text(f"#!{sys.executable}\n{Path(ENGINE).read_text()}")
         program.chmod(0o755)
         self.registry = registry
-        self.library = replace(library, settings=replace(library.settings, llamacpp_server=str(program)))
+        self.library = with_settings(library, llamacpp_server=str(program))
 
     def start(self, point: str = "none", nth: int = 1) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tests.library.crash_child", str(self.library.settings.home), self.registry.host, point]

@@ -33,7 +33,7 @@ from modelshelf.settings import Filesystem
 from tasks.library import working_on
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors, write
-from tests.nodes.local import handled, log_file
+from tests.nodes.local import handled, log_file, with_settings
 from tests.nodes.test_memory import with_cgroup
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -91,7 +91,7 @@ def typed(library: Library, command: str) -> str:
 
 def test_an_engine_that_is_missing_is_a_cause_with_or_without_its_name(tiny: tuple[Library, Version]) -> None:
     library, version = tiny
-    without = replace(library, settings=replace(library.settings, llamacpp_server="/nowhere/llama-server"))
+    without = with_settings(library, llamacpp_server="/nowhere/llama-server")
     (named,) = selectable(without, version.ref, "llamacpp")
     assert "cannot be executed" in named.because
     with pytest.MonkeyPatch.context() as patch:

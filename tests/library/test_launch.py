@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from modelshelf.catalog import instances
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.versions import Version
-from modelshelf.engines.contract import Listen, Mounted
+from modelshelf.engines.contract import Model, Surroundings
 from modelshelf.engines.llamacpp import LlamaCpp
 from modelshelf.errors import (
     EngineDied,
@@ -43,7 +43,7 @@ from modelshelf.nodes.processes import Process
 from modelshelf.stop import StopToken
 from modelshelf.wire import Url, Wire
 from tests.making import NOTHING_ASKED, P, bring_in, gguf, hub_source, launch_all, ollama_source, safetensors
-from tests.nodes.local import handled, key_file, log_file, node_of
+from tests.nodes.local import handled, key_file, log_file, node_of, with_settings
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -55,7 +55,7 @@ def with_engine(library: Library, tmp_path: Path) -> Library:
     program = tmp_path / "llama-server"
     program.write_text(f"#!{sys.executable}\n{Path(ENGINE).read_text()}")
     program.chmod(0o755)
-    return replace(library, settings=replace(library.settings, llamacpp_server=str(program)))
+    return with_settings(library, llamacpp_server=str(program))
 
 
 ENGINE = str(Path(__file__).parent.parent / "stand_ins" / "engine.py")
@@ -209,9 +209,8 @@ def test_an_engine_that_does_not_serve_the_model_is_stopped_and_what_it_answered
 
 def test_an_engine_that_is_missing_is_told(ready: tuple[Library, Version]) -> None:
     library, version = ready
-    settings = replace(library.settings, llamacpp_server="/nowhere/llama-server")
     with pytest.raises(EngineMissing, match="config.toml"):
-        launch(replace(library, settings=settings), version)
+        launch(with_settings(library, llamacpp_server="/nowhere/llama-server"), version)
 
 
 def test_beyond_loopback_a_key_is_required_and_asked_for(ready: tuple[Library, Version]) -> None:
@@ -239,7 +238,7 @@ def test_an_engine_that_reads_its_key_while_we_write_it_reads_it_whole(ready: tu
     reading = threading.Thread(target=read)
     reading.start()
     for _ in range(500):
-        library.node.prepare(made.label, made.bind, made.port, "the-key")
+        library.node.prepare(made.label, [], None, bind=made.bind, port=made.port, key="the-key")
     ended.set()
     reading.join()
     assert seen == {"the-key\n"}
@@ -325,8 +324,8 @@ def test_of_shards_the_engine_gets_the_first_and_a_projector_beside_it(tmp_path:
 
     names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "mmproj-m.gguf"]
     files = tuple(PackedFile(FilePath(name), Role.WEIGHT, Digest.of(name.encode()), 1) for name in names)
-    mounted = Mounted(SERVED, "chat", Format.GGUF, tmp_path, files)
-    arguments = LlamaCpp(sys.executable).command([mounted], Listen("127.0.0.1", 1, tmp_path), ["--threads", "2"]).arguments
-    assert arguments[1:3] == ("--model", str(tmp_path / names[0]))
+    at = Surroundings((PurePosixPath(tmp_path),), PurePosixPath("/own"), "127.0.0.1", 1)
+    arguments = LlamaCpp().command([Model(SERVED, "chat", Format.GGUF, files)], at, ["--threads", "2"]).arguments
+    assert arguments[:2] == ("--model", str(tmp_path / names[0]))
     assert arguments[arguments.index("--mmproj") + 1] == str(tmp_path / names[2])
     assert arguments[-2:] == ("--threads", "2")

@@ -21,7 +21,7 @@ from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ServedName
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, launch_all, ollama_source
-from tests.nodes.local import handled
+from tests.nodes.local import handled, with_settings
 from tests.nodes.test_members import until
 from tests.nodes.test_memory import with_cgroup
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -51,7 +51,7 @@ def killed_at_its_start(library: Library, tmp_path: Path, events: str) -> Librar
     counts = tmp_path / "cgroup" / "modelshelf-$MODELSHELF_INSTANCE" / "memory.events"
     program.write_text(f'#!/bin/sh\nprintf "{events}" > "{counts}"\nkill -KILL $$\n')
     program.chmod(0o755)
-    return replace(library, settings=replace(library.settings, llamacpp_server=str(program)))
+    return with_settings(library, llamacpp_server=str(program))
 
 
 def test_a_failed_start_gives_the_limit_as_its_reason(limited: tuple[Library, Version, Path], tmp_path: Path) -> None:

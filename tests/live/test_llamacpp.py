@@ -14,8 +14,8 @@ from modelshelf.catalog.instances import Instance
 from modelshelf.engines.contract import Engine
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import EngineDied, EngineNotReady
+from modelshelf.library.launching.models import models_of
 from modelshelf.library.launching.request import LaunchRequest
-from modelshelf.library.launching.start import mounted_of
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import InstanceName, ServedName
@@ -116,7 +116,7 @@ def test_it_scores(llamacpp: Library, minilm: dict[str, Path]) -> None:
 @pytest.mark.parametrize("category", ["chat", "embedding", "reranker"])
 def test_with_a_key_it_refuses_a_request_without(llamacpp: Library, gemma: Path, minilm: dict[str, Path], category: str) -> None:
     instance = launch(llamacpp, minilm.get(category, gemma), category, LaunchRequest(key_block="door"), key="the-key")
-    engine, mounted = engine_called("llamacpp", llamacpp.settings), _mounted(llamacpp, instance)
+    engine, mounted = engine_called("llamacpp"), _mounted(llamacpp, instance)
     url = Url(f"http://127.0.0.1:{instance.port}")
     assert engine.refuses_without_key(Wire(), url, mounted)
     engine.first_answer(Wire(), url, Authorization.bearer("the-key"), mounted)
@@ -124,7 +124,7 @@ def test_with_a_key_it_refuses_a_request_without(llamacpp: Library, gemma: Path,
 
 def test_without_a_key_nothing_is_refused(llamacpp: Library, minilm: dict[str, Path]) -> None:
     instance = launch(llamacpp, minilm["embedding"], "embedding")
-    engine: Engine = engine_called("llamacpp", llamacpp.settings)
+    engine: Engine = engine_called("llamacpp")
     assert not engine.refuses_without_key(Wire(), Url(f"http://127.0.0.1:{instance.port}"), _mounted(llamacpp, instance))
 
 
@@ -175,7 +175,7 @@ def _mounted(library: Library, instance: Instance) -> Any:
 
     with library.catalog.reading() as connection:
         serves = tuple((versions.get(connection, P, one.version_id), one.served_name) for one in instance.serves)
-    return mounted_of(library, P, serves)[0]
+    return models_of(library, P, serves)[0].model
 
 
 def _dot(left: list[float], right: list[float]) -> float:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import tarfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from modelshelf.digest import Digest
-from modelshelf.engines.contract import Command, Listen, Mounted
+from modelshelf.engines.contract import Command, Model, Surroundings
 from modelshelf.engines.vllm import Vllm
 from modelshelf.formats.image import PackedFile
 from modelshelf.formats.kinds import Format, Role
@@ -34,13 +34,10 @@ def release() -> Mapping[str, ast.Module]:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    program = tmp_path / "vllm"
-    program.touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+def command() -> Command:
     files = tuple(PackedFile(FilePath(name), Role.WEIGHT, Digest.of(b""), 0) for name in ("config.json", "m.safetensors"))
-    mounted = [Mounted(ServedName("m"), "embedding", Format.SAFETENSORS, tmp_path, files)]
-    return Vllm().command(mounted, Listen("127.0.0.1", 8000, tmp_path), [])
+    model = Model(ServedName("m"), "embedding", Format.SAFETENSORS, files)
+    return Vllm().command([model], Surroundings((PurePosixPath("/m"),), PurePosixPath("/own"), "127.0.0.1", 8000), [])
 
 
 def test_every_argument_is_one_that_the_release_takes(command: Command, release: Mapping[str, ast.Module]) -> None:

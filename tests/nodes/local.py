@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from modelshelf.catalog.instances import Instance
-from modelshelf.library.opening import Library
+from modelshelf.library.opening import Library, local_node
 from modelshelf.nodes.local import LocalNode
 from modelshelf.nodes.processes import Process
+from modelshelf.store.directory import DirectoryStore
 
 
 def node_of(library: Library) -> LocalNode:
     assert isinstance(library.node, LocalNode)
     return library.node
+
+
+def with_settings(library: Library, **changes: Any) -> Library:
+    """Return the library with other settings of its machine, and with the node that this makes of it."""
+    settings = replace(library.settings, **changes)
+    assert isinstance(library.store, DirectoryStore)
+    return replace(library, settings=settings, node=local_node(settings, library.store))
 
 
 def handled(handle: str | None) -> Process:

@@ -20,7 +20,7 @@ from modelshelf.nodes import processes
 from modelshelf.nodes.contract import Ended, Running
 from modelshelf.nodes.local import LocalNode
 from modelshelf.nodes.processes import Process
-from tests.nodes.local import handled, node_of
+from tests.nodes.local import handled, node_of, with_settings
 
 FAMILY = str(Path(__file__).parent.parent / "stand_ins" / "family.py")
 LABEL = "0123456789abcdef0123456789abcdef"
@@ -48,7 +48,7 @@ class Family:
     def __init__(self, node: LocalNode, *options: str) -> None:
         self.node = node
         self.log = node.own_folder(LABEL) / "engine.log"
-        self.first = handled(node.start(LABEL, Command((sys.executable, FAMILY, *options))))
+        self.first = handled(node.start(LABEL, "llamacpp", Command((FAMILY, *options))))
         until(lambda: "tree" in self.log.read_text())
         self.pids = [int(word) for word in self.log.read_text().rpartition("tree ")[2].split()]
 
@@ -60,7 +60,7 @@ class Family:
 
 @pytest.fixture
 def node(library: Library) -> Iterator[LocalNode]:
-    yield node_of(library)
+    yield node_of(with_settings(library, llamacpp_server=sys.executable))
     library.node.stop(LABEL, 0)
 
 
@@ -94,7 +94,7 @@ def test_a_start_ends_what_an_earlier_engine_left(node: LocalNode) -> None:
 
 def test_a_start_finds_the_engine_that_runs(node: LocalNode) -> None:
     family = Family(node)
-    assert handled(node.start(LABEL, Command(("/bin/false",)))) == family.first
+    assert handled(node.start(LABEL, "llamacpp", Command(("/nowhere",)))) == family.first
     (found,) = node.look().values()
     assert isinstance(found, Running) and handled(found.handle) == family.first
     assert found.parts.startswith(f"processes {family.first.pid}, ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,9 @@ from modelshelf.engines.contract import Command
 from modelshelf.errors import NoMemoryLimit
 from modelshelf.library.opening import Library
 from modelshelf.nodes import memory
-from modelshelf.nodes.local import LocalNode
 from modelshelf.nodes.memory import MemoryLimits
 from modelshelf.settings import load_settings
-from tests.nodes.local import handled, node_of
+from tests.nodes.local import handled, node_of, with_settings
 from tests.nodes.test_members import FAMILY, LABEL, running, until
 
 
@@ -29,18 +27,18 @@ def cgroup(folder: Path, controllers: str = "cpu memory pids") -> Path:
 
 def with_cgroup(library: Library, folder: Path) -> Library:
     """The library with a node that keeps limits in that folder."""
-    return replace(library, node=LocalNode(library.settings.node, library.store, MemoryLimits(cgroup(folder))))
+    return with_settings(library, cgroup=cgroup(folder))
 
 
 def test_the_limit_is_set_before_the_engine_runs_and_holds_for_its_children(library: Library, tmp_path: Path) -> None:
-    node = node_of(with_cgroup(library, tmp_path / "cgroup"))
+    node = node_of(with_settings(with_cgroup(library, tmp_path / "cgroup"), llamacpp_server=sys.executable))
     child = tmp_path / "cgroup" / f"modelshelf-{LABEL}"
     child.mkdir()
     for name in ("memory.swap.max", "memory.oom.group"):
         (child / name).write_text("max\n")
     log = node.own_folder(LABEL) / "engine.log"
     try:
-        first = handled(node.start(LABEL, Command((sys.executable, FAMILY), memory=1 << 30)))
+        first = handled(node.start(LABEL, "llamacpp", Command((FAMILY,), memory=1 << 30)))
         until(lambda: "tree" in log.read_text())
         read = {
             name: (child / name).read_text() for name in ("memory.max", "memory.swap.max", "memory.oom.group", "cgroup.procs")
@@ -56,9 +54,9 @@ def test_the_limit_is_set_before_the_engine_runs_and_holds_for_its_children(libr
 
 def test_what_is_in_the_cgroup_belongs_to_the_instance_whatever_it_lost(library: Library, tmp_path: Path) -> None:
     """Neither label nor session are left: the first process is dead, its children cleared both."""
-    node = node_of(with_cgroup(library, tmp_path / "cgroup"))
+    node = node_of(with_settings(with_cgroup(library, tmp_path / "cgroup"), llamacpp_server=sys.executable))
     log = node.own_folder(LABEL) / "engine.log"
-    node.start(LABEL, Command((sys.executable, FAMILY, "--bare", "--apart"), memory=1 << 30))
+    node.start(LABEL, "llamacpp", Command((FAMILY, "--bare", "--apart"), memory=1 << 30))
     until(lambda: "tree" in log.read_text())
     pids = [int(word) for word in log.read_text().rpartition("tree ")[2].split()]
     procs = tmp_path / "cgroup" / f"modelshelf-{LABEL}" / "cgroup.procs"

@@ -41,7 +41,7 @@ from tasks import instances as steps
 from tasks import leases
 from tasks.library import working_on
 from tests.making import P, bring_in, gguf, ollama_source, reaching, stored_key, write
-from tests.nodes.local import node_of
+from tests.nodes.local import node_of, with_settings
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.usefixtures("no_server")
@@ -250,7 +250,7 @@ Break = Callable[[Library, Version], Library]
 
 
 def _engine_gone(library: Library, _version: Version) -> Library:
-    return replace(library, settings=replace(library.settings, llamacpp_server="/nowhere/llama-server"))
+    return with_settings(library, llamacpp_server="/nowhere/llama-server")
 
 
 def _damaged(library: Library, version: Version) -> Library:

@@ -17,7 +17,7 @@ from modelshelf import errors
 from modelshelf.cli import errors as command_errors
 from modelshelf.cli.errors import NoSuchRun
 from modelshelf.cli.prefect_api import PrefectApi
-from modelshelf.engines.contract import Mounted
+from modelshelf.engines.contract import Model
 from modelshelf.engines.openai_api import OpenAiApi
 from modelshelf.errors import BadJson, ModelshelfError, OfAnyLayer, Refused, Stalled, Unavailable, outcome
 from modelshelf.formats.kinds import Format
@@ -166,7 +166,7 @@ def test_a_failed_request_to_prefect_is_about_prefect_and_not_about_a_publisher(
 
 def test_an_engine_that_gives_no_answer_is_not_talked_of_as_a_publisher(answering: Answering) -> None:
     answering.status = 200
-    mounted = Mounted(ServedName("m"), "chat", Format.GGUF, Path("/"), ())
+    model = Model(ServedName("m"), "chat", Format.GGUF, ())
     with pytest.raises(ModelshelfError) as caught:
-        OpenAiApi().first_answer(Wire(), Url(answering.url), None, mounted)
+        OpenAiApi().first_answer(Wire(), Url(answering.url), None, model)
     assert not any(word in str(caught.value) for word in ("stored", "download", "import"))

@@ -33,11 +33,11 @@ def choose_engine(
     own rules raise what is wrong.
     """
     names = preferred(library, serves)
-    engines = [engine_called(name, library.settings) for name in names]
+    engines = [engine_called(name) for name in names]
     fitting = [engine for engine in engines if fits(engine, serves)] or engines
     asked = [one for one in fitting if (one.takes_key or not key) and not (arguments and one.name in _WITHOUT_ARGUMENTS)]
     candidates = asked or fitting
-    return next((engine for engine in candidates if is_installed(engine)), candidates[0]).name
+    return next((engine for engine in candidates if is_installed(library, engine)), candidates[0]).name
 
 
 def preferred(library: Library, serves: Sequence[tuple[Version, ServedName]]) -> tuple[str, ...]:
@@ -66,9 +66,9 @@ def require_fitting(engine: Engine, serves: Sequence[tuple[Version, ServedName]]
         raise TooManyModels(engine=engine.name, most=engine.models_at_once, found=len(serves))
 
 
-def is_installed(engine: Engine) -> bool:
+def is_installed(library: Library, engine: Engine) -> bool:
     try:
-        engine.require_installed()
+        library.node.require(engine.name)
     except EngineMissing:
         return False
     return True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from modelshelf.catalog import instances
 from modelshelf.catalog.instances import Instance
 from modelshelf.crash_points import reach
-from modelshelf.engines.contract import Engine, Mounted
+from modelshelf.engines.contract import Engine, Model
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import (
     EngineDied,
@@ -22,8 +22,9 @@ from modelshelf.errors import (
     NoAnswer,
     Unavailable,
 )
+from modelshelf.library.launching.models import models_of
 from modelshelf.library.launching.request import served_versions
-from modelshelf.library.launching.start import Started, mounted_of
+from modelshelf.library.launching.start import Started
 from modelshelf.library.memory import killed_for_memory
 from modelshelf.library.opening import Library
 from modelshelf.library.running import key_of, words_of_start
@@ -50,29 +51,29 @@ def wait_until_ready(
     EngineTooSlow or EngineNotReady with what the engine answered and logged, Stopped. The caller ends the engine then.
     """
     which = started.instance
-    engine = engine_called(which.engine, library.settings)
+    engine = engine_called(which.engine)
     wire, url, key = Wire(), Url(which.url), _authorization(library, which)
     began = time.monotonic()
     _until_up(library, which, engine, stop, waiting, lambda: engine.is_up(wire, url))
     up = time.monotonic()
     try:
-        require_listed(engine, engine.listed(wire, url, key), started.mounted)
+        require_listed(engine, engine.listed(wire, url, key), started.models)
         listed = time.monotonic()
-        for one in started.mounted:
+        for one in started.models:
             stop.check()
             engine.first_answer(wire, url, key, one)
         token = time.monotonic()
         if key is not None:
-            require_key_asked(engine, wire, url, started.mounted, which.name)
+            require_key_asked(engine, wire, url, started.models, which.name)
     except ModelshelfError as error:
         # also one that might pass: what the engine answered is the reason, and a second try would ask a stopped engine
         raise _not_ready(library, which, engine, error) from error
     return Probed(up - began, listed - began, token - began)
 
 
-def require_listed(engine: Engine, listed: Mapping[str, str | None], mounted: Sequence[Mounted]) -> None:
+def require_listed(engine: Engine, listed: Mapping[str, str | None], models: Sequence[Model]) -> None:
     """Raise EngineListsOther unless each model is listed under its name, and with the digest that is recorded."""
-    for one in mounted:
+    for one in models:
         shown, wanted = engine.listed_name(one.served_name), engine.identity(one)
         if shown not in listed:
             found = ", ".join(sorted(listed)) or "nothing"
@@ -82,9 +83,9 @@ def require_listed(engine: Engine, listed: Mapping[str, str | None], mounted: Se
             raise EngineListsOther(engine=engine.name, found=found, expected=f"digest {wanted[:12]}")
 
 
-def require_key_asked(engine: Engine, wire: Wire, url: Url, mounted: Sequence[Mounted], name: InstanceName) -> None:
+def require_key_asked(engine: Engine, wire: Wire, url: Url, models: Sequence[Model], name: InstanceName) -> None:
     """Raise KeyIgnored if the engine answers a request that carries no key."""
-    for one in mounted:
+    for one in models:
         if not engine.refuses_without_key(wire, url, one):
             raise KeyIgnored(engine=engine.name, model=one.served_name, instance=name)
 
@@ -94,15 +95,15 @@ def listing_differs(library: Library, asking: ProjectName, which: Instance, *, s
 
     An engine that takes longer than `seconds` for an answer differs too.
     """
-    engine = engine_called(which.engine, library.settings)
+    engine = engine_called(which.engine)
     wire, url, key = Wire(most_seconds=seconds), Url(which.url), _authorization(library, which)
     try:
         with library.catalog.reading() as connection:
             serves = served_versions(connection, asking, which.serves)
-        mounted = mounted_of(library, asking, serves, laid_out=False)
-        require_listed(engine, engine.listed(wire, url, key), mounted)
+        models = [one.model for one in models_of(library, asking, serves, laid_out=False)]
+        require_listed(engine, engine.listed(wire, url, key), models)
         if key is not None:
-            require_key_asked(engine, wire, url, mounted, which.name)
+            require_key_asked(engine, wire, url, models, which.name)
     except NoAnswer as error:
         return f"the engine runs and did not answer within {error.facts['seconds']} s"
     except ModelshelfError as error:

@@ -19,9 +19,9 @@ _SECRET = re.compile(r"(?:_|^)(?:API_?KEY|TOKEN|SECRET|PASSWORD)$|SECRET_", re.I
 
 def engine_for(library: Library, spec: LaunchSpec) -> Engine:
     """Return the engine, ready to be started. Raises what keeps it from serving this, as these settings ask for it."""
-    engine = engine_called(spec.settings.engine, library.settings)
+    engine = engine_called(spec.settings.engine)
     require_fitting(engine, spec.serves)
-    engine.require_installed()
+    library.node.require(engine.name)
     require_protected(engine, spec.settings)
     if spec.settings.memory:
         library.node.require_memory_limit()

@@ -6,23 +6,27 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Literal
 
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import instances, places, templates, versions
+from modelshelf.catalog import instances, templates, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.crash_points import reach
-from modelshelf.engines.contract import Command, Engine, Listen, Mounted
+from modelshelf.engines.contract import Command, Engine, Layout, Model, Surroundings
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import InstanceRuns, ReplicaGone
-from modelshelf.formats.image import ModelFile
-from modelshelf.library import registering, stamps
+from modelshelf.library import stamps
+from modelshelf.library.launching.models import Placed, models_of
 from modelshelf.library.launching.request import LaunchSettings, LaunchSpec, Serves
 from modelshelf.library.launching.rules import engine_for, port_for, require_as_asked
 from modelshelf.library.opening import Library
 from modelshelf.library.running import is_running, stop_engine
 from modelshelf.names import ProjectName
+
+_ANYWHERE = PurePosixPath("/")
+"""A command is checked before anything is laid out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Started:
     """An instance whose engine runs, and what that engine was given."""
 
     instance: Instance
-    mounted: tuple[Mounted, ...]
+    models: tuple[Model, ...]
 
 
 def record(library: Library, asking: ProjectName, spec: LaunchSpec, who: str, *, also: Collection[int] = ()) -> Instance:
@@ -59,66 +63,43 @@ def start(library: Library, asking: ProjectName, which: Instance, serves: Serves
 
     Precondition: the replica of each version is on this node. Raises ReplicaGone if one is not.
     """
-    engine = engine_called(which.engine, library.settings)
-    handle = library.node.find(which.label)
-    mounted = mounted_of(library, asking, serves)
-    listen = library.node.prepare(which.label, which.bind, which.port, key)
-    command = command_of(engine, which, listen, mounted, settings)
+    engine, handle = engine_called(which.engine), library.node.find(which.label)
+    program = library.node.require(engine.name)
+    placed = models_of(library, asking, serves)
+    models = tuple(one.model for one in placed)
     if handle is None:
         library.node.choose_port(which.bind, which.port)
-        linked = {file.digest for one in mounted for file in one.files if file.digest is not None}
-        with _replicas_in_place(which), stamps.linking(library, linked):
-            engine.lay_out(mounted, listen.own)
-        handle = library.node.start(which.label, command)
+    at = _prepare(library, which, placed, engine.layout(models) if handle is None else None, key)
+    command = command_of(engine, models, at, settings)
+    if handle is None:
+        handle = library.node.start(which.label, engine.name, command)
         reach("instance.spawned")
+    shown = (*program, *command.arguments)
     with library.catalog.writing() as connection:
-        instances.change(connection, which.id, handle=handle, command=list(command.arguments), notes=list(command.left_out))
+        instances.change(connection, which.id, handle=handle, command=list(shown), notes=list(command.left_out))
     reach("instance.pid_recorded")
-    return Started(replace(which, handle=handle, command=command.arguments, notes=command.left_out), mounted)
+    return Started(replace(which, handle=handle, command=shown, notes=command.left_out), models)
 
 
 def require_command(library: Library, asking: ProjectName, spec: LaunchSpec) -> None:
     """Raise NothingToServe or ReplicaGone if the instance's engine could not be given these versions."""
-    engine = engine_called(spec.settings.engine, library.settings)
-    there = spec.before
-    assert there is not None
-    listen = Listen(there.bind, there.port, library.node.own_folder(there.label))
-    command_of(engine, there, listen, mounted_of(library, asking, spec.serves), spec.settings)
+    engine, models = engine_called(spec.settings.engine), tuple(one.model for one in models_of(library, asking, spec.serves))
+    engine.layout(models)
+    command_of(engine, models, Surroundings((_ANYWHERE,) * len(models), _ANYWHERE, spec.settings.bind, 0), spec.settings)
 
 
-def command_of(
-    engine: Engine, which: Instance, listen: Listen, mounted: tuple[Mounted, ...], settings: LaunchSettings
-) -> Command:
-    """Return the command that starts the instance. Raises NothingToServe, or ReplicaGone."""
-    with _replicas_in_place(which):
-        command = engine.command(mounted, listen, settings.arguments, settings.cpus)
+def command_of(engine: Engine, models: tuple[Model, ...], at: Surroundings, settings: LaunchSettings) -> Command:
+    """Return the command that serves the models as the settings ask for it. Raises NothingToServe."""
+    command = engine.command(models, at, settings.arguments, settings.cpus)
     asked = dict(pair.split("=", 1) for pair in settings.environment)
     environment = {**asked, **command.environment}  # what the engine needs wins
     return replace(command, environment=environment, cpus=settings.cpus, memory=settings.memory)
 
 
-def mounted_of(library: Library, asking: ProjectName, serves: Serves, *, laid_out: bool = True) -> tuple[Mounted, ...]:
-    """Return each version as an engine finds it. Raises NotReady for a version whose content is gone.
-
-    If its files have to be `laid_out`, raises ReplicaGone, or what `require_here` raises, where they are not.
-    """
-    mounted = []
-    with library.catalog.reading() as connection:
-        for target, served in serves:
-            versions.require_ready(target)
-            files: tuple[ModelFile, ...]
-            if target.in_place:
-                at = places.of(connection, target)
-                files, folder = at.files, registering.require_here(library, target, at)
-            else:
-                packed = versions.files(connection, asking, target.id)
-                if target.image is None or (laid_out and not library.node.replicas.holds(target.image, packed)):
-                    raise ReplicaGone(what=target.ref)
-                files, folder = packed, library.node.replicas.files_of(target.image)
-            if target.format is not None:
-                length, architecture = target.facts.context_length, target.facts.architecture
-                mounted.append(Mounted(served, target.category, target.format, folder, files, target.parts, length, architecture))
-    return tuple(mounted)
+def _prepare(library: Library, which: Instance, placed: tuple[Placed, ...], layout: Layout | None, key: str) -> Surroundings:
+    linked = {file.digest for one in placed for file in one.model.files if file.digest is not None} if layout else ()
+    with _replicas_in_place(which), stamps.linking(library, linked):
+        return library.node.prepare(which.label, [one.where for one in placed], layout, bind=which.bind, port=which.port, key=key)
 
 
 @contextmanager
