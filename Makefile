@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCE ?=
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo check test lint bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Import a real model, launch it, ask it a question (SOURCE=ollama://… or hf://… uses a real publisher)
 	$(BIN)/python -m tests.demo $(SOURCE)
+
+check: $(INSTALLED) lint ## What to run at every commit, in under a minute: the style, the types, the layers, the tests that start no service
+	$(BIN)/python -m pytest -n auto -m "not live"
 
 test: $(INSTALLED) lint ## Lint, type check, and run every test whose parts are on this machine
 	$(BIN)/python -m pytest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from modelshelf import crash_points
 from modelshelf.catalog.database import Catalog
 from modelshelf.library.opening import Library, migrate
-from modelshelf.settings import Settings, private_folder
+from modelshelf.settings import Settings, default_catalog
 from modelshelf.sources import hub_environment
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -52,19 +53,36 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty home folder as `migrate` makes it; see `copy_home`."""
+    home = tmp_path_factory.mktemp("made") / "home"
+    migrate(Settings(home, default_catalog(home)))
+    return home
+
+
+def copy_home(made: Path, home: Path) -> Settings:
+    """Make `home` what `migrate` would have made there, in a tenth of its time: a copy whose markers name the new folders."""
+    shutil.copytree(made, home)
+    for folder in (home / "store", home / "node"):
+        marker = json.loads((folder / "identity.json").read_text())
+        (folder / "identity.json").write_text(json.dumps({**marker, "folder": str(folder.resolve())}))
+    return Settings(home, default_catalog(home))
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_catalog: Path) -> Settings:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_home: Path) -> Settings:
     """An empty home folder with a catalog."""
-    settings = Settings(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'catalog.db'}")
+    settings = copy_home(made_home, tmp_path / "home")
     monkeypatch.setenv("MODELSHELF_HOME", str(settings.home))
-    shutil.copy(empty_catalog, private_folder(settings.home))
-    migrate(settings)
     return settings
 
 
 @pytest.fixture
-def library(home: Settings) -> Library:
-    return Library.open(home)
+def library(home: Settings) -> Iterator[Library]:
+    opened = Library.open(home)
+    yield opened
+    opened.catalog.close()
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@
         children.wake()                                                                   # its exit status
         children.run("tests.library.verbs:delete", operation=7)                           # killed before the 7th operation
 
-One process has everything imported and forks for each run, so that hundreds of runs cost some seconds. A verb is a function of the
-library and of texts.
+One process, the first test's that needs it, has everything imported and forks for each run, so that hundreds of runs cost some
+seconds. A verb is a function of the library and of texts.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib
 import io
 import json
@@ -41,17 +43,20 @@ class Children:
         """How many operations the last child had begun."""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.interrupted", str(self._home), self._host]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = _forking_process()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._process.stdin.close()  # type: ignore[union-attr]
-        self._process.wait(60)
+        self._ask({"end": True})
 
     def run(self, verb: str, *texts: str, at: str = "", nth: int = 1, operation: int = 0, signal: str = "KILL") -> int | str:
         """Its exit status, negative for a signal; `stopped` if it sleeps."""
-        return self._ask({"verb": verb, "texts": texts, "at": at, "nth": nth, "operation": operation, "signal": signal})
+        return self._ask(
+            {
+                "home": str(self._home), "host": self._host, "verb": verb, "texts": texts, "at": at, "nth": nth,
+                "operation": operation, "signal": signal,
+            }
+        )  # fmt: skip
 
     def wake(self) -> int | str:
         """Let the one that sleeps go on: its exit status."""
@@ -67,25 +72,45 @@ class Children:
         return answer["status"]  # type: ignore[no-any-return]
 
 
-def main(home: Path, host: str) -> None:
+@functools.cache
+def _forking_process() -> subprocess.Popen[str]:
+    """Return the process that forks; it lives as long as the tests."""
+    command = [sys.executable, "-m", "tests.interrupted"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def end() -> None:
+        process.communicate(timeout=60)
+
+    atexit.register(end)
+    return process
+
+
+def main() -> None:
     import tests.library.verbs  # noqa: F401  everything that a run needs is imported before it forks
 
-    sleeping, notes = 0, home.parent / "child-notes"
+    sleeping = 0
     for line in sys.stdin:
         order = json.loads(line)
+        if "end" in order:
+            if sleeping and _is_there(sleeping):
+                os.kill(sleeping, signals.SIGKILL)
+                os.waitpid(sleeping, 0)
+            sleeping = 0
+            print(json.dumps({"status": 0, "error": "", "operations": 0}), flush=True)
+            continue
         if order:
+            notes = Path(order["home"]).parent / "child-notes"
             notes.write_text(json.dumps({"error": "", "operations": 0}))
             sleeping = os.fork()
             if sleeping == 0:
-                _be_the_child(order, home, host, notes)
+                os.environ["MODELSHELF_HOME"] = order["home"]
+                _be_the_child(order, Path(order["home"]), order["host"], notes)
         else:
             os.kill(sleeping, signals.SIGCONT)
         _, status = os.waitpid(sleeping, os.WUNTRACED)
         said = json.loads(notes.read_text())
         ended = "stopped" if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
         print(json.dumps({"status": ended, **said}), flush=True)
-    if sleeping and _is_there(sleeping):
-        os.kill(sleeping, signals.SIGKILL)
 
 
 def _is_there(child: int) -> bool:
@@ -164,4 +189,4 @@ def _watch(operate: Callable[[], None], plain_open: Callable[..., Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main()

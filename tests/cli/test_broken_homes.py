@@ -16,8 +16,8 @@ import pytest
 
 from modelshelf.cli import ending
 from modelshelf.cli.main import cli
-from modelshelf.library.opening import migrate
-from modelshelf.settings import Settings, default_catalog
+from modelshelf.settings import Settings
+from tests.conftest import copy_home
 
 ARGUMENTS: dict[str, list[str]] = {
     "import": ["ollama://tiny:1b"], "register": ["fs://weights/a"], "save": ["chat-1", "tiny"], "build": ["tiny", "/nowhere/new"],
@@ -110,12 +110,9 @@ def without_privileges() -> Iterator[None]:
 
 
 @pytest.fixture
-def broken_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_catalog: Path) -> Path:
+def broken_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_home: Path) -> Path:
     """A home that was used; nothing may be started for it."""
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    shutil.copy(empty_catalog, home)
-    migrate(Settings(home, default_catalog(home)))
+    home = copy_home(made_home, tmp_path / "home").home
     monkeypatch.setenv("MODELSHELF_HOME", str(home))
 
     def started(*arguments: object, **_: object) -> None:

@@ -15,7 +15,7 @@ from tests.library.test_launch import with_engine
 from tests.making import P
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def no_server() -> Iterator[None]:
     """Anything that asks for Prefect's API fails here."""
     with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
