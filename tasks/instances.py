@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from blocks.engine_key import EngineKey
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.instances import Instance
 from modelshelf.errors import BadSetting, ModelshelfError, SwitchFailed
 from modelshelf.library import caching, recovery, running, switching
@@ -112,7 +113,7 @@ async def require_command(project: ProjectName, spec: LaunchSpec) -> None:
 
 
 @step
-async def record(project: ProjectName, spec: LaunchSpec, also: Collection[int]) -> Instance:
+async def record(project: ProjectName, spec: LaunchSpec, also: Collection[VersionId]) -> Instance:
     """Record the instance with its template's revision; from now on it holds what it serves, and the versions in `also`."""
     return await in_thread(lambda _stop: starting.record(library(), project, spec, who(), also=also))
 
@@ -158,7 +159,9 @@ async def concluded(instance: Instance) -> AsyncIterator[None]:
             await in_thread(lambda _stop: running.give_up(library(), instance, state, reason))
 
 
-async def launch(project: ProjectName, spec: LaunchSpec, *, began: float, queued: float, also: Collection[int] = ()) -> Instance:
+async def launch(
+    project: ProjectName, spec: LaunchSpec, *, began: float, queued: float, also: Collection[VersionId] = ()
+) -> Instance:
     """Let the instance serve all of it, proven by an answer of each; record and show where the time went.
 
     The instance holds its versions before their files are laid out: nobody evicts them in between.

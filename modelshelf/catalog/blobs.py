@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Text, bindparam, case, delete, exists, fun
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into, now
+from modelshelf.catalog.ids import StoreId, VersionId
 from modelshelf.catalog.projects import visible_to
 from modelshelf.catalog.tables import blob, hold, image, image_file, model, project, store, version
 from modelshelf.digest import Blob, Digest
@@ -46,7 +47,7 @@ def store_id(connection: Connection, name: str, *, region: str, kind: str) -> in
     return int(connection.execute(row).scalar_one())
 
 
-def record(connection: Connection, at: int, present: Collection[Blob]) -> None:
+def record(connection: Connection, at: StoreId, present: Collection[Blob]) -> None:
     """The blobs are in the store, and one that was marked for deletion is not any more; with a stamp they were proven now.
 
     The caller holds their locks, and has seen them there.
@@ -64,14 +65,14 @@ def record(connection: Connection, at: int, present: Collection[Blob]) -> None:
     connection.execute(row.on_conflict_do_update(index_elements=[blob.c.store_id, blob.c.digest], set_=changed), rows)
 
 
-def hold_fetched(connection: Connection, at: int, version_id: int, fetched: Collection[Blob]) -> None:
+def hold_fetched(connection: Connection, at: StoreId, version_id: VersionId, fetched: Collection[Blob]) -> None:
     """This import fetched the blobs: they are recorded, and nobody deletes them before the import publishes or gives up."""
     record(connection, at, fetched)
     _hold(connection, at, version_id, {one.digest for one in fetched})
 
 
 def known(
-    connection: Connection, asking: ProjectName, at: int, wanted: Iterable[Digest]
+    connection: Connection, asking: ProjectName, at: StoreId, wanted: Iterable[Digest]
 ) -> tuple[dict[Digest, Recorded], set[Digest]]:
     """Those of `wanted` that are recorded; and those of these that an import of the project may count on, if they are whole."""
     found: dict[Digest, Recorded] = {}
@@ -85,7 +86,9 @@ def known(
     return found, may
 
 
-def hold_known(connection: Connection, asking: ProjectName, at: int, version_id: int, whole: Iterable[Digest]) -> set[Digest]:
+def hold_known(
+    connection: Connection, asking: ProjectName, at: StoreId, version_id: VersionId, whole: Iterable[Digest]
+) -> set[Digest]:
     """Those of `whole` that the import may count on; it holds them from this transaction on.
 
     The caller holds their locks and has seen them whole. One that was marked for deletion is revived.
@@ -108,35 +111,35 @@ def hold_known(connection: Connection, asking: ProjectName, at: int, version_id:
     return held
 
 
-def hold_present(connection: Connection, at: int, version_id: int, digests: Collection[Digest]) -> None:
+def hold_present(connection: Connection, at: StoreId, version_id: VersionId, digests: Collection[Digest]) -> None:
     """The version holds those of the blobs that are recorded as present: its next import counts on them."""
     there = [digest for digest, row in recorded_of(connection, at, digests).items() if row.state == BlobState.PRESENT]
     _hold(connection, at, version_id, there)
 
 
-def held_by(connection: Connection, at: int, version_id: int) -> set[Digest]:
+def held_by(connection: Connection, at: StoreId, version_id: VersionId) -> set[Digest]:
     rows = connection.execute(select(hold.c.digest).where(hold.c.store_id == at, hold.c.version_id == version_id))
     return {Digest.parse(row.digest) for row in rows}
 
 
-def of_versions(connection: Connection, version_ids: Collection[int]) -> set[Digest]:
+def of_versions(connection: Connection, version_ids: Collection[VersionId]) -> set[Digest]:
     """Return the digests of the files of these versions' images."""
     files = select(image_file.c.digest).join(version, version.c.image == image_file.c.image)
     rows = connection.execute(files.where(version.c.id.in_(version_ids)).distinct())
     return {Digest.parse(row.digest) for row in rows}
 
 
-def release_holds(connection: Connection, version_id: int) -> None:
+def release_holds(connection: Connection, version_id: VersionId) -> None:
     connection.execute(delete(hold).where(hold.c.version_id == version_id))
 
 
-def sample(connection: Connection, at: int, limit: int) -> list[Digest]:
+def sample(connection: Connection, at: StoreId, limit: int) -> list[Digest]:
     """Return up to `limit` of the blobs that the store holds by the catalog."""
     rows = connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.state == BlobState.PRESENT).limit(limit))
     return [Digest.parse(row.digest) for row in rows]
 
 
-def condemn_unused(connection: Connection, at: int, candidates: Iterable[Digest]) -> list[Digest]:
+def condemn_unused(connection: Connection, at: StoreId, candidates: Iterable[Digest]) -> list[Digest]:
     """Those of `candidates` that nothing refers to, now marked: no import counts on them any more.
 
     What refers to a blob: an image's files, an image's manifest or config, an import's hold.
@@ -156,19 +159,19 @@ def condemn_unused(connection: Connection, at: int, candidates: Iterable[Digest]
     return marked
 
 
-def condemned(connection: Connection, at: int) -> list[Digest]:
+def condemned(connection: Connection, at: StoreId) -> list[Digest]:
     """What is marked for deletion, by us or by a run that was killed."""
     rows = connection.execute(select(blob.c.digest).where(blob.c.store_id == at, blob.c.state == BlobState.DELETING))
     return [Digest.parse(row.digest) for row in rows]
 
 
-def is_condemned(connection: Connection, at: int, digest: Digest) -> bool:
+def is_condemned(connection: Connection, at: StoreId, digest: Digest) -> bool:
     """It is marked for deletion, still: asked by who is about to remove it, inside its lock."""
     here = (blob.c.store_id == at) & (blob.c.digest == str(digest)) & (blob.c.state == BlobState.DELETING)
     return connection.execute(select(blob.c.digest).where(here)).first() is not None
 
 
-def recorded_of(connection: Connection, at: int, wanted: Iterable[Digest]) -> dict[Digest, Recorded]:
+def recorded_of(connection: Connection, at: StoreId, wanted: Iterable[Digest]) -> dict[Digest, Recorded]:
     """Those of `wanted` that are recorded for the store."""
     found: dict[Digest, Recorded] = {}
     for some in _some({str(digest) for digest in wanted}):
@@ -177,7 +180,7 @@ def recorded_of(connection: Connection, at: int, wanted: Iterable[Digest]) -> di
     return found
 
 
-def prove(connection: Connection, at: int, stamps: dict[Digest, str]) -> None:
+def prove(connection: Connection, at: StoreId, stamps: dict[Digest, str]) -> None:
     """The bytes of these were read just now and are the right ones; what the store saw of them then."""
     rows = [{"named": str(digest), "seen": stamp} for digest, stamp in sorted(stamps.items())]
     if rows:
@@ -185,7 +188,7 @@ def prove(connection: Connection, at: int, stamps: dict[Digest, str]) -> None:
         connection.execute(update(blob).where(here).values(stamp=bindparam("seen"), proven_at=now(connection)), rows)
 
 
-def restamp(connection: Connection, at: int, changed: dict[Digest, tuple[str, str]]) -> None:
+def restamp(connection: Connection, at: StoreId, changed: dict[Digest, tuple[str, str]]) -> None:
     """The stamps before and after something of ours that does not touch bytes; where it is another one now, that stays."""
     rows = [{"named": str(digest), "old": old, "new": new} for digest, (old, new) in sorted(changed.items())]
     if rows:
@@ -193,7 +196,7 @@ def restamp(connection: Connection, at: int, changed: dict[Digest, tuple[str, st
         connection.execute(update(blob).where(here).values(stamp=bindparam("new")), rows)
 
 
-def longest_unproven(connection: Connection, at: int) -> list[Blob]:
+def longest_unproven(connection: Connection, at: StoreId) -> list[Blob]:
     """The present blobs, those first that were proven longest ago, or never."""
     order = (func.coalesce(blob.c.proven_at, 0.0), blob.c.digest)
     rows = connection.execute(
@@ -202,14 +205,14 @@ def longest_unproven(connection: Connection, at: int) -> list[Blob]:
     return [Blob(Digest.parse(row.digest), row.size) for row in rows]
 
 
-def recorded(connection: Connection, at: int) -> Iterator[tuple[Digest, int, BlobState]]:
+def recorded(connection: Connection, at: StoreId) -> Iterator[tuple[Digest, int, BlobState]]:
     """Every blob that is recorded for the store, with its size in bytes and its state, read as it is asked for."""
     rows = select(blob.c.digest, blob.c.size, blob.c.state).where(blob.c.store_id == at).order_by(blob.c.digest)
     for row in connection.execute(rows, execution_options={"yield_per": _ROWS_AT_ONCE}):
         yield Digest.parse(row.digest), row.size, BlobState(row.state)
 
 
-def sizes(connection: Connection, at: int, wanted: Iterable[str]) -> dict[Digest, int]:
+def sizes(connection: Connection, at: StoreId, wanted: Iterable[str]) -> dict[Digest, int]:
     """Those of the named digests that are recorded for the store, with their sizes in bytes."""
     found: dict[Digest, int] = {}
     for some in _some(wanted):
@@ -218,33 +221,33 @@ def sizes(connection: Connection, at: int, wanted: Iterable[str]) -> dict[Digest
     return found
 
 
-def total(connection: Connection, at: int) -> tuple[int, int]:
+def total(connection: Connection, at: StoreId) -> tuple[int, int]:
     """How many blobs are recorded for the store, and their bytes."""
     both = select(func.count(), func.coalesce(func.sum(blob.c.size), 0)).where(blob.c.store_id == at)
     count, size = connection.execute(both).one()
     return int(count), int(size)
 
 
-def lose(connection: Connection, at: int, digest: Digest) -> None:
+def lose(connection: Connection, at: StoreId, digest: Digest) -> None:
     """The store has no such blob, and nobody counts on it; it can be fetched again."""
     connection.execute(delete(hold).where(hold.c.store_id == at, hold.c.digest == str(digest)))
     connection.execute(delete(blob).where(blob.c.store_id == at, blob.c.digest == str(digest)))
 
 
-def forget(connection: Connection, at: int, digest: Digest) -> None:
+def forget(connection: Connection, at: StoreId, digest: Digest) -> None:
     """The blob's file is gone, and so is its row."""
     connection.execute(
         delete(blob).where(blob.c.store_id == at, blob.c.digest == str(digest), blob.c.state == BlobState.DELETING)
     )
 
 
-def _hold(connection: Connection, at: int, version_id: int, digests: Collection[Digest]) -> None:
+def _hold(connection: Connection, at: StoreId, version_id: VersionId, digests: Collection[Digest]) -> None:
     rows = [{"version_id": version_id, "store_id": at, "digest": str(digest)} for digest in sorted(digests)]
     if rows:
         connection.execute(insert_into(connection, hold).on_conflict_do_nothing(), rows)
 
 
-def _may_count_on(asking: ProjectName, at: int) -> ColumnElement[bool]:
+def _may_count_on(asking: ProjectName, at: StoreId) -> ColumnElement[bool]:
     seen = exists(
         select(version.c.id)
         .join(model, version.c.model_id == model.c.id)

@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.tables import image, image_file, model, project, version
 from modelshelf.digest import Digest
 from modelshelf.formats.image import Image
@@ -60,7 +61,7 @@ def in_use(connection: Connection) -> Iterator[tuple[Digest, set[tuple[str, int]
         yield Digest.parse(named), {(digest, size) for _, digest, size in its}
 
 
-def needing(connection: Connection, digest: Digest) -> list[tuple[ProjectName, int]]:
+def needing(connection: Connection, digest: Digest) -> list[tuple[ProjectName, VersionId]]:
     """The versions, and who owns them, that cannot do without the blob: a file, a config or a manifest of theirs."""
     named = str(digest)
     with_it = select(image_file.c.image).where(image_file.c.digest == named)

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from modelshelf.addresses import base_url
 from modelshelf.catalog import aliases, journal, replicas, templates
 from modelshelf.catalog.database import insert_into, now
+from modelshelf.catalog.ids import InstanceId, NodeId, VersionId
 from modelshelf.catalog.leases import holding
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import (
@@ -35,7 +36,7 @@ from modelshelf.states import InstanceDesired, InstanceState
 class Instance:
     """One instance as its row says it. `stages` are seconds, by stage, of its last start."""
 
-    id: int
+    id: InstanceId
     project: ProjectName
     name: InstanceName
     node: NodeName
@@ -78,8 +79,8 @@ def lease_name(owner: ProjectName, name: InstanceName) -> str:
 
 
 def record(
-    connection: Connection, asking: ProjectName, name: InstanceName, *, template: Template, node_id: int, label: str,
-    bind: str, port: int, also: Collection[int] = (),
+    connection: Connection, asking: ProjectName, name: InstanceName, *, template: Template, node_id: NodeId, label: str,
+    bind: str, port: int, also: Collection[VersionId] = (),
 ) -> Instance:  # fmt: skip
     """Record that the instance is starting from that revision: a new one, or one that does not run is started again.
 
@@ -104,13 +105,13 @@ def record(
     return made
 
 
-def hold(connection: Connection, which: Instance, version_ids: Collection[int]) -> None:
+def hold(connection: Connection, which: Instance, version_ids: Collection[VersionId]) -> None:
     """Let the instance hold these versions too: their replicas are not evicted, and they are not deleted."""
     rows = [{"instance_id": which.id, "version_id": one} for one in sorted(version_ids)]
     connection.execute(insert_into(connection, mount).values(rows).on_conflict_do_nothing())
 
 
-def held(connection: Connection, which: Instance) -> frozenset[int]:
+def held(connection: Connection, which: Instance) -> frozenset[VersionId]:
     """Return the versions that the instance holds: more than it serves, while a switch is not proven."""
     return frozenset(connection.execute(select(mount.c.version_id).where(mount.c.instance_id == which.id)).scalars())
 
@@ -120,7 +121,7 @@ def hold_only_served(connection: Connection, which: Instance) -> None:
     connection.execute(delete(mount).where(mount.c.instance_id == which.id, mount.c.version_id.not_in(using(which))))
 
 
-def change(connection: Connection, instance_id: int, **values: Any) -> None:
+def change(connection: Connection, instance_id: InstanceId, **values: Any) -> None:
     """Set columns of the instance's row, by their names; `handle` is the column `process`."""
     if "handle" in values:  # the column is older than the word
         handle = values.pop("handle")
@@ -154,7 +155,7 @@ def find(connection: Connection, asking: ProjectName, name: InstanceName) -> Ins
     return _instance(rows[0], templates.serves(connection, [rows[0].revision_id])[rows[0].revision_id])
 
 
-def using(there: Instance | None) -> frozenset[int]:
+def using(there: Instance | None) -> frozenset[VersionId]:
     """The versions that an instance was started with: it may be started with them again whatever became of them."""
     return frozenset(one.version_id for one in there.serves) if there is not None else frozenset()
 
@@ -174,7 +175,7 @@ def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[
     return [_instance(row, serving[row.revision_id]) for row in rows]
 
 
-def everywhere(connection: Connection, node_id: int) -> list[tuple[ProjectName, InstanceName]]:
+def everywhere(connection: Connection, node_id: NodeId) -> list[tuple[ProjectName, InstanceName]]:
     """The instances of every project on one node: for the node's own upkeep, shown to nobody."""
     rows = connection.execute(
         select(project.c.name.label("project_name"), instance.c.name)
@@ -184,12 +185,12 @@ def everywhere(connection: Connection, node_id: int) -> list[tuple[ProjectName, 
     return [(ProjectName(row.project_name), InstanceName(row.name)) for row in rows]
 
 
-def labels(connection: Connection, node_id: int) -> list[tuple[int, str]]:
+def labels(connection: Connection, node_id: NodeId) -> list[tuple[InstanceId, str]]:
     """Return the id and the label of each instance on the node."""
     return [(row.id, row.label) for row in connection.execute(select(instance).where(instance.c.node_id == node_id))]
 
 
-def detach(connection: Connection, instance_id: int, label: str, reason: str) -> None:
+def detach(connection: Connection, instance_id: InstanceId, label: str, reason: str) -> None:
     """The instance is stopped under a new label: the process that carries its old one belongs to another home."""
     change(
         connection,

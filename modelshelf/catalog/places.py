@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import aliases, journal, versions
 from modelshelf.catalog.database import now
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.tables import model, place, place_file, project, version
 from modelshelf.catalog.versions import Version
@@ -86,7 +87,7 @@ def files(connection: Connection, asking: ProjectName, target: Version) -> tuple
     return of(connection, target).files if target.in_place else versions.files(connection, asking, target.id)
 
 
-def everywhere(connection: Connection) -> list[tuple[ProjectName, int]]:
+def everywhere(connection: Connection) -> list[tuple[ProjectName, VersionId]]:
     """The ready versions that lie in place, and who owns them: for audits, shown to nobody."""
     rows = connection.execute(
         select(version.c.id, project.c.name)

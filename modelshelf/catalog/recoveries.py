@@ -9,13 +9,14 @@ from sqlalchemy import Column, ColumnElement, Table, or_, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
+from modelshelf.catalog.ids import NodeId
 from modelshelf.catalog.tables import instance, model, project, replica, version
 from modelshelf.limits import Limits
 from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName, Tag
 from modelshelf.states import InstanceDesired, InstanceState, ReplicaDesired, ReplicaObserved, VersionState
 
 
-def claim_instances(connection: Connection, node_id: int, limits: Limits) -> list[tuple[ProjectName, InstanceName]]:
+def claim_instances(connection: Connection, node_id: NodeId, limits: Limits) -> list[tuple[ProjectName, InstanceName]]:
     """Return the instances on the node that should run, do not, and are due; none is due again before its next try."""
     rows = connection.execute(
         select(instance.c.id, instance.c.name, instance.c.attempts, project.c.name.label("owner"))
@@ -34,7 +35,7 @@ def claim_instances(connection: Connection, node_id: int, limits: Limits) -> lis
     return [(ProjectName(row.owner), InstanceName(row.name)) for row in rows]
 
 
-def claim_replicas(connection: Connection, node_id: int, limits: Limits) -> list[tuple[ProjectName, ModelRef]]:
+def claim_replicas(connection: Connection, node_id: NodeId, limits: Limits) -> list[tuple[ProjectName, ModelRef]]:
     """Return the versions that should have a replica on the node, have none, and are due. One that is not ready is not."""
     rows = connection.execute(
         select(
@@ -59,7 +60,7 @@ def claim_replicas(connection: Connection, node_id: int, limits: Limits) -> list
     return [(ProjectName(row.owner), ModelRef(ModelName(row.model), Tag(row.name))) for row in rows]
 
 
-def settle(connection: Connection, node_id: int, limits: Limits) -> None:
+def settle(connection: Connection, node_id: NodeId, limits: Limits) -> None:
     """Forget the tries of what has recovered: an instance once it has run for `recovered_seconds`, so that one whose engine
     ends again and again is not started for ever."""
     steady = (instance.c.state == InstanceState.READY) & (instance.c.ready_at <= now(connection) - limits.recovered_seconds)

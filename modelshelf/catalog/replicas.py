@@ -8,6 +8,7 @@ from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into, now
+from modelshelf.catalog.ids import NodeId, VersionId
 from modelshelf.catalog.tables import image, instance, model, mount, node, project, replica, version
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
@@ -31,7 +32,7 @@ class Replica:
 class Kept:
     """One replica that takes space on a node, or is about to. `held` says in words why it may not go; `size` in bytes."""
 
-    version_id: int
+    version_id: VersionId
     ref: str
     image: Digest
     size: int
@@ -39,7 +40,7 @@ class Kept:
     held: str
 
 
-def lease_name(at: int, image: Digest) -> str:
+def lease_name(at: NodeId, image: Digest) -> str:
     """The lease of whoever fills the image's replica on the node."""
     return f"replica {at} {image}"
 
@@ -60,24 +61,31 @@ def require_node(connection: Connection, name: NodeName) -> int:
     return int(known[str(name)])
 
 
-def desire(connection: Connection, at: int, version_id: int) -> None:
+def desire(connection: Connection, at: NodeId, version_id: VersionId) -> None:
     """The version is wanted on the node; whether it is there is another fact."""
     _set(connection, at, version_id, desired=ReplicaDesired.PRESENT, observed=ReplicaObserved.FILLING, pinned=False)
 
 
-def is_desired(connection: Connection, at: int, version_id: int) -> bool:
+def is_desired(connection: Connection, at: NodeId, version_id: VersionId) -> bool:
     """Return whether the version is wanted on the node."""
     here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
     return connection.execute(select(replica.c.desired).where(here)).scalar_one_or_none() == ReplicaDesired.PRESENT
 
 
-def observe(connection: Connection, at: int, version_id: int, observed: ReplicaObserved, reason: str | None = None) -> None:
+def observe(
+    connection: Connection, at: NodeId, version_id: VersionId, observed: ReplicaObserved, reason: str | None = None
+) -> None:
     verified = {"verified_at": now(connection), "attempts": 0, "next_try": None} if observed == ReplicaObserved.PRESENT else {}
     _set(connection, at, version_id, desired=ReplicaDesired.PRESENT, observed=observed, reason=reason, pinned=False, **verified)
 
 
 def observe_change(
-    connection: Connection, at: int, version_id: int, before: ReplicaObserved, observed: ReplicaObserved, reason: str | None
+    connection: Connection,
+    at: NodeId,
+    version_id: VersionId,
+    before: ReplicaObserved,
+    observed: ReplicaObserved,
+    reason: str | None,
 ) -> bool:
     """Record what was seen, unless somebody recorded something else meanwhile; whether it was recorded."""
     verified = {"verified_at": now(connection)} if observed == ReplicaObserved.PRESENT else {}
@@ -86,11 +94,11 @@ def observe_change(
     return connection.execute(changed).rowcount == 1
 
 
-def forget_version(connection: Connection, version_id: int) -> None:
+def forget_version(connection: Connection, version_id: VersionId) -> None:
     connection.execute(delete(replica).where(replica.c.version_id == version_id))
 
 
-def of_version(connection: Connection, version_id: int) -> list[Replica]:
+def of_version(connection: Connection, version_id: VersionId) -> list[Replica]:
     rows = connection.execute(
         select(node.c.name, replica).join(node, replica.c.node_id == node.c.id).where(replica.c.version_id == version_id)
     )
@@ -99,7 +107,7 @@ def of_version(connection: Connection, version_id: int) -> list[Replica]:
     ]
 
 
-def pinned(connection: Connection, version_id: int) -> list[str]:
+def pinned(connection: Connection, version_id: VersionId) -> list[str]:
     """The replicas of the version that someone pinned, in words."""
     rows = connection.execute(
         select(node.c.name)
@@ -109,7 +117,7 @@ def pinned(connection: Connection, version_id: int) -> list[str]:
     return [f"a pinned replica on {row.name}" for row in rows]
 
 
-def kept(connection: Connection, at: int) -> list[Kept]:
+def kept(connection: Connection, at: NodeId) -> list[Kept]:
     """Every replica on the node that is there or being filled: for the node's own upkeep, whoever owns it."""
     rows = connection.execute(
         select(
@@ -126,7 +134,7 @@ def kept(connection: Connection, at: int) -> list[Kept]:
         .join(image, version.c.image == image.c.digest)
         .where(replica.c.node_id == at, replica.c.observed.in_((ReplicaObserved.PRESENT, ReplicaObserved.FILLING)))
     ).all()
-    users: dict[int, list[str]] = {}
+    users: dict[VersionId, list[str]] = {}
     mounted = select(mount.c.version_id, instance.c.name).join(instance, mount.c.instance_id == instance.c.id)
     for row in connection.execute(
         mounted.where(instance.c.node_id == at, instance.c.state.in_((InstanceState.STARTING, InstanceState.READY)))
@@ -141,19 +149,19 @@ def kept(connection: Connection, at: int) -> list[Kept]:
     return found
 
 
-def is_needed(connection: Connection, at: int, digest: Digest) -> bool:
+def is_needed(connection: Connection, at: NodeId, digest: Digest) -> bool:
     """Whether the node has to have the image: a version that has it is there, being filled, or served by an instance."""
     has_image = version.c.image == str(digest)
     return any(connection.execute(found.where(has_image).limit(1)).first() is not None for found in _needed(at))
 
 
-def needed(connection: Connection, at: int) -> set[Digest] | None:
+def needed(connection: Connection, at: NodeId) -> set[Digest] | None:
     """Return every image that the node has to have; None if the image of one of these versions is lost, and so not known."""
     images = {row.image for found in _needed(at) for row in connection.execute(found)}
     return None if None in images else {Digest.parse(named) for named in images}
 
 
-def _needed(at: int) -> tuple[Select[tuple[str | None]], Select[tuple[str | None]]]:
+def _needed(at: NodeId) -> tuple[Select[tuple[str | None]], Select[tuple[str | None]]]:
     """The images of the versions that are on the node or being filled, and of those that its instances serve."""
     wanted = (
         select(version.c.image)
@@ -169,7 +177,7 @@ def _needed(at: int) -> tuple[Select[tuple[str | None]], Select[tuple[str | None
     return wanted, served
 
 
-def require(connection: Connection, at: int, target: Version) -> Kept:
+def require(connection: Connection, at: NodeId, target: Version) -> Kept:
     """The version's replica on the node. Raises NoReplica."""
     for one in kept(connection, at):
         if one.version_id == target.id:
@@ -177,7 +185,7 @@ def require(connection: Connection, at: int, target: Version) -> Kept:
     raise NoReplica(what=target.ref)
 
 
-def release(connection: Connection, at: int, version_id: int, reason: str) -> None:
+def release(connection: Connection, at: NodeId, version_id: VersionId, reason: str) -> None:
     """The replica is not wanted on the node any more."""
     here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
     connection.execute(
@@ -185,36 +193,36 @@ def release(connection: Connection, at: int, version_id: int, reason: str) -> No
     )
 
 
-def budget(connection: Connection, at: int) -> int | None:
+def budget(connection: Connection, at: NodeId) -> int | None:
     """Bytes that the node's replicas may take; None for no limit."""
     found = connection.execute(select(node.c.budget).where(node.c.id == at)).scalar_one()
     return int(found) if found is not None else None
 
 
-def set_budget(connection: Connection, at: int, size: int | None) -> None:
+def set_budget(connection: Connection, at: NodeId, size: int | None) -> None:
     connection.execute(update(node).where(node.c.id == at).values(budget=size))
 
 
-def pin(connection: Connection, at: int, target: Version, *, pinned: bool) -> None:
+def pin(connection: Connection, at: NodeId, target: Version, *, pinned: bool) -> None:
     """The replica is never evicted, or may be again. Raises NoReplica."""
     here = (replica.c.node_id == at) & (replica.c.version_id == target.id) & (replica.c.observed == ReplicaObserved.PRESENT)
     if connection.execute(update(replica).where(here).values(pinned=pinned)).rowcount == 0:
         raise NoReplica(what=target.ref)
 
 
-def is_pinned(connection: Connection, at: int, target: Version) -> bool:
+def is_pinned(connection: Connection, at: NodeId, target: Version) -> bool:
     here = (replica.c.node_id == at) & (replica.c.version_id == target.id) & (replica.c.observed == ReplicaObserved.PRESENT)
     return connection.execute(select(replica.c.pinned).where(here)).scalar_one_or_none() is True
 
 
-def record_filled(connection: Connection, at: int, version_id: int) -> None:
+def record_filled(connection: Connection, at: NodeId, version_id: VersionId) -> None:
     """The replica is on the node, seen and used just now."""
     clock = now(connection)
     seen = {"desired": ReplicaDesired.PRESENT, "observed": ReplicaObserved.PRESENT, "verified_at": clock, "reason": None}
     _set(connection, at, version_id, **seen, last_use=clock, pinned=False)
 
 
-def use(connection: Connection, at: int, version_id: int) -> bool:
+def use(connection: Connection, at: NodeId, version_id: VersionId) -> bool:
     """Someone uses the replica from now on: eviction goes by this. False if it is not recorded as being on the node."""
     here = (replica.c.node_id == at) & (replica.c.version_id == version_id)
     present = (replica.c.desired == ReplicaDesired.PRESENT) & (replica.c.observed == ReplicaObserved.PRESENT)
@@ -223,7 +231,7 @@ def use(connection: Connection, at: int, version_id: int) -> bool:
     return connection.execute(seen).rowcount == 1
 
 
-def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, ReplicaObserved]]:
+def on_node(connection: Connection, at: NodeId) -> list[tuple[VersionId, ProjectName, ReplicaObserved]]:
     """Each version that has a replica row on the node, who owns it, and what was last observed of it."""
     rows = connection.execute(
         select(replica.c.version_id, project.c.name, replica.c.observed)
@@ -235,7 +243,7 @@ def on_node(connection: Connection, at: int) -> list[tuple[int, ProjectName, Rep
     return [(row.version_id, ProjectName(row.name), ReplicaObserved(row.observed)) for row in rows]
 
 
-def _set(connection: Connection, at: int, version_id: int, **values: object) -> None:
+def _set(connection: Connection, at: NodeId, version_id: VersionId, **values: object) -> None:
     row = insert_into(connection, replica).values(node_id=at, version_id=version_id, **values)
     changed = {key: row.excluded[key] for key in values if key != "pinned"}
     connection.execute(row.on_conflict_do_update(index_elements=[replica.c.node_id, replica.c.version_id], set_=changed))

@@ -8,6 +8,7 @@ from sqlalchemy import String, and_, cast, exists, func, literal, or_, select
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.tables import alias, lease, model, mount, project, replica, template_model, version
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
 from modelshelf.states import VersionState
@@ -29,7 +30,7 @@ class Policy:
 class Stale:
     """A version that the policy does not keep. `age` in days."""
 
-    version_id: int
+    version_id: VersionId
     ref: ModelRef
     state: VersionState
     image: str | None

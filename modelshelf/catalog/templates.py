@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Row, Select, delete, exists, func, insert, select
 from sqlalchemy.engine import Connection
 
+from modelshelf.catalog.ids import RevisionId, VersionId
 from modelshelf.catalog.journal import record_event
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import image, instance, model, place, project, template, template_model, template_revision, version
@@ -27,7 +28,7 @@ _OWN = "instance/"
 class Serving:
     """One version in a template, and the name under which it is served."""
 
-    version_id: int
+    version_id: VersionId
     ref: ModelRef
     served_name: ServedName
     category: str
@@ -39,7 +40,7 @@ class Serving:
 class Template:
     """One revision of a template."""
 
-    revision_id: int
+    revision_id: RevisionId
     name: str
     number: int
     engine: str
@@ -120,9 +121,9 @@ def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[
     return [_template(row, serving[row.id]) for row in rows]
 
 
-def serves(connection: Connection, revisions: Collection[int]) -> dict[int, tuple[Serving, ...]]:
+def serves(connection: Connection, revisions: Collection[RevisionId]) -> dict[RevisionId, tuple[Serving, ...]]:
     """What each revision serves, by served name: also what its project may not see any more, since it was put there."""
-    found: dict[int, tuple[Serving, ...]] = dict.fromkeys(revisions, ())
+    found: dict[RevisionId, tuple[Serving, ...]] = dict.fromkeys(revisions, ())
     rows = connection.execute(
         select(
             template_model,

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import aliases, blobs, images, journal, projects
 from modelshelf.catalog.database import now
+from modelshelf.catalog.ids import ModelId, StoreId, VersionId
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.projects import visible_to
 from modelshelf.catalog.tables import alias, hold, image, image_file, model, place, project, version
@@ -47,8 +48,8 @@ _ORDERS: dict[Order, tuple[Any, ...]] = {
 class Version:
     """One version as its row says it. `size` in bytes, None until it is ready; times in seconds since 1970."""
 
-    id: int
-    model_id: int
+    id: VersionId
+    model_id: ModelId
     project: ProjectName
     model: ModelName
     name: Tag
@@ -136,22 +137,22 @@ def reserve(
     return reserved
 
 
-def set_state(connection: Connection, version_id: int, state: VersionState, reason: str | None = None) -> None:
+def set_state(connection: Connection, version_id: VersionId, state: VersionState, reason: str | None = None) -> None:
     """It is importing, or failed with a reason; a version that is ready stays so."""
     _set_unfinished(connection, version_id, state=state, reason=reason)
 
 
-def begin_import(connection: Connection, version_id: int, size: int) -> None:
+def begin_import(connection: Connection, version_id: VersionId, size: int) -> None:
     """Record that an import is about to write `size` bytes; other imports count on that space no more."""
     _set_unfinished(connection, version_id, state=VersionState.IMPORTING, reason=None, reserved=size)
 
 
-def _set_unfinished(connection: Connection, version_id: int, **values: object) -> None:
+def _set_unfinished(connection: Connection, version_id: VersionId, **values: object) -> None:
     unfinished = version.c.state.in_((VersionState.REGISTERED, VersionState.IMPORTING, VersionState.FAILED))
     connection.execute(update(version).where(version.c.id == version_id, unfinished).values(values))
 
 
-def reserved_by_others(connection: Connection, version_id: int) -> int:
+def reserved_by_others(connection: Connection, version_id: VersionId) -> int:
     """Bytes that imports of other versions, which run now, said they would write."""
     running = (
         select(func.coalesce(func.sum(version.c.reserved), 0))
@@ -162,7 +163,7 @@ def reserved_by_others(connection: Connection, version_id: int) -> int:
 
 
 def publish(
-    connection: Connection, asking: ProjectName, target: Version, packed: Image, *, lease: Lease, store_id: int,
+    connection: Connection, asking: ProjectName, target: Version, packed: Image, *, lease: Lease, store_id: StoreId,
     license: str | None, tag: Tag, who: str, parts: Parts | None = None, made: Collection[Blob] = (),
 ) -> Version:  # fmt: skip
     """The version is ready and listed, its alias points to it: in this one transaction, under a lease that still holds.
@@ -190,7 +191,7 @@ def publish(
     return get(connection, asking, target.id)
 
 
-def get(connection: Connection, asking: ProjectName, version_id: int) -> Version:
+def get(connection: Connection, asking: ProjectName, version_id: VersionId) -> Version:
     """The version of that id, if the project may see it."""
     row = connection.execute(_versions(asking).add_columns(_CALLED).where(version.c.id == version_id)).one_or_none()
     if row is None:
@@ -198,7 +199,7 @@ def get(connection: Connection, asking: ProjectName, version_id: int) -> Version
     return _version(row)
 
 
-def get_each(connection: Connection, asking: ProjectName, version_ids: Collection[int]) -> list[Version]:
+def get_each(connection: Connection, asking: ProjectName, version_ids: Collection[VersionId]) -> list[Version]:
     """The versions of these ids in their order, if the project may see them all."""
     rows = connection.execute(_versions(asking).add_columns(_CALLED).where(version.c.id.in_(version_ids)))
     found = {row.id: _version(row) for row in rows}
@@ -259,7 +260,7 @@ def require_ready(target: Version) -> Version:
     raise NotReady(what=target.ref, state=target.state, reason=reason, advice=advice)
 
 
-def require_selectable(target: Version, already: frozenset[int] = frozenset()) -> Version:
+def require_selectable(target: Version, already: frozenset[VersionId] = frozenset()) -> Version:
     """Ready, and not disabled unless it is among the versions that are in use `already`."""
     if target.disabled and target.id not in already:
         raise Disabled(what=target.ref)
@@ -321,7 +322,7 @@ def reopen(connection: Connection, asking: ProjectName, target: Version, reason:
     journal.record_event(connection, asking, who, "version.damaged", str(target.ref), reason)
 
 
-def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple[PackedFile, ...]:
+def files(connection: Connection, asking: ProjectName, version_id: VersionId) -> tuple[PackedFile, ...]:
     """What a ready version consists of, in the order of the paths."""
     rows = connection.execute(
         select(image_file.c.path, image_file.c.role, image_file.c.digest, image_file.c.size)
@@ -335,7 +336,7 @@ def files(connection: Connection, asking: ProjectName, version_id: int) -> tuple
     return tuple(sorted(PackedFile(FilePath(r.path), Role(r.role), Digest.parse(r.digest), r.size) for r in rows))
 
 
-def bytes_only_it_uses(connection: Connection, store_id: int, target: Version) -> int:
+def bytes_only_it_uses(connection: Connection, store_id: StoreId, target: Version) -> int:
     """Bytes of the version's blobs that no other version's image has."""
     mine = blob_sizes(connection, store_id, target)
     others = select(version.c.image).where(version.c.image.is_not(None), version.c.id != target.id)
@@ -358,7 +359,7 @@ def count_by_state(connection: Connection) -> dict[VersionState, int]:
     return {VersionState(row.state): row.many for row in rows}
 
 
-def to_cache_everywhere(connection: Connection) -> list[tuple[ProjectName, int]]:
+def to_cache_everywhere(connection: Connection) -> list[tuple[ProjectName, VersionId]]:
     """The ready versions that are marked for every node, and who owns them: for the nodes' own upkeep."""
     rows = connection.execute(
         select(version.c.id, project.c.name)
@@ -376,7 +377,7 @@ def same_content(connection: Connection, asking: ProjectName, target: Version) -
     return _with_aliases(connection, connection.execute(query).all())
 
 
-def blob_sizes(connection: Connection, store_id: int, target: Version) -> dict[Digest, int]:
+def blob_sizes(connection: Connection, store_id: StoreId, target: Version) -> dict[Digest, int]:
     """Every blob that the version refers to or holds in the store, files, config and manifest, with its size in bytes."""
     named = select(image_file.c.digest).where(image_file.c.image == str(target.image))
     own = select(image.c.config).where(image.c.digest == str(target.image))
@@ -425,7 +426,7 @@ def _versions(asking: ProjectName) -> Select[tuple[object, ...]]:
 
 def _with_aliases(connection: Connection, rows: Sequence[Row[tuple[object, ...]]]) -> list[Version]:
     named = select(alias.c.version_id, alias.c.name).where(alias.c.version_id.in_([row.id for row in rows]))
-    called: dict[int, list[Tag]] = {}
+    called: dict[VersionId, list[Tag]] = {}
     for found in connection.execute(named.order_by(alias.c.name)) if rows else ():
         called.setdefault(found.version_id, []).append(Tag(found.name))
     return [_version(row, called.get(row.id, ())) for row in rows]

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modelshelf.catalog import stale, versions
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.stale import Policy, Stale
 from modelshelf.digest import Digest
 from modelshelf.errors import NoSuchModel, StillInUse, Unreadable
@@ -28,7 +29,7 @@ from modelshelf.stop import StopToken
 class Planned:
     """A version that goes, why, and the bytes that go with it."""
 
-    version_id: int
+    version_id: VersionId
     ref: ModelRef
     image: str | None
     why: str

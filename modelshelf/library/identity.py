@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from modelshelf.catalog import blobs, identities, instances, replicas, urls
 from modelshelf.catalog.database import Catalog
 from modelshelf.catalog.identities import Owned
+from modelshelf.catalog.ids import NodeId, StoreId
 from modelshelf.durable import write_whole
 from modelshelf.errors import BadMarker, CatalogNotMade, OtherHome
 from modelshelf.names import NodeName
@@ -57,7 +58,7 @@ class Marker:
         return made
 
 
-def find_ids(catalog: Catalog, settings: Settings, store: Store) -> tuple[int, int]:
+def find_ids(catalog: Catalog, settings: Settings, store: Store) -> tuple[StoreId, NodeId]:
     """Return the ids of this home's store and node; nothing is written. Raises OtherHome, CatalogNotMade, BadMarker."""
     with catalog.reading() as connection:
         rows = [identities.find(connection, kind, name) for kind, name, _ in _folders(settings)]
@@ -65,7 +66,9 @@ def find_ids(catalog: Catalog, settings: Settings, store: Store) -> tuple[int, i
             if row is None:
                 raise CatalogNotMade(url=urls.shown(catalog.url))
             _require_ours(connection, settings, store, kind, row, folder)
-    return rows[0].id, rows[1].id  # type: ignore[union-attr]
+    store_row, node_row = rows
+    assert store_row is not None and node_row is not None
+    return StoreId(store_row.id), NodeId(node_row.id)
 
 
 def join(catalog: Catalog, settings: Settings, store: Store) -> None:
@@ -98,7 +101,7 @@ def take_over(catalog: Catalog, settings: Settings, node: Engines) -> None:
             assert row is not None
             identities.assign(connection, kind, row.id, Marker.write(folder, str(uuid.uuid4())).identity)
             if kind == "node":
-                for instance_id, label in instances.labels(connection, row.id):
+                for instance_id, label in instances.labels(connection, NodeId(row.id)):
                     if label not in ours:
                         fresh = uuid.uuid4().hex
                         node.rename(label, fresh)
@@ -146,7 +149,7 @@ def _copied(marker: Marker, folder: Path) -> str:
 
 def _holds_content(connection: Connection, store: Store) -> bool:
     found = identities.find(connection, "store", STORE)
-    listed = blobs.sample(connection, found.id, _SAMPLE) if found is not None else []
+    listed = blobs.sample(connection, StoreId(found.id), _SAMPLE) if found is not None else []
     return not listed or bool(store.sizes(listed))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelshelf.catalog import instances, leases, replicas, versions
+from modelshelf.catalog.ids import VersionId
 from modelshelf.library.opening import NODE, Library
 from modelshelf.library.running import conclude_interrupted, let_go_of_others, seen_state
 from modelshelf.names import InstanceName, ProjectName
@@ -21,7 +22,7 @@ def observe(library: Library) -> list[dict[str, str]]:
     return seen
 
 
-def _look_at_replica(library: Library, version_id: int, owner: ProjectName, before: ReplicaObserved) -> dict[str, str]:
+def _look_at_replica(library: Library, version_id: VersionId, owner: ProjectName, before: ReplicaObserved) -> dict[str, str]:
     with library.catalog.reading() as connection:
         target = versions.get(connection, owner, version_id)
         files = versions.files(connection, owner, version_id) if target.state == VersionState.READY else None
@@ -41,7 +42,7 @@ def _look_at_replica(library: Library, version_id: int, owner: ProjectName, befo
 
 
 def _record(
-    library: Library, version_id: int, before: ReplicaObserved, now: ReplicaObserved, reason: str | None
+    library: Library, version_id: VersionId, before: ReplicaObserved, now: ReplicaObserved, reason: str | None
 ) -> ReplicaObserved:
     if now != before:
         with library.catalog.writing() as connection:

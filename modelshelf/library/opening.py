@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from modelshelf.catalog.database import Catalog
+from modelshelf.catalog.ids import NodeId, StoreId
 from modelshelf.library import identity
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.nodes.contract import Node
@@ -28,8 +29,8 @@ class Library:
     catalog: Catalog
     store: Store
     node: Node
-    store_id: int
-    node_id: int
+    store_id: StoreId
+    node_id: NodeId
     limits: Limits = DEFAULT
 
     @classmethod

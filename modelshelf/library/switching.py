@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import instances, templates, versions
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.templates import Template
 from modelshelf.errors import NoSuchTemplate, NothingToSwitch
@@ -97,7 +98,7 @@ def hold_before(library: Library, plan: SwitchPlan) -> None:
         instances.hold_only_served(connection, plan.before.before)
 
 
-def _ids(serves: Serves) -> set[tuple[int, str]]:
+def _ids(serves: Serves) -> set[tuple[VersionId, str]]:
     return {(target.id, str(name)) for target, name in serves}
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import instances, templates, versions
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.instances import Instance
 from modelshelf.crash_points import reach
 from modelshelf.engines.contract import Command, Engine, Layout, Model, Surroundings
@@ -37,7 +38,7 @@ class Started:
     models: tuple[Model, ...]
 
 
-def record(library: Library, asking: ProjectName, spec: LaunchSpec, who: str, *, also: Collection[int] = ()) -> Instance:
+def record(library: Library, asking: ProjectName, spec: LaunchSpec, who: str, *, also: Collection[VersionId] = ()) -> Instance:
     """Record the instance and the template revision that it runs, before anything is laid out or started.
 
     From now on it holds what it serves, and the versions in `also`. An engine that a killed launch left is returned as it is,
@@ -132,7 +133,7 @@ def _left_running(library: Library, there: Instance | None, spec: LaunchSpec) ->
 
 def _record(
     connection: Connection, library: Library, asking: ProjectName, spec: LaunchSpec, engine: Engine, there: Instance | None,
-    who: str, also: Collection[int],
+    who: str, also: Collection[VersionId],
 ) -> Instance:  # fmt: skip
     port = port_for(library, there, spec.settings)
     already = instances.using(there) | frozenset(also)
