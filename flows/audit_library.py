@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from flows.lifecycle import lifecycle
+from modelshelf.catalog.leases import AUDIT
 from modelshelf.library.findings import left
 from tasks import leases, reports, upkeep
 
@@ -17,7 +18,7 @@ async def audit_library(rehash: Literal["none", "part", "all"] = "none", repair:
         rehash: Read the store's bytes and compare digests: all, or the part that was read longest ago (one twenty-fifth).
         repair: Repair each difference as the report states.
     """
-    async with leases.hold("audit"):
+    async with leases.hold(AUDIT):
         findings = await upkeep.audit(rehash=rehash, repair=repair)
         await reports.show_findings(findings, repaired=repair)
         return left(findings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flows.lifecycle import lifecycle
 from flows.parameters import AtMost, Days, Keep, ShortText
+from modelshelf.catalog.leases import clean_lease
 from modelshelf.catalog.stale import Policy
 from modelshelf.names import ProjectName
 from tasks import leases, reports, upkeep
@@ -26,7 +27,7 @@ async def clean_stale_versions(
         dry_run: Only show what would be removed.
     """
     asking = ProjectName(project)
-    async with leases.hold(f"clean {asking}"):
+    async with leases.hold(clean_lease(asking)):
         plan = await upkeep.plan_clean(asking, Policy(keep, days, at_most))
         if dry_run:
             await reports.show_clean_plan(plan)

@@ -6,7 +6,7 @@ import time
 
 from flows.lifecycle import lifecycle
 from flows.parameters import Arguments, AtMostBytes, AtMostCount, EngineChoice, Port, ShortText, launch_request
-from modelshelf.catalog.instances import lease_name
+from modelshelf.catalog.leases import instance_lease
 from modelshelf.errors import outcome
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from tasks import instances, leases
@@ -68,6 +68,6 @@ async def launch_instance(
         plan = await instances.plan(asking, spec)
         nothing_to_do = dry_run or plan.running
         if not nothing_to_do:
-            async with leases.hold(lease_name(asking, spec.instance)):
+            async with leases.hold(instance_lease(asking, spec.instance)):
                 await instances.launch(asking, spec, began=began, queued=queued)
     return str(spec.instance)

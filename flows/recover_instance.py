@@ -6,7 +6,7 @@ import time
 
 from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
-from modelshelf.catalog.instances import lease_name
+from modelshelf.catalog.leases import instance_lease
 from modelshelf.errors import outcome
 from modelshelf.names import InstanceName, ProjectName
 from tasks import instances, leases
@@ -27,5 +27,5 @@ async def recover_instance(instance: ShortText, project: ShortText = "default") 
     began, queued = time.monotonic(), seconds_in_queue()
     asking, name = ProjectName(project), InstanceName(instance)
     with outcome(f"{name} does not run; it is tried again later.", again=f"Or restart {name} yourself."):
-        async with leases.hold(lease_name(asking, name)):
+        async with leases.hold(instance_lease(asking, name)):
             return await instances.recover(asking, name, began=began, queued=queued)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.lifecycle import lifecycle
 from flows.parameters import ShortText
-from modelshelf.catalog.instances import lease_name
+from modelshelf.catalog.leases import instance_lease
 from modelshelf.names import InstanceName, ProjectName
 from tasks import instances, leases
 
@@ -19,7 +19,7 @@ async def stop_instance(instance: ShortText, project: ShortText = "default", del
         delete: Remove the instance afterwards, with its log and its files.
     """
     asking, name = ProjectName(project), InstanceName(instance)
-    async with leases.hold(lease_name(asking, name)):
+    async with leases.hold(instance_lease(asking, name)):
         if delete:
             await instances.delete(asking, name)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.lifecycle import lifecycle
 from flows.parameters import Count, ShortText
-from modelshelf.catalog.instances import lease_name
+from modelshelf.catalog.leases import instance_lease
 from modelshelf.errors import outcome
 from modelshelf.names import InstanceName, ModelRef, ProjectName
 from tasks import instances, leases
@@ -54,7 +54,7 @@ async def switch_instance(
         if dry_run:
             await instances.plan_switch(asking, name, target, back=back, forget=forget, revision=revision)
             return str(name)
-        async with leases.hold(lease_name(asking, name)):  # until this ends, nobody changes what it serves
+        async with leases.hold(instance_lease(asking, name)):  # until this ends, nobody changes what it serves
             plan = await instances.plan_switch(asking, name, target, back=back, forget=forget, revision=revision)
             if not plan.same:
                 await instances.switch(asking, plan, began=began, queued=queued)

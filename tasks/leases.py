@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from modelshelf.catalog.leases import Holding, Lease, Renewal
+from modelshelf.catalog.leases import Holding, Lease, LeaseName, Renewal
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import ModelshelfError
 from modelshelf.library import importing as steps
@@ -15,7 +15,7 @@ from tasks.threads import in_thread
 
 
 @asynccontextmanager
-async def hold(name: str) -> AsyncIterator[Lease]:
+async def hold(name: LeaseName) -> AsyncIterator[Lease]:
     """The lease is ours within; a thread of its own renews it, so that nothing that blocks us lets it lapse."""
     lease = Lease(name, says=who())
     before = ""

@@ -21,6 +21,7 @@ from flows import importing
 from modelshelf import crash_points
 from modelshelf.catalog import instances, templates, versions
 from modelshelf.catalog.instances import Instance
+from modelshelf.catalog.leases import instance_lease
 from modelshelf.catalog.versions import Version
 from modelshelf.library.importing import ImportPlan
 from modelshelf.library.launching.request import LaunchRequest, LaunchSettings, LaunchSpec, Serves
@@ -169,7 +170,7 @@ def launch_spec(library: Library, spec: LaunchSpec, key: str = "") -> Instance:
         if plan.running:
             assert spec.before is not None
             return spec.before
-        async with leases.hold(instances.lease_name(P, spec.instance)):
+        async with leases.hold(instance_lease(P, spec.instance)):
             return await steps.launch(P, spec, began=time.monotonic(), queued=0.0)
 
     with working_on(library, "test"), stored_key(key):

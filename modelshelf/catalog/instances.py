@@ -14,7 +14,7 @@ from modelshelf.addresses import base_url
 from modelshelf.catalog import aliases, journal, replicas, templates
 from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.ids import InstanceId, NodeId, VersionId
-from modelshelf.catalog.leases import holding
+from modelshelf.catalog.leases import LeaseName, holding, instance_lease
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import (
     instance,
@@ -69,13 +69,9 @@ class Instance:
         return base_url(self.bind, self.port)
 
     @property
-    def lease(self) -> str:
+    def lease(self) -> LeaseName:
         """The name of the lease under which it is launched, switched and stopped."""
-        return lease_name(self.project, self.name)
-
-
-def lease_name(owner: ProjectName, name: InstanceName) -> str:
-    return f"instance {owner}/{name}"
+        return instance_lease(self.project, self.name)
 
 
 def record(

@@ -9,22 +9,63 @@ from __future__ import annotations
 import threading
 import uuid
 from dataclasses import dataclass, field
-from typing import Self
+from pathlib import Path
+from typing import NewType, Self
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, String, cast, delete, exists, literal, or_, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import Catalog, insert_into, now
+from modelshelf.catalog.ids import NodeId, StoreId, VersionId
 from modelshelf.catalog.tables import lease
+from modelshelf.digest import Digest
 from modelshelf.errors import LeaseLost, Unavailable
 from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import InstanceName, ProjectName
+
+LeaseName = NewType("LeaseName", str)
+"""What a run does alone. Made by the functions below: two that mean the same work spell it the same."""
+_IMPORT = "import "
+
+
+def import_lease(version_id: VersionId) -> LeaseName:
+    """Importing or registering the version."""
+    return LeaseName(f"{_IMPORT}{version_id}")
+
+
+def fetch_lease(store_id: StoreId, digest: Digest) -> LeaseName:
+    """Fetching one large file into the store."""
+    return LeaseName(f"fetch {store_id} {digest}")
+
+
+def replica_lease(node_id: NodeId, image: Digest) -> LeaseName:
+    """Filling the image's replica on the node."""
+    return LeaseName(f"replica {node_id} {image}")
+
+
+def instance_lease(owner: ProjectName, name: InstanceName) -> LeaseName:
+    """Launching, switching or stopping the instance."""
+    return LeaseName(f"instance {owner}/{name}")
+
+
+def build_lease(to: Path) -> LeaseName:
+    """Writing an image's layout to this place."""
+    return LeaseName(f"build {to}")
+
+
+def clean_lease(owner: ProjectName) -> LeaseName:
+    """Cleaning the project's stale versions."""
+    return LeaseName(f"clean {owner}")
+
+
+AUDIT = LeaseName("audit")
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
     """Who holds a lease, and for how many more seconds unless it is renewed."""
 
-    name: str
+    name: LeaseName
     says: str
     seconds_left: float
 
@@ -33,7 +74,7 @@ class Holding:
 class Lease:
     """A right to do one thing alone, until it lapses."""
 
-    name: str
+    name: LeaseName
     says: str
     """Who holds it, for people."""
     holder: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -66,7 +107,7 @@ class Lease:
         connection.execute(delete(lease).where(lease.c.name == self.name, lease.c.holder == self.holder))
 
 
-def holding(connection: Connection, name: str) -> Holding | None:
+def holding(connection: Connection, name: LeaseName) -> Holding | None:
     """Who holds the lease now; None if nobody does."""
     left = lease.c.expires - now(connection)
     row = connection.execute(select(lease.c.says, left.label("left")).where(lease.c.name == name)).one_or_none()
@@ -75,8 +116,14 @@ def holding(connection: Connection, name: str) -> Holding | None:
 
 def importing(connection: Connection) -> bool:
     """An import runs now, of whatever version."""
-    running = select(lease.c.name).where(lease.c.name.startswith("import "), lease.c.expires > now(connection)).limit(1)
+    running = select(lease.c.name).where(lease.c.name.startswith(_IMPORT), lease.c.expires > now(connection)).limit(1)
     return connection.execute(running).first() is not None
+
+
+def being_imported(connection: Connection, version_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """True for a row whose version an import is at now."""
+    named = literal(_IMPORT) + cast(version_id, String)
+    return exists(select(lease.c.name).where(lease.c.name == named, lease.c.expires > now(connection)))
 
 
 class Renewal:

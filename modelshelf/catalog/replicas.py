@@ -40,11 +40,6 @@ class Kept:
     held: str
 
 
-def lease_name(at: NodeId, image: Digest) -> str:
-    """The lease of whoever fills the image's replica on the node."""
-    return f"replica {at} {image}"
-
-
 def node_id(connection: Connection, name: NodeName, *, region: str, kind: str) -> int:
     """The node's id; its row is made if it is not there."""
     found = connection.execute(select(node.c.id).where(node.c.name == str(name))).scalar_one_or_none()

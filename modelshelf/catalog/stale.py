@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import String, and_, cast, exists, func, literal, or_, select
+from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
 from modelshelf.catalog.ids import VersionId
-from modelshelf.catalog.tables import alias, lease, model, mount, project, replica, template_model, version
+from modelshelf.catalog.leases import being_imported
+from modelshelf.catalog.tables import alias, model, mount, project, replica, template_model, version
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
 from modelshelf.states import VersionState
 
@@ -51,15 +52,12 @@ def stale(connection: Connection, asking: ProjectName, policy: Policy) -> list[S
     )
     one = of_project.c
     age = (now(connection) - one.since) / _DAY
-    importing = select(lease.c.name).where(
-        lease.c.name == literal("import ") + cast(one.id, String), lease.c.expires > now(connection)
-    )
     referred = or_(
         exists(select(mount.c.version_id).where(mount.c.version_id == one.id)),
         exists(select(template_model.c.version_id).where(template_model.c.version_id == one.id)),
         exists(select(alias.c.version_id).where(alias.c.version_id == one.id)),
         exists(select(replica.c.version_id).where(replica.c.version_id == one.id, replica.c.pinned)),
-        exists(importing),
+        being_imported(connection, one.id),
     )
     beyond = and_(one.state == VersionState.READY, one.rank > policy.keep)
     left_lying = one.state.in_((VersionState.REGISTERED, VersionState.IMPORTING, VersionState.FAILED))

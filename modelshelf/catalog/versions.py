@@ -6,16 +6,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, String, cast, delete, func, insert, literal, or_, select, union, update
+from sqlalchemy import Row, Select, delete, func, insert, or_, select, union, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import aliases, blobs, images, journal, projects
 from modelshelf.catalog.database import now
 from modelshelf.catalog.ids import ModelId, StoreId, VersionId
-from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.leases import Lease, LeaseName, being_imported, import_lease
 from modelshelf.catalog.projects import visible_to
 from modelshelf.catalog.tables import alias, hold, image, image_file, model, place, project, version
-from modelshelf.catalog.tables import lease as lease_table
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import Disabled, InPlace, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
 from modelshelf.formats.image import Image, PackedFile
@@ -91,9 +90,9 @@ class Version:
         return publisher_of(self.source)
 
     @property
-    def lease(self) -> str:
+    def lease(self) -> LeaseName:
         """The name of the lease under which it is imported."""
-        return f"import {self.id}"
+        return import_lease(self.id)
 
 
 def reserve(
@@ -156,8 +155,8 @@ def reserved_by_others(connection: Connection, version_id: VersionId) -> int:
     """Bytes that imports of other versions, which run now, said they would write."""
     running = (
         select(func.coalesce(func.sum(version.c.reserved), 0))
-        .join(lease_table, lease_table.c.name == literal("import ") + cast(version.c.id, String))
-        .where(version.c.id != version_id, version.c.state == VersionState.IMPORTING, lease_table.c.expires > now(connection))
+        .where(version.c.id != version_id, version.c.state == VersionState.IMPORTING)
+        .where(being_imported(connection, version.c.id))
     )
     return int(connection.execute(running).scalar_one())
 

@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 
 from modelshelf.catalog import images, versions
-from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.leases import Lease, build_lease
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import NotAnEmptyFolder, StoreDamaged, WriteFailed
@@ -61,7 +61,7 @@ def build(library: Library, asking: ProjectName, plan: BuildPlan, stop: StopToke
     image = rebuild(library, asking, plan.ref)
     if image.digest != plan.image:
         raise StoreDamaged(path=library.store, reason=f"its files make the image {image.digest}, but {plan.image} is recorded")
-    with alone(library, Lease(f"build {plan.to}", says=str(plan.ref)), stop):
+    with alone(library, Lease(build_lease(plan.to), says=str(plan.ref)), stop):
         for left in plan.to.parent.glob(f".{escape(plan.to.name)}.{'[0-9a-f]' * 32}"):  # by a run that was killed
             shutil.rmtree(left, ignore_errors=True)
         _write(library, plan, image, stop)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import places, replicas, versions
-from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.leases import Lease, replica_lease
 from modelshelf.catalog.replicas import Kept
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
@@ -108,7 +108,7 @@ def _is_there(library: Library, target: Version, files: Sequence[PackedFile]) ->
 
 def _bring(library: Library, target: Version, files: Sequence[PackedFile], stop: StopToken) -> None:
     image = _image(target)
-    lease = Lease(replicas.lease_name(library.node_id, image), says=f"caching {target.ref} on {NODE}")
+    lease = Lease(replica_lease(library.node_id, image), says=f"caching {target.ref} on {NODE}")
     with alone(library, lease, stop):
         with library.catalog.writing() as connection:
             lease.renew(connection)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import aliases, blobs, journal, leases, versions
-from modelshelf.catalog.leases import Holding, Lease, Renewal
+from modelshelf.catalog.leases import Holding, Lease, Renewal, fetch_lease
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
@@ -361,7 +361,7 @@ def _fetch_alone(
 ) -> Arrived:  # fmt: skip
     """One large file, by one run at a time; who waited takes over what the other run fetched, if it may see it."""
     digest = file.wanted.key
-    with alone(library, Lease(f"fetch {library.store_id} {digest}", says=str(target.ref)), stop):
+    with alone(library, Lease(fetch_lease(library.store_id, digest), says=str(target.ref)), stop):
         with holding.whole(library, asking, [digest], stop) as whole:
             if whole:
                 with library.catalog.writing() as connection:

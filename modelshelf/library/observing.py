@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelshelf.catalog import instances, leases, replicas, versions
 from modelshelf.catalog.ids import VersionId
+from modelshelf.catalog.leases import replica_lease
 from modelshelf.library.opening import NODE, Library
 from modelshelf.library.running import conclude_interrupted, let_go_of_others, seen_state
 from modelshelf.names import InstanceName, ProjectName
@@ -26,8 +27,8 @@ def _look_at_replica(library: Library, version_id: VersionId, owner: ProjectName
     with library.catalog.reading() as connection:
         target = versions.get(connection, owner, version_id)
         files = versions.files(connection, owner, version_id) if target.state == VersionState.READY else None
-        lease = replicas.lease_name(library.node_id, target.image) if target.image is not None else ""
-        filling = leases.holding(connection, lease) is not None
+        image = target.image
+        filling = image is not None and leases.holding(connection, replica_lease(library.node_id, image)) is not None
     said = {"what": f"replica of {target.ref}", "on": str(NODE), "recorded": before}
     if filling:  # by a run that records what comes of it
         return {**said, "seen": before}

@@ -17,7 +17,7 @@ from flows.restart_instance import restart_instance
 from flows.switch_instance import switch_instance
 from modelshelf.catalog import instances, journal, replicas, versions
 from modelshelf.catalog.instances import Instance
-from modelshelf.catalog.leases import Lease
+from modelshelf.catalog.leases import Lease, instance_lease
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import Point
 from modelshelf.errors import (
@@ -353,7 +353,7 @@ def test_a_switch_falls_back_to_what_the_one_before_it_made(equipped: Library, r
     bad = imported(equipped, registry, 3, **{"general.name": "cannot be loaded"})
 
     async def both() -> None:
-        async with leases.hold(instances.lease_name(P, CHAT)):
+        async with leases.hold(instance_lease(P, CHAT)):
             waiting = asyncio.ensure_future(switch_instance.fn(str(CHAT), str(bad.ref)))
             await asyncio.sleep(0.3)  # it waits for the lease, or it has planned already
             plan = await steps.plan_switch(P, CHAT, second.ref, back=False, forget=False)

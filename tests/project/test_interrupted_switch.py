@@ -10,6 +10,7 @@ from flows.launch_instance import launch_instance
 from flows.recover_instance import recover_instance
 from flows.switch_instance import switch_instance
 from modelshelf.catalog import instances, journal, versions
+from modelshelf.catalog.leases import instance_lease
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import Disabled, EngineDied, NothingToSwitch, SwitchFailed
 from modelshelf.library import naming, observing, running, switching
@@ -110,7 +111,7 @@ def test_what_a_switch_held_that_was_killed_before_it_stopped_anything_is_let_go
     launch(equipped, first)
 
     async def looked_while_it_runs() -> None:
-        async with leases.hold(instances.lease_name(P, CHAT)):
+        async with leases.hold(instance_lease(P, CHAT)):
             killed(equipped, second, recorded=False)
             observing.observe(equipped)
             assert serves(equipped) == ("ready", [first.id, second.id]), "a switch that runs keeps what it holds"
@@ -153,7 +154,7 @@ def test_a_version_that_is_disabled_while_its_launch_waits_is_refused_and_nothin
         return plan.get("instance") == str(CHAT)
 
     async def raced() -> None:
-        async with leases.hold(instances.lease_name(P, CHAT)):
+        async with leases.hold(instance_lease(P, CHAT)):
             launching = asyncio.ensure_future(launch_instance.fn(str(tiny.ref), "", str(CHAT), engine="llamacpp"))
             await _until(planned)
             naming.mark(equipped, P, tiny.ref, who="test", disabled=True)
