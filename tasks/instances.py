@@ -18,7 +18,7 @@ from modelshelf.library.launching import prove as proving
 from modelshelf.library.launching import request as requesting
 from modelshelf.library.launching import start as starting
 from modelshelf.library.launching.plan import LaunchPlan
-from modelshelf.library.launching.prove import Probed
+from modelshelf.library.launching.prove import Probed, Stage
 from modelshelf.library.launching.request import LaunchRequest, LaunchSpec, Serves
 from modelshelf.library.launching.start import Started
 from modelshelf.library.switching import SwitchPlan
@@ -179,13 +179,13 @@ async def launch(
         started = await start(project, instance, spec)
         spawned = time.monotonic()
         probed = await prove(started)
-        stages = {
-            "queue": queued,
-            "replica": cached - began,
-            "create": spawned - cached,
-            "engine up": probed.engine_up,
-            "model visible": probed.model_visible - probed.engine_up,
-            "first token": probed.first_token - probed.model_visible,
+        stages: dict[str, float] = {
+            Stage.QUEUE: queued,
+            Stage.REPLICA: cached - began,
+            Stage.CREATE: spawned - cached,
+            Stage.ENGINE_UP: probed.engine_up,
+            Stage.MODEL_VISIBLE: probed.model_visible - probed.engine_up,
+            Stage.FIRST_TOKEN: probed.first_token - probed.model_visible,
         }
         ready = await mark_ready(project, started, stages)
     await reports.show_start(ready, ready.url, stages)

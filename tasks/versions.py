@@ -13,6 +13,7 @@ from modelshelf.library import building, caching, categories, deleting, metrics,
 from modelshelf.library.building import BuildPlan
 from modelshelf.library.caching import CachePlan
 from modelshelf.library.deleting import Deletion
+from modelshelf.library.naming import Change
 from modelshelf.names import ModelRef, NodeName, ProjectName, Tag
 from modelshelf.stop import StopToken
 from modelshelf.words import said_bytes
@@ -28,7 +29,7 @@ class Changed:
     """What a run changed, for the command to show."""
 
     ref: ModelRef
-    change: str
+    change: Change
     alias: Tag | None
     already: bool = False
     """It was so before: nothing was changed."""
@@ -73,32 +74,34 @@ async def delete(project: ProjectName, model: ModelRef) -> Deletion:
 @step
 async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | None, category: str = "") -> Changed:
     """The version is called or marked so. Raises BadSetting if there is no such change, or an alias is missing or too much."""
-    if (alias is not None) != (what in ("promote", "roll-back", "unalias")):
+    try:
+        wanted = Change(what)
+    except ValueError:
+        raise BadSetting(where=f"the change {what!r}", reason=f"known changes: {', '.join(Change)}") from None
+    if (alias is not None) != (wanted in (Change.PROMOTE, Change.ROLL_BACK, Change.UNALIAS)):
         raise BadSetting(where=f"the change {what!r}", reason="an alias belongs to promote, roll-back and unalias alone")
     tag = alias or Tag("none")
-    changes: dict[str, Callable[[], Version]] = {
-        "promote": lambda: naming.promote(library(), project, ref, tag, who=who()),
-        "roll-back": lambda: naming.roll_back(library(), project, ref, tag, who=who()),
-        "unalias": lambda: naming.let_go(library(), project, ref.model, tag, who=who()),
-        "disable": lambda: naming.mark(library(), project, ref, who=who(), disabled=True),
-        "enable": lambda: naming.mark(library(), project, ref, who=who(), disabled=False),
-        "auto-cache": lambda: naming.mark(library(), project, ref, who=who(), auto_cache=True),
-        "no-auto-cache": lambda: naming.mark(library(), project, ref, who=who(), auto_cache=False),
-        "pin": lambda: naming.pin(library(), project, ref, pinned=True),
-        "unpin": lambda: naming.pin(library(), project, ref, pinned=False),
+    changes: dict[Change, Callable[[], Version]] = {
+        Change.PROMOTE: lambda: naming.promote(library(), project, ref, tag, who=who()),
+        Change.ROLL_BACK: lambda: naming.roll_back(library(), project, ref, tag, who=who()),
+        Change.UNALIAS: lambda: naming.let_go(library(), project, ref.model, tag, who=who()),
+        Change.DISABLE: lambda: naming.mark(library(), project, ref, who=who(), disabled=True),
+        Change.ENABLE: lambda: naming.mark(library(), project, ref, who=who(), disabled=False),
+        Change.AUTO_CACHE: lambda: naming.mark(library(), project, ref, who=who(), auto_cache=True),
+        Change.NO_AUTO_CACHE: lambda: naming.mark(library(), project, ref, who=who(), auto_cache=False),
+        Change.PIN: lambda: naming.pin(library(), project, ref, pinned=True),
+        Change.UNPIN: lambda: naming.pin(library(), project, ref, pinned=False),
     }
-    if what == "category":
+    if wanted is Change.CATEGORY:
         model = await in_thread(lambda _stop: categories.categorise(library(), project, ref.model, category, who=who()))
         logs.say(f"The category of {model} is now {category}.")
         tell("model.category", f"{project}/{model}")
-        return Changed(model, what, alias)
-    if what not in changes:
-        raise BadSetting(where=f"the change {what!r}", reason=f"known changes: {', '.join(changes)}")
-    already = await in_thread(lambda _stop: naming.is_already(library(), project, ref, what))
-    changed = await in_thread(lambda _stop: changes[what]())
+        return Changed(model, wanted, alias)
+    already = await in_thread(lambda _stop: naming.is_already(library(), project, ref, wanted))
+    changed = await in_thread(lambda _stop: changes[wanted]())
     logs.say(f"{what}: {changed.ref}{f' as {alias}' if alias else ''}.")
     tell(f"version.{what}", f"{project}/{changed.ref}")
-    return Changed(changed.ref, what, alias, already)
+    return Changed(changed.ref, wanted, alias, already)
 
 
 @step

@@ -14,6 +14,7 @@ from modelshelf.addresses import base_url
 from modelshelf.catalog import aliases, journal, replicas, templates
 from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.ids import InstanceId, NodeId, VersionId
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import LeaseName, holding, instance_lease
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import (
@@ -140,7 +141,7 @@ def mark_ready(connection: Connection, asking: ProjectName, which: Instance, sta
         ready_at=now(connection),
         desired=InstanceDesired.RUNNING,
     )
-    journal.record_event(connection, asking, who, "instance.ready", str(which.name))
+    journal.record_event(connection, asking, who, EventKind.INSTANCE_READY, str(which.name))
     return _instance(connection.execute(_instances(asking).where(instance.c.id == which.id)).one(), which.serves)
 
 
@@ -203,7 +204,7 @@ def remove(connection: Connection, asking: ProjectName, which: Instance, who: st
     """The instance is gone, and with it the template that was written for it alone."""
     connection.execute(delete(instance).where(instance.c.id == which.id))
     templates.remove(connection, asking, templates.own_name(which.name))
-    journal.record_event(connection, asking, who, "instance.deleted", str(which.name))
+    journal.record_event(connection, asking, who, EventKind.INSTANCE_DELETED, str(which.name))
 
 
 def running(connection: Connection, asking: ProjectName, name: ModelName) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -11,6 +12,20 @@ from sqlalchemy.engine import Connection
 from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.tables import event, plan, progress
 from modelshelf.names import ProjectName
+
+
+class EventKind(StrEnum):
+    """What happened to the subject of an event."""
+
+    VERSION_READY = "version.ready"
+    VERSION_MARKED = "version.marked"
+    VERSION_DAMAGED = "version.damaged"
+    VERSION_DELETED = "version.deleted"
+    INSTANCE_READY = "instance.ready"
+    INSTANCE_STOPPED = "instance.stopped"
+    INSTANCE_DELETED = "instance.deleted"
+    MODEL_CATEGORY = "model.category"
+    TEMPLATE_REVISED = "template.revised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +38,7 @@ class Progress:
 
 
 def record_event(
-    connection: Connection, asking: ProjectName, who: str, what: str, subject: str, detail: str | None = None
+    connection: Connection, asking: ProjectName, who: str, what: EventKind, subject: str, detail: str | None = None
 ) -> None:
     connection.execute(
         insert(event).values(at=now(connection), project=str(asking), who=who, what=what, subject=subject, detail=detail)

@@ -6,6 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import journal
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import model
 from modelshelf.errors import NoSuchModel
@@ -20,4 +21,6 @@ def set_category(connection: Connection, asking: ProjectName, model_name: ModelN
         raise NoSuchModel(what=model_name, project=asking)
     if before != category:
         connection.execute(update(model).where(here).values(category=category))
-        journal.record_event(connection, asking, who, "model.category", str(model_name), f"{before} before, {category} now")
+        journal.record_event(
+            connection, asking, who, EventKind.MODEL_CATEGORY, str(model_name), f"{before} before, {category} now"
+        )

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from modelshelf.catalog import aliases, journal, versions
 from modelshelf.catalog.database import now
 from modelshelf.catalog.ids import VersionId
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.tables import model, place, place_file, project, version
 from modelshelf.catalog.versions import Version
@@ -67,7 +68,7 @@ def publish(
         "ready_at": now(connection),
     }
     connection.execute(update(version).where(version.c.id == target.id).values(**ready))
-    journal.record_event(connection, asking, who, "version.ready", str(target.ref), f"in place on {at.filesystem}")
+    journal.record_event(connection, asking, who, EventKind.VERSION_READY, str(target.ref), f"in place on {at.filesystem}")
     aliases.move_by_import(connection, asking, target, tag, who=who)
     return versions.get(connection, asking, target.id)
 

@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select, delete, exists, func, insert, select
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.ids import RevisionId, VersionId
-from modelshelf.catalog.journal import record_event
+from modelshelf.catalog.journal import EventKind, record_event
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import image, instance, model, place, project, template, template_model, template_revision, version
 from modelshelf.catalog.versions import Version
@@ -79,7 +79,7 @@ def write(
     revision = connection.execute(insert(template_revision).values(values).returning(template_revision.c.id)).scalar_one()
     rows = [{"revision_id": revision, "version_id": id, "served_name": served} for id, served in sorted(wanted)]
     connection.execute(insert(template_model), rows)
-    record_event(connection, asking, who, "template.revised", str(name), f"revision {number}")
+    record_event(connection, asking, who, EventKind.TEMPLATE_REVISED, str(name), f"revision {number}")
     return Template(revision, str(name), number, engine, dict(settings), _served(serving))
 
 

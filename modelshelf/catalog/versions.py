@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from modelshelf.catalog import aliases, blobs, images, journal, projects
 from modelshelf.catalog.database import now
 from modelshelf.catalog.ids import ModelId, StoreId, VersionId
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import Lease, LeaseName, being_imported, import_lease
 from modelshelf.catalog.projects import visible_to
 from modelshelf.catalog.tables import alias, hold, image, image_file, model, place, project, version
@@ -182,7 +183,7 @@ def publish(
         )
     )  # fmt: skip
     if published.rowcount == 1:
-        journal.record_event(connection, asking, who, "version.ready", str(target.ref), str(packed.digest))
+        journal.record_event(connection, asking, who, EventKind.VERSION_READY, str(target.ref), str(packed.digest))
     elif (there := get(connection, asking, target.id)).image != packed.digest:
         raise NameTaken(what=there.ref, found=there.image, wanted=packed.digest)
     aliases.move_by_import(connection, asking, target, tag, who=who)
@@ -277,7 +278,7 @@ def mark(connection: Connection, asking: ProjectName, target: Version, who: str,
     """Set `disabled` or `auto_cache`."""
     connection.execute(update(version).where(version.c.id == target.id).values(**marks))
     said = ", ".join(f"{name}: {'yes' if value else 'no'}" for name, value in marks.items())
-    journal.record_event(connection, asking, who, "version.marked", str(target.ref), said)
+    journal.record_event(connection, asking, who, EventKind.VERSION_MARKED, str(target.ref), said)
 
 
 def page(
@@ -318,7 +319,7 @@ def reopen(connection: Connection, asking: ProjectName, target: Version, reason:
         .where(version.c.id == target.id)
         .values(state=VersionState.FAILED, image=None, in_place=False, ready_at=None, reason=reason)
     )
-    journal.record_event(connection, asking, who, "version.damaged", str(target.ref), reason)
+    journal.record_event(connection, asking, who, EventKind.VERSION_DAMAGED, str(target.ref), reason)
 
 
 def files(connection: Connection, asking: ProjectName, version_id: VersionId) -> tuple[PackedFile, ...]:
@@ -396,7 +397,7 @@ def remove(connection: Connection, asking: ProjectName, target: Version, who: st
     if target.image is not None and connection.execute(used).scalar_one() == 0:
         connection.execute(delete(image_file).where(image_file.c.image == str(target.image)))
         connection.execute(delete(image).where(image.c.digest == str(target.image)))
-    journal.record_event(connection, asking, who, "version.deleted", str(target.ref), str(target.image))
+    journal.record_event(connection, asking, who, EventKind.VERSION_DELETED, str(target.ref), str(target.image))
 
 
 def _versions(asking: ProjectName) -> Select[tuple[object, ...]]:

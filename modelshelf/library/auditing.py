@@ -12,7 +12,7 @@ from modelshelf.digest import Digest
 from modelshelf.errors import PlaceChanged, Refused
 from modelshelf.library import registering, store_audit
 from modelshelf.library.evicting import remove_unneeded
-from modelshelf.library.findings import Fault, Finding, Rehash
+from modelshelf.library.findings import Fault, Finding, FindingKind, Rehash
 from modelshelf.library.launching.prove import listing_differs
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
@@ -69,7 +69,7 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
         known.add(target.image)
         if observed == ReplicaObserved.PRESENT and not library.node.replicas.holds(target.image, files):
             finding = Finding(
-                "replica gone",
+                FindingKind.REPLICA_GONE,
                 str(target.ref),
                 "its files on the node are missing or changed",
                 "record it as absent; then cache it again",
@@ -80,9 +80,11 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
             said = "no replica is recorded for this folder"
             if nameless:
                 repair = f"none: the folder may belong to {nameless}, whose image is lost; import that again"
-                yield Fault(Finding("replica extra", str(image), said, repair), None)
+                yield Fault(Finding(FindingKind.REPLICA_EXTRA, str(image), said, repair), None)
             else:
-                yield Fault(Finding("replica extra", str(image), said, "remove it"), partial(_remove_extra, library, image))
+                yield Fault(
+                    Finding(FindingKind.REPLICA_EXTRA, str(image), said, "remove it"), partial(_remove_extra, library, image)
+                )
 
 
 def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Iterator[Fault]:
@@ -97,11 +99,14 @@ def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Ite
             registering.require_same_bytes(library, target, at, stop) if rehash else registering.require_here(library, target, at)
         except PlaceChanged as error:
             finding = Finding(
-                "place changed", str(target.ref), error.facts["reason"], "mark its version as failed; then register it again"
+                FindingKind.PLACE_CHANGED,
+                str(target.ref),
+                error.facts["reason"],
+                "mark its version as failed; then register it again",
             )
             yield Fault(finding, partial(_fail, library, owner, target, error.facts["reason"], who))
         except Refused as error:  # not mounted here, or another region's: nothing is known of its files
-            yield Fault(Finding("place not seen", str(target.ref), str(error), "none"), None)
+            yield Fault(Finding(FindingKind.PLACE_NOT_SEEN, str(target.ref), str(error), "none"), None)
 
 
 def _instances(library: Library) -> Iterator[Fault]:
@@ -113,29 +118,32 @@ def _instances(library: Library) -> Iterator[Fault]:
         state, reason = seen_state(library, one)
         if state != one.state:
             finding = Finding(
-                "instance gone", f"{owner}/{one.name}", f"recorded as {one.state}: {reason}", "record the state that was found"
+                FindingKind.INSTANCE_GONE,
+                f"{owner}/{one.name}",
+                f"recorded as {one.state}: {reason}",
+                "record the state that was found",
             )
             yield Fault(finding, partial(_record_state, library, one, state, reason))
         elif state == InstanceState.READY and (failed := _failed(library, owner, one)) is not None:
             said = f"it serves {failed.ref}, which is {failed.state}; its engine keeps running"
             repair = f"none: run `modelshelf import {failed.source}`; then the instance can be restarted"
-            yield Fault(Finding("served version failed", f"{owner}/{one.name}", said, repair), None)
+            yield Fault(Finding(FindingKind.SERVED_VERSION_FAILED, f"{owner}/{one.name}", said, repair), None)
         elif state == InstanceState.READY and (differs := listing_differs(library, owner, one)) is not None:
             repair = f"none: run `modelshelf restart {one.name}`"
-            yield Fault(Finding("engine lists other", f"{owner}/{one.name}", differs, repair), None)
+            yield Fault(Finding(FindingKind.ENGINE_LISTS_OTHER, f"{owner}/{one.name}", differs, repair), None)
     labels = {one.label for _, one in rows}
     found = library.node.look()
     for label, engine in found.items():
         if label not in labels:
-            finding = Finding("engine without a row", engine.parts, "no instance is recorded for it", "stop it")
+            finding = Finding(FindingKind.ENGINE_WITHOUT_A_ROW, engine.parts, "no instance is recorded for it", "stop it")
             yield Fault(finding, partial(library.node.stop, label, DEFAULT.engine_stop_seconds))
     for owner, one in rows:
         if isinstance(ended := found.get(one.label), Ended):
             what, left = f"{owner}/{one.name}", f"its first process is gone, but {ended.parts} still exist"
-            finding = Finding("engine left over", what, left, "stop them")
+            finding = Finding(FindingKind.ENGINE_LEFT_OVER, what, left, "stop them")
             yield Fault(finding, partial(library.node.stop, one.label, DEFAULT.engine_stop_seconds))
     for label in set(library.node.labels()) - labels:
-        finding = Finding("instance folder extra", label, "no instance is recorded for it", "remove it")
+        finding = Finding(FindingKind.INSTANCE_FOLDER_EXTRA, label, "no instance is recorded for it", "remove it")
         yield Fault(finding, partial(library.node.discard, label))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import Literal
 
 from modelshelf.crash_points import reach
@@ -14,6 +15,27 @@ Rehash = Literal["none", "part", "all"]
 REPAIRED = "repaired"
 
 
+class FindingKind(StrEnum):
+    """What is not as the catalog has it: in the store, on the node, on a filesystem, or of an engine."""
+
+    FILE_EXTRA = "file extra"
+    DELETION_UNFINISHED = "deletion unfinished"
+    BLOB_MISSING = "blob missing"
+    BLOB_DAMAGED = "blob damaged"
+    BLOB_EXTRA = "blob extra"
+    MANIFEST_DIFFERS = "manifest differs"
+    REPLICA_GONE = "replica gone"
+    REPLICA_EXTRA = "replica extra"
+    PLACE_CHANGED = "place changed"
+    PLACE_NOT_SEEN = "place not seen"
+    INSTANCE_GONE = "instance gone"
+    SERVED_VERSION_FAILED = "served version failed"
+    ENGINE_LISTS_OTHER = "engine lists other"
+    ENGINE_WITHOUT_A_ROW = "engine without a row"
+    ENGINE_LEFT_OVER = "engine left over"
+    INSTANCE_FOLDER_EXTRA = "instance folder extra"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One difference: of which kind, what it is about, what was found, what a repair does, and what it did.
@@ -21,7 +43,7 @@ class Finding:
     `outcome` is empty if nothing was to be repaired, `repaired`, or `left: ` and why.
     """
 
-    kind: str
+    kind: FindingKind
     what: str
     found: str
     repair: str

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from modelshelf.catalog import aliases, replicas, versions
 from modelshelf.catalog.versions import Version
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
+
+
+class Change(StrEnum):
+    """What can be changed of a version, or of its model; the flow `change-version` takes these words."""
+
+    PROMOTE = "promote"
+    ROLL_BACK = "roll-back"
+    UNALIAS = "unalias"
+    DISABLE = "disable"
+    ENABLE = "enable"
+    AUTO_CACHE = "auto-cache"
+    NO_AUTO_CACHE = "no-auto-cache"
+    PIN = "pin"
+    UNPIN = "unpin"
+    CATEGORY = "category"
 
 
 def promote(library: Library, asking: ProjectName, ref: ModelRef, tag: Tag, *, who: str) -> Version:
@@ -47,13 +64,13 @@ def mark(library: Library, asking: ProjectName, ref: ModelRef, *, who: str, **ma
         return versions.get(connection, asking, target.id)
 
 
-def is_already(library: Library, asking: ProjectName, ref: ModelRef, change: str) -> bool:
+def is_already(library: Library, asking: ProjectName, ref: ModelRef, change: Change) -> bool:
     """Return whether the version is as `change` would make it: not pinned, or not cached on every node. Other changes: False."""
-    if change not in ("unpin", "no-auto-cache"):
+    if change not in (Change.UNPIN, Change.NO_AUTO_CACHE):
         return False
     with library.catalog.reading() as connection:
         target = versions.find(connection, asking, ref)
-        return not (replicas.is_pinned(connection, library.node_id, target) if change == "unpin" else target.auto_cache)
+        return not (replicas.is_pinned(connection, library.node_id, target) if change is Change.UNPIN else target.auto_cache)
 
 
 def pin(library: Library, asking: ProjectName, ref: ModelRef, *, pinned: bool) -> Version:

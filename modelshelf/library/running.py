@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from modelshelf.catalog import blobs, instances, journal
 from modelshelf.catalog.instances import Instance
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import Lease, holding
 from modelshelf.engines.contract import Engine
 from modelshelf.library import stamps
@@ -36,7 +37,7 @@ def end_instance(library: Library, asking: ProjectName, name: InstanceName, who:
     with library.catalog.writing() as connection:
         instances.change(connection, which.id, state=InstanceState.STOPPED, reason=None, handle=None, attempts=0, next_try=None)
         if which.state != InstanceState.STOPPED:
-            journal.record_event(connection, asking, who, "instance.stopped", str(name))
+            journal.record_event(connection, asking, who, EventKind.INSTANCE_STOPPED, str(name))
         return instances.find(connection, asking, name)
 
 

@@ -16,7 +16,7 @@ from modelshelf.errors import Unreadable
 from modelshelf.library import stamps
 from modelshelf.library.cleaning import manifest_layers
 from modelshelf.library.deleting import finish_deletions
-from modelshelf.library.findings import Fault, Finding, Rehash
+from modelshelf.library.findings import Fault, Finding, FindingKind, Rehash
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.states import BlobState
@@ -32,7 +32,7 @@ def presence(library: Library, who: str, stop: StopToken, grace_seconds: float) 
     for name in library.store.foreign():
         yield Fault(
             Finding(
-                "file extra",
+                FindingKind.FILE_EXTRA,
                 name,
                 "its name is not a digest",
                 "none: modelshelf did not write this file; remove it yourself",
@@ -46,22 +46,28 @@ def presence(library: Library, who: str, stop: StopToken, grace_seconds: float) 
             found = present.pop(digest, None)
             if state == BlobState.DELETING:
                 finding = Finding(
-                    "deletion unfinished", str(digest), "it is marked for deletion but still exists", "finish the deletion"
+                    FindingKind.DELETION_UNFINISHED,
+                    str(digest),
+                    "it is marked for deletion but still exists",
+                    "finish the deletion",
                 )
                 yield Fault(finding, partial(finish_deletions, library, [digest], stop))
             elif found is None and not library.store.stamps([digest]):  # not one that came since the store was listed
                 said = f"the catalog lists it, but the store lacks it{_users(library, digest)}"
-                finding = Finding("blob missing", str(digest), said, "mark its versions as failed; they can be imported again")
+                finding = Finding(
+                    FindingKind.BLOB_MISSING, str(digest), said, "mark its versions as failed; they can be imported again"
+                )
                 yield Fault(finding, partial(_give_up_missing, library, digest, who, stop))
             elif found is not None and found.size != size:
                 said = f"it has {found.size:,} bytes, but {size:,} are recorded{_users(library, digest)}"
                 yield Fault(
-                    Finding("blob damaged", str(digest), said, _REMOVE), partial(_remove_damaged, library, digest, who, stop)
+                    Finding(FindingKind.BLOB_DAMAGED, str(digest), said, _REMOVE),
+                    partial(_remove_damaged, library, digest, who, stop),
                 )
     for extra in () if importing else present.values():  # an import records its small files at its end
         if extra.age >= grace_seconds:
             said = f"{extra.size:,} bytes that the catalog does not know"
-            finding = Finding("blob extra", str(extra.digest), said, "remove it")
+            finding = Finding(FindingKind.BLOB_EXTRA, str(extra.digest), said, "remove it")
             yield Fault(finding, partial(_remove_extra, library, extra.digest, grace_seconds, stop))
 
 
@@ -93,7 +99,7 @@ def bytes_read(library: Library, who: str, stop: StopToken, rehash: Rehash, on_b
         with library.catalog.writing() as connection:
             blobs.prove(connection, library.store_id, proven)
         for digest, found in sorted(wrong.items()):
-            finding = Finding("blob damaged", str(digest), f"{found}{_users(library, digest)}", _REMOVE)
+            finding = Finding(FindingKind.BLOB_DAMAGED, str(digest), f"{found}{_users(library, digest)}", _REMOVE)
             yield Fault(finding, partial(_remove_damaged, library, digest, who, stop))
 
 
@@ -111,7 +117,7 @@ def manifests(library: Library, who: str, stop: StopToken) -> Iterator[Fault]:
             except Unreadable as error:
                 same, found = False, error.facts["reason"]
             if not same:
-                finding = Finding("manifest differs", str(image), f"{found}{_users(library, image)}", _REMOVE)
+                finding = Finding(FindingKind.MANIFEST_DIFFERS, str(image), f"{found}{_users(library, image)}", _REMOVE)
                 yield Fault(finding, partial(_remove_damaged, library, image, who, stop, altered=content))
 
 

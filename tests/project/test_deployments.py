@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from prefect.exceptions import ParameterTypeError
 from prefect.flows import load_flow_from_entrypoint
+
+from flows import change_version
+from modelshelf.library.naming import Change
 
 ROOT = Path(__file__).parent.parent.parent
 STATED = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
@@ -65,3 +69,7 @@ def test_no_file_is_longer_than_500_lines_and_no_archive_is_ever_extracted() -> 
             if folder != "tests":
                 assert "extractall" not in text, file
                 assert "import pickle" not in text, file
+
+
+def test_the_form_offers_the_changes_that_the_library_knows() -> None:
+    assert get_args(change_version.Change) == tuple(Change)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from modelshelf.catalog import instances
 from modelshelf.catalog.instances import Instance
@@ -31,6 +32,17 @@ from modelshelf.library.running import key_of, words_of_start
 from modelshelf.names import InstanceName, ProjectName
 from modelshelf.stop import StopToken
 from modelshelf.wire import Authorization, Url, Wire
+
+
+class Stage(StrEnum):
+    """Where the time of a launch went, in order: the seconds of all stages add up to the whole."""
+
+    QUEUE = "queue"
+    REPLICA = "replica"
+    CREATE = "create"
+    ENGINE_UP = "engine up"
+    MODEL_VISIBLE = "model visible"
+    FIRST_TOKEN = "first token"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
