@@ -125,8 +125,7 @@ def library_page(library: Library) -> str:
     """Return what the library holds, as Markdown: the default project's versions, instances, disk, and links to other pages."""
     with library.catalog.reading() as connection:
         newest = versions.page(connection, ProjectName("default"), limit=_MANY)
-        named = instances.everywhere(connection, library.node_id)
-        running = [instances.find(connection, owner, name) for owner, name in named]
+        running = instances.on_node(connection, library.node_id)
     held = [
         {
             "model": link(key("import", one.model), one.ref) if one.state == VersionState.READY else one.ref,

@@ -7,6 +7,7 @@ not deleted or cleaned while it is called so.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.tables import alias, alias_move, version
 from modelshelf.errors import NoSuchAlias, OtherBranch, OtherPublisher
 from modelshelf.names import ModelName, ProjectName, Tag
@@ -131,10 +133,10 @@ def previous(connection: Connection, asking: ProjectName, model: ModelName, tag:
     raise NoSuchAlias(model=model, alias=tag, detail=" with an earlier version to return to")
 
 
-def held(connection: Connection, target: Version) -> list[str]:
-    """The aliases of the version that someone set, in words."""
-    rows = connection.execute(select(alias.c.name).where(alias.c.version_id == target.id, alias.c.held))
-    return [f"alias {row.name}" for row in rows]
+def held(connection: Connection, version_ids: Collection[VersionId]) -> list[tuple[VersionId, str]]:
+    """The aliases of these versions that someone set: the version, and the alias in words."""
+    rows = connection.execute(select(alias.c.version_id, alias.c.name).where(alias.c.version_id.in_(version_ids), alias.c.held))
+    return [(row.version_id, f"alias {row.name}") for row in rows]
 
 
 def _record(

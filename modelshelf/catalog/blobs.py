@@ -117,9 +117,13 @@ def hold_present(connection: Connection, at: StoreId, version_id: VersionId, dig
     _hold(connection, at, version_id, there)
 
 
-def held_by(connection: Connection, at: StoreId, version_id: VersionId) -> set[Digest]:
-    rows = connection.execute(select(hold.c.digest).where(hold.c.store_id == at, hold.c.version_id == version_id))
-    return {Digest.parse(row.digest) for row in rows}
+def held_by(connection: Connection, at: StoreId, version_ids: Collection[VersionId]) -> dict[VersionId, set[Digest]]:
+    """The blobs in the store that imports of these versions hold."""
+    found: dict[VersionId, set[Digest]] = {number: set() for number in version_ids}
+    rows = connection.execute(select(hold.c.version_id, hold.c.digest).where(hold.c.store_id == at, hold.c.version_id.in_(found)))
+    for row in rows:
+        found[VersionId(row.version_id)].add(Digest.parse(row.digest))
+    return found
 
 
 def of_versions(connection: Connection, version_ids: Collection[VersionId]) -> set[Digest]:

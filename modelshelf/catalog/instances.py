@@ -15,7 +15,7 @@ from modelshelf.catalog import aliases, journal, replicas, templates
 from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.ids import InstanceId, NodeId, VersionId
 from modelshelf.catalog.journal import EventKind
-from modelshelf.catalog.leases import LeaseName, holding, instance_lease
+from modelshelf.catalog.leases import LeaseName, holdings, instance_lease
 from modelshelf.catalog.projects import project_id
 from modelshelf.catalog.tables import (
     instance,
@@ -172,14 +172,11 @@ def page(connection: Connection, asking: ProjectName, limit: int = 500) -> list[
     return [_instance(row, serving[row.revision_id]) for row in rows]
 
 
-def everywhere(connection: Connection, node_id: NodeId) -> list[tuple[ProjectName, InstanceName]]:
+def on_node(connection: Connection, node_id: NodeId) -> list[Instance]:
     """The instances of every project on one node: for the node's own upkeep, shown to nobody."""
-    rows = connection.execute(
-        select(project.c.name.label("project_name"), instance.c.name)
-        .join(project, instance.c.project_id == project.c.id)
-        .where(instance.c.node_id == node_id)
-    )
-    return [(ProjectName(row.project_name), InstanceName(row.name)) for row in rows]
+    rows = connection.execute(_every().where(instance.c.node_id == node_id).order_by(instance.c.id)).all()
+    serving = templates.serves(connection, {row.revision_id for row in rows})
+    return [_instance(row, serving[row.revision_id]) for row in rows]
 
 
 def labels(connection: Connection, node_id: NodeId) -> list[tuple[InstanceId, str]]:
@@ -234,34 +231,47 @@ def require_unused(connection: Connection, target: Version) -> None:
 
 def holders(connection: Connection, target: Version) -> list[str]:
     """Who counts on the version, in words: instances, templates, aliases that someone set, pinned replicas, a running import."""
-    mounted = (
-        select(project.c.name.label("project_name"), instance.c.name, instance.c.state)
+    return holders_of(connection, [target])[target.id]
+
+
+def holders_of(connection: Connection, targets: Collection[Version]) -> dict[VersionId, list[str]]:
+    """Who counts on each of the versions, in words, by id."""
+    ids = [target.id for target in targets]
+    mounted = connection.execute(
+        select(mount.c.version_id, project.c.name.label("project_name"), instance.c.name, instance.c.state)
         .join(mount, mount.c.instance_id == instance.c.id)
         .join(project, instance.c.project_id == project.c.id)
-        .where(mount.c.version_id == target.id)
+        .where(mount.c.version_id.in_(ids))
     )
-    found = [f"instance {row.name} of project {row.project_name} ({row.state})" for row in connection.execute(mounted)]
-    found += templates.using(connection, target)
-    found += aliases.held(connection, target)
-    found += replicas.pinned(connection, target.id)
-    if (importing := holding(connection, target.lease)) is not None:
-        found.append(f"an import that runs now ({importing.says})")
+    found: dict[VersionId, list[str]] = {number: [] for number in ids}
+    for row in mounted:
+        found[row.version_id].append(f"instance {row.name} of project {row.project_name} ({row.state})")
+    for version_id, holder in (
+        *templates.using(connection, ids),
+        *aliases.held(connection, ids),
+        *replicas.pinned(connection, ids),
+    ):
+        found[version_id].append(holder)
+    importing = holdings(connection, {target.lease for target in targets})
+    for target in targets:
+        if (run := importing.get(target.lease)) is not None:
+            found[target.id].append(f"an import that runs now ({run.says})")
     return found
 
 
 def _instances(asking: ProjectName) -> Select[tuple[Any, ...]]:
-    return (
-        select(
-            instance,
-            node.c.name.label("node_name"),
-            project.c.name.label("project_name"),
-            template_revision.c.engine,
-            template_revision.c.settings,
-            template_revision.c.number,
-        )
-        .select_from(instance.join(node).join(project, instance.c.project_id == project.c.id).join(template_revision))
-        .where(project.c.name == str(asking))
-    )
+    return _every().where(project.c.name == str(asking))
+
+
+def _every() -> Select[tuple[Any, ...]]:
+    return select(
+        instance,
+        node.c.name.label("node_name"),
+        project.c.name.label("project_name"),
+        template_revision.c.engine,
+        template_revision.c.settings,
+        template_revision.c.number,
+    ).select_from(instance.join(node).join(project, instance.c.project_id == project.c.id).join(template_revision))
 
 
 def _instance(row: Row[tuple[Any, ...]], serves: tuple[Serving, ...]) -> Instance:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NewType, Self
@@ -26,6 +27,7 @@ from modelshelf.names import InstanceName, ProjectName
 LeaseName = NewType("LeaseName", str)
 """What a run does alone. Made by the functions below: two that mean the same work spell it the same."""
 _IMPORT = "import "
+_REPLICA = "replica "
 
 
 def import_lease(version_id: VersionId) -> LeaseName:
@@ -40,7 +42,7 @@ def fetch_lease(store_id: StoreId, digest: Digest) -> LeaseName:
 
 def replica_lease(node_id: NodeId, image: Digest) -> LeaseName:
     """Filling the image's replica on the node."""
-    return LeaseName(f"replica {node_id} {image}")
+    return LeaseName(f"{_REPLICA}{node_id} {image}")
 
 
 def instance_lease(owner: ProjectName, name: InstanceName) -> LeaseName:
@@ -109,9 +111,14 @@ class Lease:
 
 def holding(connection: Connection, name: LeaseName) -> Holding | None:
     """Who holds the lease now; None if nobody does."""
+    return holdings(connection, [name]).get(name)
+
+
+def holdings(connection: Connection, names: Collection[LeaseName]) -> dict[LeaseName, Holding]:
+    """Who holds each of these leases now; those that nobody holds are left out."""
     left = lease.c.expires - now(connection)
-    row = connection.execute(select(lease.c.says, left.label("left")).where(lease.c.name == name)).one_or_none()
-    return Holding(name, row.says, row.left) if row is not None and row.left > 0 else None
+    rows = connection.execute(select(lease.c.name, lease.c.says, left.label("left")).where(lease.c.name.in_(names)))
+    return {LeaseName(row.name): Holding(LeaseName(row.name), row.says, row.left) for row in rows if row.left > 0}
 
 
 def importing(connection: Connection) -> bool:
@@ -123,6 +130,12 @@ def importing(connection: Connection) -> bool:
 def being_imported(connection: Connection, version_id: ColumnElement[int]) -> ColumnElement[bool]:
     """True for a row whose version an import is at now."""
     named = literal(_IMPORT) + cast(version_id, String)
+    return exists(select(lease.c.name).where(lease.c.name == named, lease.c.expires > now(connection)))
+
+
+def being_filled(connection: Connection, node_id: NodeId, image: ColumnElement[str | None]) -> ColumnElement[bool]:
+    """True for a row whose image a run fills on the node now."""
+    named = literal(f"{_REPLICA}{node_id} ") + image
     return exists(select(lease.c.name).where(lease.c.name == named, lease.c.expires > now(connection)))
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import aliases, journal, versions
 from modelshelf.catalog.database import now
-from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import Lease
-from modelshelf.catalog.tables import model, place, place_file, project, version
+from modelshelf.catalog.tables import place, place_file, version
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.formats.image import ModelFile, PlacedFile
@@ -20,6 +22,8 @@ from modelshelf.formats.kinds import Facts, Format, Role
 from modelshelf.formats.parts import Parts
 from modelshelf.names import FilePath, FilesystemName, ProjectName, Tag
 from modelshelf.states import VersionState
+
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,12 @@ def of(connection: Connection, target: Version) -> Place:
     """Where a version that is in place lies, its files in the order of their paths."""
     at = connection.execute(select(place).where(place.c.version_id == target.id)).one()
     rows = connection.execute(select(place_file).where(place_file.c.version_id == target.id).order_by(place_file.c.path))
-    files = tuple(
-        PlacedFile(FilePath(r.path), Role(r.role), r.size, r.changed, Digest.parse(r.digest) if r.digest else None) for r in rows
-    )
-    return Place(FilesystemName(at.filesystem), at.region, FilePath(at.folder), files)
+    return Place(FilesystemName(at.filesystem), at.region, FilePath(at.folder), tuple(_file(row) for row in rows))
+
+
+def _file(row: Row[tuple[Any, ...]]) -> PlacedFile:
+    digest = Digest.parse(row.digest) if row.digest else None
+    return PlacedFile(FilePath(row.path), Role(row.role), row.size, row.changed, digest)
 
 
 def files(connection: Connection, asking: ProjectName, target: Version) -> tuple[ModelFile, ...]:
@@ -88,13 +94,20 @@ def files(connection: Connection, asking: ProjectName, target: Version) -> tuple
     return of(connection, target).files if target.in_place else versions.files(connection, asking, target.id)
 
 
-def everywhere(connection: Connection) -> list[tuple[ProjectName, VersionId]]:
-    """The ready versions that lie in place, and who owns them: for audits, shown to nobody."""
+def everywhere(connection: Connection) -> Iterator[tuple[Version, Place]]:
+    """The ready versions that lie in place, of every project, and where: for audits, read as it is asked for."""
+    found = {one.id: one for one in versions.in_place(connection)}
+    ready = version.c.in_place & (version.c.state == VersionState.READY)
     rows = connection.execute(
-        select(version.c.id, project.c.name)
-        .join(model, version.c.model_id == model.c.id)
-        .join(project, model.c.project_id == project.c.id)
-        .where(version.c.in_place, version.c.state == VersionState.READY)
-        .order_by(version.c.id)
+        select(place.c.filesystem, place.c.region, place.c.folder, place_file)
+        .join(place_file, place_file.c.version_id == place.c.version_id)
+        .where(place.c.version_id.in_(select(version.c.id).where(ready)))
+        .order_by(place.c.version_id, place_file.c.path),
+        execution_options={"yield_per": _ROWS_AT_ONCE},
     )
-    return [(ProjectName(row.name), row.id) for row in rows]
+    for version_id, its in groupby(rows, key=lambda row: row.version_id):
+        lies = list(its)
+        at = Place(
+            FilesystemName(lies[0].filesystem), lies[0].region, FilePath(lies[0].folder), tuple(_file(row) for row in lies)
+        )
+        yield found[version_id], at

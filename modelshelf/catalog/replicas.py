@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.ids import NodeId, VersionId
+from modelshelf.catalog.leases import being_filled
 from modelshelf.catalog.tables import image, instance, model, mount, node, project, replica, version
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
@@ -74,19 +76,29 @@ def observe(
     _set(connection, at, version_id, desired=ReplicaDesired.PRESENT, observed=observed, reason=reason, pinned=False, **verified)
 
 
-def observe_change(
-    connection: Connection,
-    at: NodeId,
-    version_id: VersionId,
-    before: ReplicaObserved,
-    observed: ReplicaObserved,
-    reason: str | None,
-) -> bool:
-    """Record what was seen, unless somebody recorded something else meanwhile; whether it was recorded."""
-    verified = {"verified_at": now(connection)} if observed == ReplicaObserved.PRESENT else {}
-    here = (replica.c.node_id == at) & (replica.c.version_id == version_id) & (replica.c.observed == before)
-    changed = update(replica).where(here).values(observed=observed, reason=reason, **verified)
-    return connection.execute(changed).rowcount == 1
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at a replica saw, beside what was recorded `before`; the reason for one that is absent."""
+
+    version_id: VersionId
+    before: ReplicaObserved
+    observed: ReplicaObserved
+    reason: str | None
+
+
+def observe_changes(connection: Connection, at: NodeId, changes: Collection[Seen]) -> None:
+    """Record what was seen, but of a replica of which somebody recorded something else meanwhile."""
+    for observed in (ReplicaObserved.PRESENT, ReplicaObserved.ABSENT):
+        rows = [
+            {"number": one.version_id, "old": one.before, "why": one.reason}
+            for one in sorted(changes, key=lambda one: one.version_id)
+            if one.observed == observed
+        ]
+        as_before = (replica.c.version_id == bindparam("number")) & (replica.c.observed == bindparam("old"))
+        verified = {"verified_at": now(connection)} if observed == ReplicaObserved.PRESENT else {}
+        if rows:
+            changed = update(replica).where(replica.c.node_id == at, as_before)
+            connection.execute(changed.values(observed=observed, reason=bindparam("why"), **verified), rows)
 
 
 def forget_version(connection: Connection, version_id: VersionId) -> None:
@@ -102,14 +114,14 @@ def of_version(connection: Connection, version_id: VersionId) -> list[Replica]:
     ]
 
 
-def pinned(connection: Connection, version_id: VersionId) -> list[str]:
-    """The replicas of the version that someone pinned, in words."""
+def pinned(connection: Connection, version_ids: Collection[VersionId]) -> list[tuple[VersionId, str]]:
+    """The replicas of these versions that someone pinned: the version, and the replica in words."""
     rows = connection.execute(
-        select(node.c.name)
+        select(replica.c.version_id, node.c.name)
         .join(replica, replica.c.node_id == node.c.id)
-        .where(replica.c.version_id == version_id, replica.c.pinned)
+        .where(replica.c.version_id.in_(version_ids), replica.c.pinned)
     )
-    return [f"a pinned replica on {row.name}" for row in rows]
+    return [(row.version_id, f"a pinned replica on {row.name}") for row in rows]
 
 
 def kept(connection: Connection, at: NodeId) -> list[Kept]:
@@ -226,16 +238,15 @@ def use(connection: Connection, at: NodeId, version_id: VersionId) -> bool:
     return connection.execute(seen).rowcount == 1
 
 
-def on_node(connection: Connection, at: NodeId) -> list[tuple[VersionId, ProjectName, ReplicaObserved]]:
-    """Each version that has a replica row on the node, who owns it, and what was last observed of it."""
+def observed_on(connection: Connection, at: NodeId) -> dict[VersionId, tuple[ReplicaObserved, bool]]:
+    """By version: what was last observed of its replica on the node, and whether a run fills it now."""
+    filling = being_filled(connection, at, version.c.image)
     rows = connection.execute(
-        select(replica.c.version_id, project.c.name, replica.c.observed)
+        select(replica.c.version_id, replica.c.observed, filling.label("filling"))
         .join(version, replica.c.version_id == version.c.id)
-        .join(model, version.c.model_id == model.c.id)
-        .join(project, model.c.project_id == project.c.id)
         .where(replica.c.node_id == at)
     )
-    return [(row.version_id, ProjectName(row.name), ReplicaObserved(row.observed)) for row in rows]
+    return {row.version_id: (ReplicaObserved(row.observed), bool(row.filling)) for row in rows}
 
 
 def _set(connection: Connection, at: NodeId, version_id: VersionId, **values: object) -> None:

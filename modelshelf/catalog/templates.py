@@ -149,20 +149,26 @@ def serves(connection: Connection, revisions: Collection[RevisionId]) -> dict[Re
     return found
 
 
-def using(connection: Connection, target: Version) -> list[str]:
-    """The templates with a revision that serves the version, in words; instances name themselves."""
+def using(connection: Connection, version_ids: Collection[VersionId]) -> list[tuple[VersionId, str]]:
+    """The templates with a revision that serves one of these: the version, and the template in words.
+
+    Instances name themselves.
+    """
     rows = connection.execute(
-        select(template.c.name, func.max(template_revision.c.number).label("number"))
+        select(template_model.c.version_id, template.c.name, func.max(template_revision.c.number).label("number"))
         .join(template_revision, template_revision.c.template_id == template.c.id)
         .join(template_model, template_model.c.revision_id == template_revision.c.id)
-        .where(template_model.c.version_id == target.id)
+        .where(template_model.c.version_id.in_(version_ids))
         .where(~(template.c.name.startswith(_OWN) & template_revision.c.id.in_(select(instance.c.revision_id))))
-        .group_by(template.c.name)
+        .group_by(template_model.c.version_id, template.c.name)
     )
     return [
-        f"the past of instance {(past := row.name.removeprefix(_OWN))} (`modelshelf switch {past} --forget` lets it go)"
-        if row.name.startswith(_OWN)
-        else f"template {row.name} (revision {row.number})"
+        (
+            row.version_id,
+            f"the past of instance {(past := row.name.removeprefix(_OWN))} (`modelshelf switch {past} --forget` lets it go)"
+            if row.name.startswith(_OWN)
+            else f"template {row.name} (revision {row.number})",
+        )
         for row in rows
     ]
 

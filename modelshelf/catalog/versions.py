@@ -11,11 +11,23 @@ from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import aliases, blobs, images, journal, projects
 from modelshelf.catalog.database import now
-from modelshelf.catalog.ids import ModelId, StoreId, VersionId
+from modelshelf.catalog.ids import ModelId, NodeId, StoreId, VersionId
 from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import Lease, LeaseName, being_imported, import_lease
 from modelshelf.catalog.projects import visible_to
-from modelshelf.catalog.tables import alias, hold, image, image_file, model, place, project, version
+from modelshelf.catalog.tables import (
+    alias,
+    hold,
+    image,
+    image_file,
+    instance,
+    model,
+    place,
+    project,
+    replica,
+    template_model,
+    version,
+)
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import Disabled, InPlace, NameTaken, NoSuchModel, NotReady, TagAndDigestDisagree, WhichVersion
 from modelshelf.formats.image import Image, PackedFile
@@ -336,39 +348,43 @@ def files(connection: Connection, asking: ProjectName, version_id: VersionId) ->
     return tuple(sorted(PackedFile(FilePath(r.path), Role(r.role), Digest.parse(r.digest), r.size) for r in rows))
 
 
-def bytes_only_it_uses(connection: Connection, store_id: StoreId, target: Version) -> int:
-    """Bytes of the version's blobs that no other version's image has."""
-    mine = blob_sizes(connection, store_id, target)
-    others = select(version.c.image).where(version.c.image.is_not(None), version.c.id != target.id)
-    named = [str(digest) for digest in mine]
-    own = (image.c.digest == str(target.image)) & image.c.digest.in_(others)
-    shared = connection.execute(
-        union(
-            select(image_file.c.digest).where(image_file.c.digest.in_(named), image_file.c.image.in_(others)),
-            select(image.c.digest).where(own),
-            select(image.c.config).where(own),
-        )
-    )
-    taken = {Digest.parse(row[0]) for row in shared}
-    return sum(size for digest, size in mine.items() if digest not in taken)
-
-
 def count_by_state(connection: Connection) -> dict[VersionState, int]:
     """How many versions there are in each state, of every project: numbers, no names."""
     rows = connection.execute(select(version.c.state, func.count().label("many")).group_by(version.c.state))
     return {VersionState(row.state): row.many for row in rows}
 
 
-def to_cache_everywhere(connection: Connection) -> list[tuple[ProjectName, VersionId]]:
-    """The ready versions that are marked for every node, and who owns them: for the nodes' own upkeep."""
-    rows = connection.execute(
-        select(version.c.id, project.c.name)
-        .join(model, version.c.model_id == model.c.id)
-        .join(project, model.c.project_id == project.c.id)
-        .where(version.c.auto_cache, version.c.state == VersionState.READY, version.c.image.is_not(None), ~version.c.disabled)
-        .order_by(version.c.id)
+def to_cache_everywhere(connection: Connection) -> list[Version]:
+    """The ready versions, of every project, that are marked for every node: for the nodes' own upkeep."""
+    marked = _every().where(
+        version.c.auto_cache, version.c.state == VersionState.READY, version.c.image.is_not(None), ~version.c.disabled
     )
-    return [(ProjectName(row.name), row.id) for row in rows]
+    return _all(connection, marked)
+
+
+def in_place(connection: Connection) -> list[Version]:
+    """The ready versions, of every project, that lie in place: for audits, shown to nobody."""
+    return _all(connection, _every().where(version.c.in_place, version.c.state == VersionState.READY))
+
+
+def on_node(connection: Connection, node_id: NodeId) -> list[Version]:
+    """The versions, of every project, that have a replica row on the node: for the node's own upkeep."""
+    return _all(connection, _every().where(version.c.id.in_(select(replica.c.version_id).where(replica.c.node_id == node_id))))
+
+
+def served_but_not_ready(connection: Connection, node_id: NodeId) -> dict[VersionId, Version]:
+    """The versions that instances of the node serve and that are not ready any more, by id."""
+    served = (
+        select(template_model.c.version_id)
+        .join(instance, instance.c.revision_id == template_model.c.revision_id)
+        .where(instance.c.node_id == node_id)
+    )
+    query = _every().where(version.c.state != VersionState.READY, version.c.id.in_(served))
+    return {one.id: one for one in _all(connection, query)}
+
+
+def _all(connection: Connection, query: Select[tuple[object, ...]]) -> list[Version]:
+    return [_version(row) for row in connection.execute(query.add_columns(_CALLED).order_by(version.c.id))]
 
 
 def same_content(connection: Connection, asking: ProjectName, target: Version) -> list[Version]:
@@ -401,26 +417,27 @@ def remove(connection: Connection, asking: ProjectName, target: Version, who: st
 
 
 def _versions(asking: ProjectName) -> Select[tuple[object, ...]]:
-    return (
-        select(
-            version,
-            model.c.name.label("model_name"),
-            model.c.category,
-            model.c.visibility,
-            project.c.name.label("project_name"),
-            func.coalesce(image.c.size, place.c.size).label("size"),
-            image.c.facts,
-            place.c.facts.label("place_facts"),
-            place.c.filesystem,
-            place.c.region,
-        )
-        .select_from(
-            version.join(model)
-            .join(project)
-            .outerjoin(image, version.c.image == image.c.digest)
-            .outerjoin(place, version.c.in_place & (place.c.version_id == version.c.id))
-        )
-        .where(visible_to(asking))
+    return _every().where(visible_to(asking))
+
+
+def _every() -> Select[tuple[object, ...]]:
+    """Of every project: for upkeep, shown to nobody."""
+    return select(
+        version,
+        model.c.name.label("model_name"),
+        model.c.category,
+        model.c.visibility,
+        project.c.name.label("project_name"),
+        func.coalesce(image.c.size, place.c.size).label("size"),
+        image.c.facts,
+        place.c.facts.label("place_facts"),
+        place.c.filesystem,
+        place.c.region,
+    ).select_from(
+        version.join(model)
+        .join(project)
+        .outerjoin(image, version.c.image == image.c.digest)
+        .outerjoin(place, version.c.in_place & (place.c.version_id == version.c.id))
     )
 
 

@@ -170,7 +170,7 @@ def _counts(library: object) -> dict[str, object]:
     assert isinstance(library, Library)
     with library.catalog.reading() as connection:
         ready = versions.count_by_state(connection).get(VersionState.READY, 0)
-        running = [instances.find(connection, owner, name) for owner, name in instances.everywhere(connection, library.node_id)]
+        running = instances.on_node(connection, library.node_id)
     states = [seen_state(library, one)[0] for one in running]
     return {
         "versions ready": ready,
@@ -188,10 +188,10 @@ def _stop_engines() -> None:
 
     library = Library.open(load_settings())
     with library.catalog.reading() as connection:
-        running = instances.everywhere(connection, library.node_id)
-    for project, name in running:
-        stop_instance(library, project, name, who="modelshelf down")
-        click.echo(f"{name} is stopped.")
+        running = instances.on_node(connection, library.node_id)
+    for one in running:
+        stop_instance(library, one.project, one.name, who="modelshelf down")
+        click.echo(f"{one.name} is stopped.")
 
 
 def _file_system(path: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 
 from modelshelf.catalog import blobs, instances, places, replicas, versions
+from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.errors import PlaceChanged, Refused
@@ -14,12 +15,12 @@ from modelshelf.library import registering, store_audit
 from modelshelf.library.evicting import remove_unneeded
 from modelshelf.library.findings import Fault, Finding, FindingKind, Rehash
 from modelshelf.library.launching.prove import listing_differs
+from modelshelf.library.observing import whole_replicas
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
 from modelshelf.limits import DEFAULT
-from modelshelf.names import ProjectName
 from modelshelf.nodes.contract import Ended
-from modelshelf.states import InstanceState, ReplicaObserved, VersionState
+from modelshelf.states import InstanceState, ReplicaObserved
 from modelshelf.stop import StopToken
 
 _GRACE_SECONDS = 3600.0
@@ -55,19 +56,20 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
     known: set[Digest] = set()
     nameless = ""
     with library.catalog.reading() as connection:
-        rows = replicas.on_node(connection, library.node_id)
-    for version_id, owner, observed in rows:
-        with library.catalog.reading() as connection:
-            target = versions.get(connection, owner, version_id)
-            files = versions.files(connection, owner, version_id) if target.state == VersionState.READY else ()
+        targets = versions.on_node(connection, library.node_id)
+        recorded = replicas.observed_on(connection, library.node_id)
+        held = blobs.held_by(connection, library.store_id, [one.id for one in targets if one.image is None])
+    whole = whole_replicas(library)
+    present = set(library.node.replicas.list())
+    for target in targets:
+        stop.check()
         if target.image is None:  # it was damaged: its image is among what it holds, unless the manifest is what was lost
-            with library.catalog.reading() as connection:
-                its = blobs.held_by(connection, library.store_id, version_id) & set(library.node.replicas.list())
+            its = held[target.id] & present
             known |= its
             nameless = nameless or ("" if its else str(target.ref))
             continue
         known.add(target.image)
-        if observed == ReplicaObserved.PRESENT and not library.node.replicas.holds(target.image, files):
+        if recorded[target.id][0] == ReplicaObserved.PRESENT and target.image not in whole:
             finding = Finding(
                 FindingKind.REPLICA_GONE,
                 str(target.ref),
@@ -75,7 +77,7 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
                 "record it as absent; then cache it again",
             )
             yield Fault(finding, partial(_mark_absent, library, target))
-    for image in library.node.replicas.list():
+    for image in sorted(present):
         if image not in known:
             said = "no replica is recorded for this folder"
             if nameless:
@@ -89,12 +91,9 @@ def _replicas(library: Library, stop: StopToken) -> Iterator[Fault]:
 
 def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Iterator[Fault]:
     with library.catalog.reading() as connection:
-        rows = places.everywhere(connection)
-    for owner, version_id in rows:
+        found = list(places.everywhere(connection))
+    for target, at in found:
         stop.check()
-        with library.catalog.reading() as connection:
-            target = versions.get(connection, owner, version_id)
-            at = places.of(connection, target)
         try:
             registering.require_same_bytes(library, target, at, stop) if rehash else registering.require_here(library, target, at)
         except PlaceChanged as error:
@@ -104,16 +103,15 @@ def _places(library: Library, who: str, stop: StopToken, *, rehash: bool) -> Ite
                 error.facts["reason"],
                 "mark its version as failed; then register it again",
             )
-            yield Fault(finding, partial(_fail, library, owner, target, error.facts["reason"], who))
+            yield Fault(finding, partial(_fail, library, target, error.facts["reason"], who))
         except Refused as error:  # not mounted here, or another region's: nothing is known of its files
             yield Fault(Finding(FindingKind.PLACE_NOT_SEEN, str(target.ref), str(error), "none"), None)
 
 
 def _instances(library: Library) -> Iterator[Fault]:
     with library.catalog.reading() as connection:
-        rows = [
-            (owner, instances.find(connection, owner, name)) for owner, name in instances.everywhere(connection, library.node_id)
-        ]
+        rows = [(one.project, one) for one in instances.on_node(connection, library.node_id)]
+        not_ready = versions.served_but_not_ready(connection, library.node_id)
     for owner, one in rows:
         state, reason = seen_state(library, one)
         if state != one.state:
@@ -124,7 +122,7 @@ def _instances(library: Library) -> Iterator[Fault]:
                 "record the state that was found",
             )
             yield Fault(finding, partial(_record_state, library, one, state, reason))
-        elif state == InstanceState.READY and (failed := _failed(library, owner, one)) is not None:
+        elif state == InstanceState.READY and (failed := _failed(one, not_ready)) is not None:
             said = f"it serves {failed.ref}, which is {failed.state}; its engine keeps running"
             repair = f"none: run `modelshelf import {failed.source}`; then the instance can be restarted"
             yield Fault(Finding(FindingKind.SERVED_VERSION_FAILED, f"{owner}/{one.name}", said, repair), None)
@@ -147,11 +145,9 @@ def _instances(library: Library) -> Iterator[Fault]:
         yield Fault(finding, partial(library.node.discard, label))
 
 
-def _failed(library: Library, owner: ProjectName, one: instances.Instance) -> Version | None:
+def _failed(one: instances.Instance, not_ready: Mapping[VersionId, Version]) -> Version | None:
     """A version that the instance serves and that is not ready any more."""
-    with library.catalog.reading() as connection:
-        served = [versions.get(connection, owner, serving.version_id) for serving in one.serves]
-    return next((target for target in served if target.state != VersionState.READY), None)
+    return next((not_ready[served.version_id] for served in one.serves if served.version_id in not_ready), None)
 
 
 def _remove_extra(library: Library, image: Digest) -> str | None:
@@ -165,9 +161,9 @@ def _mark_absent(library: Library, target: Version) -> None:
         )
 
 
-def _fail(library: Library, owner: ProjectName, target: Version, reason: str, who: str) -> None:
+def _fail(library: Library, target: Version, reason: str, who: str) -> None:
     with library.catalog.writing() as connection:
-        versions.reopen(connection, owner, target, f"{reason}; register it again", who)
+        versions.reopen(connection, target.project, target, f"{reason}; register it again", who)
 
 
 def _record_state(library: Library, one: instances.Instance, state: InstanceState, reason: str | None) -> None:

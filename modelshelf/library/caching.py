@@ -201,11 +201,10 @@ def warm_up(library: Library, stop: StopToken, *, seconds: float | None = None) 
     done: list[Warmed] = []
     until = time.monotonic() + seconds if seconds is not None else math.inf
     with library.catalog.reading() as connection:
-        wanted = versions.to_cache_everywhere(connection)
-        targets = [(owner, versions.get(connection, owner, version_id)) for owner, version_id in wanted]
-    for owner, target in targets:
+        targets = versions.to_cache_everywhere(connection)
+    for target in targets:
         stop.check()
-        outcome, there = _warmed(library, owner, target, stop, late=time.monotonic() >= until)
+        outcome, there = _warmed(library, target.project, target, stop, late=time.monotonic() >= until)
         done.append(Warmed(str(target.ref), target.size or 0, outcome, there))
     return done
 

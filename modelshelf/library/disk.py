@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from modelshelf.catalog import blobs, instances, versions
+from modelshelf.catalog import blobs, images, instances, versions
 from modelshelf.library.opening import Library
 from modelshelf.names import ProjectName
 
@@ -69,7 +69,7 @@ def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskRepor
             parts[_part(path, library, counted)] += told.st_blocks * 512
     partial = min(parts["reserved"], sum(one.arrived for one in library.store.arriving()))
     parts["reserved"] -= partial
-    shares = tuple(_share(library, one) for one in newest if one.image is not None)
+    shares = _shares(library, [one for one in newest if one.image is not None])
     return DiskReport(
         **parts, partial=partial, total=sum(parts.values()) + partial, free=library.store.free_bytes(), versions=shares
     )
@@ -88,12 +88,16 @@ def _part(path: Path, library: Library, counted: set[str]) -> str:
     return "catalog" if path.name.startswith("catalog.") else "other"
 
 
-def _share(library: Library, one: versions.Version) -> Share:
+def _shares(library: Library, listed: list[versions.Version]) -> tuple[Share, ...]:
     with library.catalog.reading() as connection:
-        size = sum(versions.blob_sizes(connection, library.store_id, one).values())
-        alone = versions.bytes_only_it_uses(connection, library.store_id, one)
-        held = ", ".join(instances.holders(connection, one))
-    return Share(str(one.ref), size, size - alone, alone, held)
+        taken = images.shares(connection, library.store_id, [one.id for one in listed])
+        held = instances.holders_of(connection, listed)
+    nothing = images.Share(0, 0)
+    return tuple(
+        Share(str(one.ref), bytes.size, bytes.size - bytes.alone, bytes.alone, ", ".join(held[one.id]))
+        for one in listed
+        for bytes in (taken.get(one.id, nothing),)
+    )
 
 
 def _files(root: Path) -> list[tuple[Path, os.stat_result]]:

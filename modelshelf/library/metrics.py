@@ -29,8 +29,7 @@ def write_metrics(library: Library) -> Path:
         states = versions.count_by_state(connection)
         many, stored = blobs.total(connection, library.store_id)
         kept = replicas.kept(connection, library.node_id)
-        named = instances.everywhere(connection, library.node_id)
-        started = [instances.find(connection, owner, name) for owner, name in named]
+        started = instances.on_node(connection, library.node_id)
     versions_gauge = gauge("versions", "Versions by state.", "state")
     for state, count in states.items():
         versions_gauge.labels(state).set(count)

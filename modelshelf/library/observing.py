@@ -2,58 +2,57 @@
 
 from __future__ import annotations
 
-from modelshelf.catalog import instances, leases, replicas, versions
-from modelshelf.catalog.ids import VersionId
-from modelshelf.catalog.leases import replica_lease
+from modelshelf.catalog import images, instances, replicas, versions
+from modelshelf.catalog.instances import Instance
+from modelshelf.catalog.replicas import Seen
+from modelshelf.catalog.versions import Version
+from modelshelf.digest import Digest
 from modelshelf.library.opening import NODE, Library
 from modelshelf.library.running import conclude_interrupted, let_go_of_others, seen_state
-from modelshelf.names import InstanceName, ProjectName
 from modelshelf.states import InstanceState, ReplicaObserved, VersionState
 
 
 def observe(library: Library) -> list[dict[str, str]]:
-    """Each replica and instance of this node as it was seen just now; the catalog's observed columns say the same."""
+    """Each replica and instance of this node as it was seen just now; the catalog's observed columns say the same.
+
+    However many there are, the catalog is asked a few times.
+    """
+    with library.catalog.reading() as connection:
+        targets = versions.on_node(connection, library.node_id)
+        recorded = replicas.observed_on(connection, library.node_id)
+        running = instances.on_node(connection, library.node_id)
+    whole = whole_replicas(library)
     seen: list[dict[str, str]] = []
-    with library.catalog.reading() as connection:
-        known = replicas.on_node(connection, library.node_id)
-        running = instances.everywhere(connection, library.node_id)
-    for version_id, owner, before in known:
-        seen.append(_look_at_replica(library, version_id, owner, before))
-    seen += [_look_at(library, project, name) for project, name in running]
-    return seen
-
-
-def _look_at_replica(library: Library, version_id: VersionId, owner: ProjectName, before: ReplicaObserved) -> dict[str, str]:
-    with library.catalog.reading() as connection:
-        target = versions.get(connection, owner, version_id)
-        files = versions.files(connection, owner, version_id) if target.state == VersionState.READY else None
-        image = target.image
-        filling = image is not None and leases.holding(connection, replica_lease(library.node_id, image)) is not None
-    said = {"what": f"replica of {target.ref}", "on": str(NODE), "recorded": before}
-    if filling:  # by a run that records what comes of it
-        return {**said, "seen": before}
-    if target.image is None or files is None:
-        return {**said, "seen": _record(library, version_id, before, ReplicaObserved.ABSENT, f"its version is {target.state}")}
-    if library.node.replicas.holds(target.image, files):
-        return {**said, "seen": _record(library, version_id, before, ReplicaObserved.PRESENT, None)}
-    return {
-        **said,
-        "seen": _record(library, version_id, before, ReplicaObserved.ABSENT, "its files are missing or changed; cache it again"),
-    }
-
-
-def _record(
-    library: Library, version_id: VersionId, before: ReplicaObserved, now: ReplicaObserved, reason: str | None
-) -> ReplicaObserved:
-    if now != before:
+    changes: list[Seen] = []
+    for target in targets:
+        before, filling = recorded[target.id]
+        now, reason = (before, None) if filling else _seen(target, whole)  # who fills it records what comes of it
+        seen.append({"what": f"replica of {target.ref}", "on": str(NODE), "recorded": before, "seen": now})
+        if now != before:
+            changes.append(Seen(target.id, before, now, reason))
+    if changes:
         with library.catalog.writing() as connection:
-            replicas.observe_change(connection, library.node_id, version_id, before, now, reason)
-    return now
+            replicas.observe_changes(connection, library.node_id, changes)
+    return [*seen, *(_look_at(library, one) for one in running)]
 
 
-def _look_at(library: Library, project: ProjectName, name: InstanceName) -> dict[str, str]:
+def whole_replicas(library: Library) -> set[Digest]:
+    """The images of which this node should have a replica, and has it complete and unchanged."""
+    present = set(library.node.replicas.list())
     with library.catalog.reading() as connection:
-        which = instances.find(connection, project, name)
+        known = images.on_node(connection, library.node_id)
+        return {image for image, files in known if image in present and library.node.replicas.holds(image, files)}
+
+
+def _seen(target: Version, whole: set[Digest]) -> tuple[ReplicaObserved, str | None]:
+    if target.image is None or target.state != VersionState.READY:
+        return ReplicaObserved.ABSENT, f"its version is {target.state}"
+    if target.image in whole:
+        return ReplicaObserved.PRESENT, None
+    return ReplicaObserved.ABSENT, "its files are missing or changed; cache it again"
+
+
+def _look_at(library: Library, which: Instance) -> dict[str, str]:
     state, reason = seen_state(library, which)
     if state != which.state and which.state == InstanceState.STARTING:
         state = conclude_interrupted(library, which).state
@@ -62,4 +61,5 @@ def _look_at(library: Library, project: ProjectName, name: InstanceName) -> dict
             instances.change(connection, which.id, state=state, reason=reason)
     elif state == InstanceState.READY:
         let_go_of_others(library, which)
-    return {"what": f"instance {name} of project {project}", "on": str(NODE), "recorded": which.state, "seen": state}
+    what = f"instance {which.name} of project {which.project}"
+    return {"what": what, "on": str(NODE), "recorded": which.state, "seen": state}

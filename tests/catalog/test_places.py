@@ -53,7 +53,7 @@ def test_what_lies_in_place_is_listed_as_it_was_registered(catalog: Catalog) -> 
     with catalog.reading() as connection:
         assert places.of(connection, version) == AT
         assert places.files(connection, P, version) == AT.files
-        assert places.everywhere(connection) == [(P, version.id)]
+        assert [(one.id, at) for one, at in places.everywhere(connection)] == [(version.id, AT)]
         assert versions.page(connection, P) == [version]
 
 
@@ -63,7 +63,7 @@ def test_a_damaged_one_is_not_ready_and_can_be_registered_again(catalog: Catalog
     with catalog.writing() as connection:
         versions.reopen(connection, P, version, "a file was changed", "test")
         failed = versions.find(connection, P, ModelRef.parse("m:folder"))
-        assert (failed.state, failed.in_place, places.everywhere(connection)) == ("failed", False, [])
+        assert (failed.state, failed.in_place, list(places.everywhere(connection))) == ("failed", False, [])
         with pytest.raises(NotReady, match="a file was changed"):
             versions.require_ready(failed)
     assert published(catalog, made, lease).in_place
@@ -76,7 +76,7 @@ def test_nothing_is_listed_under_a_lease_that_lapsed(catalog: Catalog) -> None:
     with pytest.raises(LeaseLost):
         published(catalog, made, lease)
     with catalog.reading() as connection:
-        assert (versions.get(connection, P, made.id).state, places.everywhere(connection)) == ("registered", [])
+        assert (versions.get(connection, P, made.id).state, list(places.everywhere(connection))) == ("registered", [])
 
 
 def test_with_the_version_goes_its_place(catalog: Catalog) -> None:
