@@ -88,6 +88,8 @@ class Limits:
     """An engine that has run for so long counts as steady: its tries are forgotten."""
     engine_look_seconds: int = 5
     """How long a question about an instance waits for its engine."""
+    differing_at_once: int = 500
+    """Replicas that are not as they should be, in one pass: the rest waits for the next."""
     context_tokens: int = 8_192
     """What llama.cpp reserves memory for at its start, unless the model's context is shorter or `--ctx-size` is given:
     1 GiB for a model of 8 billion parameters."""

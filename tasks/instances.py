@@ -156,7 +156,7 @@ async def concluded(instance: Instance) -> AsyncIterator[None]:
             error = sys.exception()
             if isinstance(error, Exception) and not isinstance(error, Stopped):
                 state, reason = InstanceState.FAILED, str(error) if isinstance(error, ModelshelfError) else repr(error)
-            await in_thread(lambda _stop: running.give_up(library(), instance, state, reason))
+            await in_thread(lambda _stop: running.give_up(library(), instance, state, reason, who()))
 
 
 async def launch(
@@ -169,7 +169,7 @@ async def launch(
     try:
         instance = await record(project, spec, also)
     except asyncio.CancelledError:  # what it has recorded, it has not returned
-        await in_thread(lambda _stop: running.give_up_recorded(library(), project, spec.instance))
+        await in_thread(lambda _stop: running.give_up_recorded(library(), project, spec.instance, who()))
         raise
     if instance.state == InstanceState.READY:
         return instance

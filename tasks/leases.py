@@ -41,5 +41,5 @@ async def importing(version: Version) -> AsyncIterator[Lease]:
         try:
             yield lease
         except ModelshelfError as error:
-            steps.give_up(library(), version, lease, str(error))
+            steps.give_up(library(), version, lease, str(error), who())
             raise

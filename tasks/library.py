@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 
 from modelshelf.catalog import journal
 from modelshelf.library.opening import Library
+from modelshelf.names import ASKED_BY
 from modelshelf.settings import load_settings
 
 _GIVEN: ContextVar[tuple[Library, str] | None] = ContextVar("given", default=None)
@@ -51,9 +52,15 @@ def run_id() -> str:
 
 
 def who() -> str:
-    """Return who did it, for histories: the run by its name."""
-    given = _GIVEN.get()
-    return f"run {flow_run.name if given is None else given[1]}"
+    """Return who did it, for histories: the person who asked for the run, or the schedule, and the run by its name."""
+    if (given := _GIVEN.get()) is not None:
+        return f"run {given[1]}"
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    if run is None:
+        return f"run {flow_run.name}"
+    by = run.labels.get(ASKED_BY, "the schedule" if run.auto_scheduled else "")
+    return f"{by}, run {run.name}" if by else f"run {run.name}"
 
 
 class Plan(Protocol):

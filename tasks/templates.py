@@ -21,4 +21,4 @@ async def define(
 
 @step
 async def remove(project: ProjectName, name: TemplateName) -> None:
-    await in_thread(lambda _stop: templates.remove(library(), project, name))
+    await in_thread(lambda _stop: templates.remove(library(), project, name, who=who()))

@@ -74,7 +74,7 @@ async def warm_up(*, seconds: float | None) -> list[Warmed]:
 @step
 async def evict(project: ProjectName, model: ModelRef) -> int:
     """The replica is off this node; its bytes."""
-    size = await in_thread(lambda _stop: caching.evict(library(), project, model))
+    size = await in_thread(lambda _stop: caching.evict(library(), project, model, who=who()))
     logs.say(f"Removed {model} from this node: {said_bytes(size)}.")
     await _add_to_plan({"ref": str(model), "size": size})
     return size

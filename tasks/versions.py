@@ -89,8 +89,8 @@ async def change(project: ProjectName, ref: ModelRef, what: str, alias: Tag | No
         Change.ENABLE: lambda: naming.mark(library(), project, ref, who=who(), disabled=False),
         Change.AUTO_CACHE: lambda: naming.mark(library(), project, ref, who=who(), auto_cache=True),
         Change.NO_AUTO_CACHE: lambda: naming.mark(library(), project, ref, who=who(), auto_cache=False),
-        Change.PIN: lambda: naming.pin(library(), project, ref, pinned=True),
-        Change.UNPIN: lambda: naming.pin(library(), project, ref, pinned=False),
+        Change.PIN: lambda: naming.pin(library(), project, ref, who=who(), pinned=True),
+        Change.UNPIN: lambda: naming.pin(library(), project, ref, who=who(), pinned=False),
     }
     if wanted is Change.CATEGORY:
         model = await in_thread(lambda _stop: categories.categorise(library(), project, ref.model, category, who=who()))

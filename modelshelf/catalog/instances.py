@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, select, update
+from sqlalchemy import Row, Select, delete, exists, insert, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.addresses import base_url
@@ -23,6 +23,7 @@ from modelshelf.catalog.tables import (
     mount,
     node,
     project,
+    template_model,
     template_revision,
     version,
 )
@@ -113,6 +114,15 @@ def held(connection: Connection, which: Instance) -> frozenset[VersionId]:
     return frozenset(connection.execute(select(mount.c.version_id).where(mount.c.instance_id == which.id)).scalars())
 
 
+def holding_more(connection: Connection, node_id: int) -> frozenset[int]:
+    """Return the instances on the node that hold more versions than they serve."""
+    served = select(template_model.c.version_id).where(
+        template_model.c.revision_id == instance.c.revision_id, template_model.c.version_id == mount.c.version_id
+    )
+    more = select(mount.c.instance_id).join(instance, mount.c.instance_id == instance.c.id)
+    return frozenset(connection.execute(more.where(instance.c.node_id == node_id, ~exists(served))).scalars())
+
+
 def hold_only_served(connection: Connection, which: Instance) -> None:
     """Let the instance hold no version but those that it serves."""
     connection.execute(delete(mount).where(mount.c.instance_id == which.id, mount.c.version_id.not_in(using(which))))
@@ -141,7 +151,8 @@ def mark_ready(connection: Connection, asking: ProjectName, which: Instance, sta
         ready_at=now(connection),
         desired=InstanceDesired.RUNNING,
     )
-    journal.record_event(connection, asking, who, EventKind.INSTANCE_READY, str(which.name))
+    served = ", ".join(str(one.ref) for one in which.serves)
+    journal.record_event(connection, asking, who, EventKind.INSTANCE_READY, str(which.name), f"{which.engine} serves {served}")
     return _instance(connection.execute(_instances(asking).where(instance.c.id == which.id)).one(), which.serves)
 
 

@@ -6,26 +6,35 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, func, insert, literal, or_, select, union_all
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into, now
-from modelshelf.catalog.tables import event, plan, progress
-from modelshelf.names import ProjectName
+from modelshelf.catalog.tables import alias_move, event, plan, progress
+from modelshelf.names import ModelRef, ProjectName
+
+_LETTERS = 500
 
 
 class EventKind(StrEnum):
     """What happened to the subject of an event."""
 
     VERSION_READY = "version.ready"
+    VERSION_FAILED = "version.failed"
     VERSION_MARKED = "version.marked"
     VERSION_DAMAGED = "version.damaged"
     VERSION_DELETED = "version.deleted"
     INSTANCE_READY = "instance.ready"
+    INSTANCE_FAILED = "instance.failed"
     INSTANCE_STOPPED = "instance.stopped"
     INSTANCE_DELETED = "instance.deleted"
     MODEL_CATEGORY = "model.category"
     TEMPLATE_REVISED = "template.revised"
+    TEMPLATE_DELETED = "template.deleted"
+    REPLICA_PINNED = "replica.pinned"
+    REPLICA_UNPINNED = "replica.unpinned"
+    REPLICA_EVICTED = "replica.evicted"
+    ALIAS_MOVED = "alias.moved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +46,61 @@ class Progress:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened (`version.ready`, `instance.stopped`), `at` seconds since 1970, and to which of them."""
+
+    at: float
+    who: str
+    what: str
+    subject: str
+    detail: str
+
+
 def record_event(
     connection: Connection, asking: ProjectName, who: str, what: EventKind, subject: str, detail: str | None = None
 ) -> None:
-    connection.execute(
-        insert(event).values(at=now(connection), project=str(asking), who=who, what=what, subject=subject, detail=detail)
+    """Record who did what to which thing of the project. What is longer than a line is cut."""
+    row = {"project": str(asking), "who": who[:_LETTERS], "what": what, "subject": subject, "detail": (detail or "")[:_LETTERS]}
+    connection.execute(insert(event).values(at=now(connection), **row))
+
+
+def history(connection: Connection, asking: ProjectName, ref: ModelRef | None, limit: int) -> list[Event]:
+    """Return the last events of the project, moves of aliases included, newest first; of a model or a version if one is named.
+
+    To a model belong the instances that served it, too.
+    """
+    change = func.coalesce(alias_move.c.before, "nothing") + " before, " + func.coalesce(alias_move.c.after, "nothing") + " now"
+    moves = select(
+        alias_move.c.id, alias_move.c.at, alias_move.c.who, literal(EventKind.ALIAS_MOVED.value).label("what"),
+        (alias_move.c.model + ":" + alias_move.c.alias).label("subject"), change.label("detail"),
+    ).where(alias_move.c.project == str(asking))  # fmt: skip
+    events = select(event.c.id, event.c.at, event.c.who, event.c.what, event.c.subject, event.c.detail).where(
+        event.c.project == str(asking)
     )
+    both = union_all(events, moves).subquery()
+    query = select(both).order_by(both.c.at.desc(), both.c.id.desc()).limit(limit)
+    if ref is not None:
+        query = query.where(_about(asking, ref, both.c.what, both.c.subject, both.c.detail))
+    return [Event(row.at, row.who, row.what, row.subject, row.detail or "") for row in connection.execute(query)]
+
+
+def _about(
+    asking: ProjectName, ref: ModelRef, what: ColumnElement[str], subject: ColumnElement[str], detail: ColumnElement[str]
+) -> ColumnElement[bool]:
+    """Return whether an event is about the model, or about one version or alias of it."""
+    conditions = []
+    for front in {"", "" if asking.text == "default" else f"{asking}/"}:
+        named = f"{front}{ref.model}:"
+        if ref.tag is not None:
+            is_subject = subject == f"{named}{ref.tag}"
+            is_served = (detail + ",").contains(f" {named}{ref.tag},", autoescape=True)
+        else:
+            is_subject = or_(subject == f"{front}{ref.model}", subject.startswith(named, autoescape=True))
+            is_served = detail.contains(f" {named}", autoescape=True)
+        of_model = ~what.startswith("instance.") & ~what.startswith("template.")
+        conditions += [of_model & is_subject, what.startswith("instance.") & is_served]
+    return or_(*conditions)
 
 
 def record_plan(connection: Connection, run: str, content: dict[str, Any]) -> None:

@@ -5,11 +5,14 @@ Each is claimed for one try at a time. The wait before the next try doubles; aft
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ColumnElement, Table, or_, select, update
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Integer, Select, Table, bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
-from modelshelf.catalog.ids import NodeId
+from modelshelf.catalog.ids import NodeId, VersionId
 from modelshelf.catalog.tables import instance, model, project, replica, version
 from modelshelf.limits import Limits
 from modelshelf.names import InstanceName, ModelName, ModelRef, ProjectName, Tag
@@ -30,34 +33,64 @@ def claim_instances(connection: Connection, node_id: NodeId, limits: Limits) -> 
         .order_by(instance.c.id)
         .with_for_update(of=instance)
     ).all()
-    for row in rows:
-        _count(connection, instance, instance.c.id == row.id, row.attempts, limits)
+    tried = [{"one": row.id, "tries": row.attempts, "wait": _wait(row.attempts, limits)} for row in rows]
+    _count(connection, instance, instance.c.id == bindparam("one"), tried)
     return [(ProjectName(row.owner), InstanceName(row.name)) for row in rows]
 
 
 def claim_replicas(connection: Connection, node_id: NodeId, limits: Limits) -> list[tuple[ProjectName, ModelRef]]:
     """Return the versions that should have a replica on the node, have none, and are due. One that is not ready is not."""
-    rows = connection.execute(
-        select(
-            replica.c.version_id, replica.c.attempts, version.c.name, model.c.name.label("model"), project.c.name.label("owner")
+    here = (replica.c.node_id == node_id) & (replica.c.desired == ReplicaDesired.PRESENT)
+    rows = connection.execute(_differing(connection, limits).where(here).with_for_update(of=replica)).all()
+    tried = [{"one": row.version_id, "tries": row.attempts, "wait": _wait(row.attempts, limits)} for row in rows]
+    _count(connection, replica, (replica.c.node_id == node_id) & (replica.c.version_id == bindparam("one")), tried)
+    return [(ProjectName(row.owner), ModelRef(ModelName(row.model), Tag(row.name))) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """A replica that is not as it should be: to be filled if `desired` is present, else to be removed."""
+
+    node_id: NodeId
+    version_id: VersionId
+    project: ProjectName
+    ref: ModelRef
+    desired: ReplicaDesired
+    observed: ReplicaObserved
+
+
+def differing(connection: Connection, limits: Limits) -> list[Differing]:
+    """Return the replicas, of every node, that are not as they should be and are due: those first that wait longest.
+
+    One statement, and at most `differing_at_once` rows, whatever the numbers of nodes and versions.
+    """
+    return [
+        Differing(
+            row.node_id,
+            row.version_id,
+            ProjectName(row.owner),
+            ModelRef(ModelName(row.model), Tag(row.name)),
+            ReplicaDesired(row.desired),
+            ReplicaObserved(row.observed),
         )
+        for row in connection.execute(_differing(connection, limits))
+    ]
+
+
+def _differing(connection: Connection, limits: Limits) -> Select[tuple[Any, ...]]:
+    """What differs and is due. An index with the first condition as its own holds these rows alone."""
+    return (
+        select(replica, version.c.name, model.c.name.label("model"), project.c.name.label("owner"))
         .join(version, replica.c.version_id == version.c.id)
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
-        .where(
-            replica.c.node_id == node_id,
-            replica.c.desired == ReplicaDesired.PRESENT,
-            replica.c.observed == ReplicaObserved.ABSENT,
-        )
+        .where(replica.c.desired != replica.c.observed)
+        .where(replica.c.observed.in_((ReplicaObserved.PRESENT, ReplicaObserved.ABSENT)))
         .where(version.c.state == VersionState.READY, version.c.disabled.is_(False))
         .where(_due(connection, replica, limits))
-        .order_by(replica.c.version_id)
-        .with_for_update(of=replica)
-    ).all()
-    for row in rows:
-        here = (replica.c.node_id == node_id) & (replica.c.version_id == row.version_id)
-        _count(connection, replica, here, row.attempts, limits)
-    return [(ProjectName(row.owner), ModelRef(ModelName(row.model), Tag(row.name))) for row in rows]
+        .order_by(replica.c.next_try.nulls_first(), replica.c.node_id, replica.c.version_id)
+        .limit(limits.differing_at_once)
+    )
 
 
 def settle(connection: Connection, node_id: NodeId, limits: Limits) -> None:
@@ -74,6 +107,13 @@ def _due(connection: Connection, table: Table, limits: Limits) -> ColumnElement[
     return (table.c.attempts < limits.recovery_attempts) & or_(next_try.is_(None), next_try <= now(connection))
 
 
-def _count(connection: Connection, table: Table, here: ColumnElement[bool], attempts: int, limits: Limits) -> None:
-    wait = min(limits.recovery_seconds * 2**attempts, limits.recovery_seconds_most)
-    connection.execute(update(table).where(here).values(attempts=attempts + 1, next_try=now(connection) + wait))
+def _wait(attempts: int, limits: Limits) -> int:
+    """Seconds until the next try of what was tried `attempts` times before this one."""
+    return min(limits.recovery_seconds << attempts, limits.recovery_seconds_most)
+
+
+def _count(connection: Connection, table: Table, here: ColumnElement[bool], tried: list[dict[str, int]]) -> None:
+    later = now(connection) + bindparam("wait", type_=Integer)
+    counted = update(table).where(here).values(attempts=bindparam("tries", type_=Integer) + 1, next_try=later)
+    if tried:
+        connection.execute(counted, tried)

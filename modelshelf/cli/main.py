@@ -19,6 +19,7 @@ _MODULES = {
     "templates": ("template",),
     "talk": ("run",),
     "instances": ("launch", "instances", "ps", "models", "logs", "stop", "restart", "switch"),
+    "history": ("history",),
     "upkeep": ("nodes", "evict", "clean", "audit", "disk"),
     "runs": ("runs", "follow", "cancel", "retry"),
     "login": ("login", "logins", "logout"),
@@ -27,7 +28,7 @@ _MODULES = {
 
 _GROUPS = {
     "Import": ("import", "register", "save", "login", "logins", "logout"),
-    "Inspect": ("list", "show", "diff", "explain", "disk"),
+    "Inspect": ("list", "show", "history", "diff", "explain", "disk"),
     "Serve": ("launch", "run", "instances", "ps", "models", "logs", "stop", "restart", "switch", "template"),
     "Name": ("alias", "category", "disable", "enable", "build"),
     "Keep": ("cache", "unpin", "no-auto", "evict", "nodes", "clean", "delete", "audit"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import getpass
+import os
 import re
 import time
 import uuid
@@ -12,6 +14,7 @@ from typing import Any
 from modelshelf.cli.errors import NoSuchRun, NotDeployed, PrefectBusy, PrefectTrouble
 from modelshelf.errors import NoAnswer, NotFound, ServerSecretRefused, outcome
 from modelshelf.limits import DEFAULT, Limits
+from modelshelf.names import ASKED_BY
 from modelshelf.wire import Answer, Authorization, Url, Wire, json_body
 
 _ABOUT_PREFECT = "That was a request to the Prefect server: `modelshelf status` shows whether it is up."
@@ -65,6 +68,7 @@ class PrefectApi:
         except NotFound as error:
             raise NotDeployed(deployment=deployment) from error
         body = {"parameters": parameters, "idempotency_key": idempotency_key, "enforce_parameter_schema": True}
+        body["labels"] = {ASKED_BY: _person()}
         made: dict[str, Any] = self._send("POST", f"deployments/{found['id']}/create_flow_run", body, what=deployment)
         return made
 
@@ -225,3 +229,11 @@ def _why_not_taken(answer: Answer) -> str:
     found = re.findall(r'"loc":\[([^\]]*)\],"msg":"((?:[^"\\]|\\.)*)"', answer.body.decode(errors="replace"))
     told = [f"{where.replace(chr(34), '').replace(',', '.')}: {reason}" for where, reason in found]
     return "; ".join(told)[:500] or "status 422"
+
+
+def _person() -> str:
+    """Return who types the command, by the machine's name for them, for the history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user needs no name
+        return f"user {os.getuid()}"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import places, replicas, versions
+from modelshelf.catalog import journal, places, replicas, versions
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import Lease, replica_lease
 from modelshelf.catalog.replicas import Kept
 from modelshelf.catalog.versions import Version
@@ -177,7 +178,7 @@ def bring(library: Library, asking: ProjectName, target: Version, stop: StopToke
     return registering.require_here(library, target, at)
 
 
-def evict(library: Library, asking: ProjectName, ref: ModelRef) -> int:
+def evict(library: Library, asking: ProjectName, ref: ModelRef, *, who: str) -> int:
     """The replica is not on this node any more; its bytes. Raises StillInUse for one that is pinned or mounted, NoReplica.
 
     Safe to run again: what a killed run left is removed first.
@@ -189,6 +190,7 @@ def evict(library: Library, asking: ProjectName, ref: ModelRef) -> int:
         if one.held:
             raise StillInUse(what=f"the replica of {target.ref}", holders=one.held)
         replicas.release(connection, library.node_id, target.id, "evicted on request")
+        journal.record_event(connection, target.project, who, EventKind.REPLICA_EVICTED, str(target.ref), f"from {NODE}")
     remove_unneeded(library, one.image)
     return one.size
 

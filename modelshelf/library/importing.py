@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog import aliases, blobs, journal, leases, versions
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import Holding, Lease, Renewal, fetch_lease
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
@@ -342,7 +343,7 @@ def follow_tag(library: Library, asking: ProjectName, target: Version, pin: Pin,
         aliases.move_by_import(connection, asking, target, pin.requested, who=who)
 
 
-def give_up(library: Library, target: Version, lease: Lease, reason: str) -> None:
+def give_up(library: Library, target: Version, lease: Lease, reason: str, who: str) -> None:
     """Mark the version failed, with the reason. What was fetched stays held for the next try.
 
     A run that has lost its lease marks nothing: the version belongs to the run that took it over.
@@ -353,6 +354,7 @@ def give_up(library: Library, target: Version, lease: Lease, reason: str) -> Non
         except LeaseLost:
             return
         versions.set_state(connection, target.id, VersionState.FAILED, reason)
+        journal.record_event(connection, target.project, who, EventKind.VERSION_FAILED, str(target.ref), reason)
 
 
 def _fetch_alone(

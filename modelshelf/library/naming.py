@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from modelshelf.catalog import aliases, replicas, versions
+from modelshelf.catalog import aliases, journal, replicas, versions
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.versions import Version
-from modelshelf.library.opening import Library
+from modelshelf.library.opening import NODE, Library
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
 
 
@@ -73,9 +74,11 @@ def is_already(library: Library, asking: ProjectName, ref: ModelRef, change: Cha
         return not (replicas.is_pinned(connection, library.node_id, target) if change is Change.UNPIN else target.auto_cache)
 
 
-def pin(library: Library, asking: ProjectName, ref: ModelRef, *, pinned: bool) -> Version:
+def pin(library: Library, asking: ProjectName, ref: ModelRef, *, who: str, pinned: bool) -> Version:
     """Its replica on this node is never evicted, or may be again. Raises NoReplica if there is none."""
     with library.catalog.writing() as connection:
         target = versions.find(connection, asking, ref)
         replicas.pin(connection, library.node_id, target, pinned=pinned)
+        what = EventKind.REPLICA_PINNED if pinned else EventKind.REPLICA_UNPINNED
+        journal.record_event(connection, target.project, who, what, str(target.ref), f"on {NODE}")
         return target

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from modelshelf.catalog import images, instances, replicas, versions
+from collections.abc import Collection
+
+from modelshelf.catalog import images, instances, journal, replicas, versions
 from modelshelf.catalog.instances import Instance
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.replicas import Seen
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
@@ -21,6 +24,7 @@ def observe(library: Library) -> list[dict[str, str]]:
         targets = versions.on_node(connection, library.node_id)
         recorded = replicas.observed_on(connection, library.node_id)
         running = instances.on_node(connection, library.node_id)
+        more = instances.holding_more(connection, library.node_id)
     whole = whole_replicas(library)
     seen: list[dict[str, str]] = []
     changes: list[Seen] = []
@@ -33,7 +37,7 @@ def observe(library: Library) -> list[dict[str, str]]:
     if changes:
         with library.catalog.writing() as connection:
             replicas.observe_changes(connection, library.node_id, changes)
-    return [*seen, *(_look_at(library, one) for one in running)]
+    return [*seen, *(_look_at(library, one, more) for one in running)]
 
 
 def whole_replicas(library: Library) -> set[Digest]:
@@ -52,14 +56,17 @@ def _seen(target: Version, whole: set[Digest]) -> tuple[ReplicaObserved, str | N
     return ReplicaObserved.ABSENT, "its files are missing or changed; cache it again"
 
 
-def _look_at(library: Library, which: Instance) -> dict[str, str]:
+def _look_at(library: Library, which: Instance, holding_more: Collection[int]) -> dict[str, str]:
     state, reason = seen_state(library, which)
     if state != which.state and which.state == InstanceState.STARTING:
         state = conclude_interrupted(library, which).state
     elif state != which.state and which.state == InstanceState.READY:
         with library.catalog.writing() as connection:
             instances.change(connection, which.id, state=state, reason=reason)
-    elif state == InstanceState.READY:
+            journal.record_event(
+                connection, which.project, "a look at the node", EventKind.INSTANCE_FAILED, str(which.name), reason
+            )
+    elif state == InstanceState.READY and which.id in holding_more:
         let_go_of_others(library, which)
     what = f"instance {which.name} of project {which.project}"
     return {"what": what, "on": str(NODE), "recorded": which.state, "seen": state}

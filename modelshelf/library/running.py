@@ -82,19 +82,21 @@ def _is_launched(library: Library, which: Instance) -> bool:
         return holding(connection, which.lease) is not None
 
 
-def give_up(library: Library, which: Instance, state: InstanceState, reason: str) -> None:
+def give_up(library: Library, which: Instance, state: InstanceState, reason: str, who: str) -> None:
     """End the engine of a launch that did not get ready, and record the state and why."""
     stop_engine(library, which)
     with library.catalog.writing() as connection:
         instances.change(connection, which.id, state=state, reason=reason, handle=None)
+        kind = EventKind.INSTANCE_FAILED if state == InstanceState.FAILED else EventKind.INSTANCE_STOPPED
+        journal.record_event(connection, which.project, who, kind, str(which.name), reason)
 
 
-def give_up_recorded(library: Library, asking: ProjectName, name: InstanceName) -> None:
+def give_up_recorded(library: Library, asking: ProjectName, name: InstanceName, who: str) -> None:
     """Record that the launch was cancelled, if it had recorded its instance. The caller holds the instance's lease."""
     with library.catalog.reading() as connection:
         which = instances.lookup(connection, asking, name)
     if which is not None and which.state == InstanceState.STARTING:
-        give_up(library, which, InstanceState.STOPPED, CANCELLED)
+        give_up(library, which, InstanceState.STOPPED, CANCELLED, who)
 
 
 def conclude_interrupted(library: Library, which: Instance) -> Instance:
@@ -110,7 +112,7 @@ def conclude_interrupted(library: Library, which: Instance) -> Instance:
     try:
         if now.state != InstanceState.STARTING:
             return now
-        give_up(library, now, InstanceState.FAILED, INTERRUPTED)
+        give_up(library, now, InstanceState.FAILED, INTERRUPTED, "a look at the node")
     finally:
         with library.catalog.writing() as connection:
             lease.release(connection)
@@ -119,9 +121,6 @@ def conclude_interrupted(library: Library, which: Instance) -> Instance:
 
 def let_go_of_others(library: Library, which: Instance) -> None:
     """Let a ready instance hold only what it serves: a switch that was killed before it stopped the instance left it more."""
-    with library.catalog.reading() as connection:
-        if instances.held(connection, which) <= instances.using(which):
-            return
     with library.catalog.writing() as connection:
         now = instances.find(connection, which.project, which.name)
         if now.state == InstanceState.READY and holding(connection, now.lease) is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelshelf.catalog import templates, versions
+from modelshelf.catalog import journal, templates, versions
+from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.templates import Template
 from modelshelf.engines.table import engine_called
 from modelshelf.errors import BadSetting
@@ -47,8 +48,9 @@ def define(
         return templates.write(connection, asking, name, engine=chosen, settings=kept, serving=serving, who=who)
 
 
-def remove(library: Library, asking: ProjectName, name: TemplateName) -> None:
+def remove(library: Library, asking: ProjectName, name: TemplateName, *, who: str) -> None:
     """The template is gone. Instances that were launched from it have their own copy of it."""
     with library.catalog.writing() as connection:
         templates.get(connection, asking, name)
         templates.remove(connection, asking, name)
+        journal.record_event(connection, asking, who, EventKind.TEMPLATE_DELETED, str(name))

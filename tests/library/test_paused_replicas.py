@@ -175,6 +175,6 @@ def test_killed_before_any_operation_the_next_run_completes_and_clears_what_was_
         check_served(library, two[0], others=0)
         assert list((library.settings.node / "replicas").glob(".*")) == []
         if verb == "cache":
-            caching.evict(library, P, two[0].ref)
+            caching.evict(library, P, two[0].ref, who="test")
     assert status == 0, children.error
     assert operation > 10

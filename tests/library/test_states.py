@@ -112,7 +112,7 @@ class Shelf(RuleBasedStateMachine):
     @rule(pick=st.randoms(use_true_random=False))
     def evict(self, pick: random.Random) -> None:
         with contextlib.suppress(ModelshelfError):
-            caching.evict(self.library, P, pick.choice(self._ready()).ref)
+            caching.evict(self.library, P, pick.choice(self._ready()).ref, who="test")
 
     @rule()
     def repair(self) -> None:

@@ -168,7 +168,7 @@ def test_links_that_we_make_and_remove_cost_no_reading(registry: OllamaRegistry,
     assert stale(library) == []
     caching.fill(library, P, version, StopToken())
     assert stale(library) == []
-    caching.evict(library, P, version.ref)
+    caching.evict(library, P, version.ref, who="test")
     assert stale(library) == []
     registry.add_model("library/other", "1b", gguf(1000), template="t")
     other, _ = bring_in(library, ollama_source(registry, "library/other:1b"), run="run-2")

@@ -83,7 +83,7 @@ def test_what_is_referred_to_is_never_planned(four: tuple[Library, list[Version]
     with library.catalog.writing() as connection:
         record_instance(connection, library.node_id, made[1])
     caching.fill(library, P, made[2], StopToken())
-    naming.pin(library, P, made[2].ref, pinned=True)
+    naming.pin(library, P, made[2].ref, who="test", pinned=True)
     assert cleaning.plan_clean(library, P, Policy(keep=0, days=0)).versions == (), "the last one has its upstream tag"
     assert cleaning.plan_clean(library, P, Policy(keep=4, days=0)).versions == ()
     assert cleaning.plan_clean(library, P, Policy(keep=0, days=1)).versions == ()
@@ -300,7 +300,7 @@ def test_under_a_budget_the_least_recently_used_make_room_and_never_what_is_pinn
         True,
         False,
     ]
-    naming.pin(library, P, made[1].ref, pinned=True)
+    naming.pin(library, P, made[1].ref, who="test", pinned=True)
     launch_all(library, InstanceName("chat-1"), ((made[2], ServedName("tiny")),))
     with pytest.raises(NodeFull, match=f"{2 * size + 1000:,} bytes.*pinned.*instance chat-1"):
         caching.fill(library, P, made[3], StopToken())
@@ -309,13 +309,13 @@ def test_under_a_budget_the_least_recently_used_make_room_and_never_what_is_pinn
     assert skipped.outcome.startswith("skipped")
     for ref in (made[1].ref, made[2].ref):
         with pytest.raises(StillInUse):
-            caching.evict(library, P, ref)
+            caching.evict(library, P, ref, who="test")
     running.stop_instance(library, P, InstanceName("chat-1"), "test")
-    assert caching.evict(library, P, made[2].ref) == size
+    assert caching.evict(library, P, made[2].ref, who="test") == size
     with pytest.raises(NoReplica):
-        caching.evict(library, P, made[2].ref)
+        caching.evict(library, P, made[2].ref, who="test")
     with pytest.raises(NoSuchModel):
-        caching.evict(library, P, type(made[0].ref).parse("nosuch:1"))
+        caching.evict(library, P, type(made[0].ref).parse("nosuch:1"), who="test")
 
 
 def test_the_metrics_are_what_prometheus_reads(four: tuple[Library, list[Version]]) -> None:

@@ -142,7 +142,7 @@ def cache(library: Library, _host: str, model: str = "tiny") -> None:
 
 
 def evict(library: Library, _host: str, model: str = "tiny") -> None:
-    caching.evict(library, P, ModelRef.parse(model))
+    caching.evict(library, P, ModelRef.parse(model), who="test")
 
 
 def delete(library: Library, _host: str, model: str = "tiny") -> None:

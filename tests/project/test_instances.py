@@ -90,7 +90,7 @@ def test_what_a_launch_counts_on_is_not_evicted_under_it(equipped: Library, regi
     def others_want_the_space() -> None:
         if not tried:
             for want in (
-                lambda: caching.evict(equipped, P, tiny.ref),
+                lambda: caching.evict(equipped, P, tiny.ref, who="test"),
                 lambda: caching.fill(equipped, P, other, StopToken()),
             ):
                 with pytest.raises((StillInUse, NodeFull), match="instance chat"):
@@ -375,7 +375,7 @@ def test_what_a_switch_would_return_to_is_not_evicted_meanwhile(
     def evict() -> None:
         if not tried:
             with pytest.raises(StillInUse, match="instance chat"):
-                caching.evict(equipped, P, tiny.ref)
+                caching.evict(equipped, P, tiny.ref, who="test")
             tried.append(True)
 
     with reaching("instance.spawned", evict), pytest.raises(SwitchFailed):
