@@ -37,7 +37,7 @@ def command(*arguments: str) -> Callable[[Library], None]:
 
 
 JOBS: dict[str, tuple[Callable[[Library], object], int]] = {
-    "observe": (observing.observe, 5),
+    "observe": (observing.observe, 6),
     "audit": (audit, 13),
     "disk": (lambda library: disk.report(library, P), 9),
     "metrics": (metrics.write_metrics, 6),
