@@ -22,6 +22,7 @@ from modelshelf.errors import NoWords, UnexpectedAnswer
 from modelshelf.library import asking, running
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName, ModelRef
+from modelshelf.states import InstanceState
 from modelshelf.stop import StopToken
 from tasks.library import working_on
 from tests.making import P, gguf, stored_key, write
@@ -146,7 +147,7 @@ def test_the_reason_of_a_failed_instance_is_one_sentence_in_the_list_and_whole_e
 ) -> None:
     made = launch(equipped, tmp_path)
     reason = "llamacpp ended by itself (exit status 1) before it answered. Nothing is running. Its log: a | b"
-    running.give_up(equipped, made, "failed", reason, "test")
+    running.give_up(equipped, made, InstanceState.FAILED, reason, "test")
     assert "Nothing is running" not in modelshelf("ps").stdout
     assert "before it answered; it is started again" in modelshelf("ps").stdout
     assert json.loads(modelshelf("instances", "--json").stdout)[0]["reason"] == reason
