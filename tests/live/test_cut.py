@@ -170,7 +170,7 @@ def test_a_copy_of_a_home_is_refused_until_it_takes_over_and_leaves_the_first_on
         assert "now owns" in copy("up", "--detach", "--take-over").stderr
         (detached,) = copy.json("instances")
         assert (detached["state"], "taken over" in detached["reason"]) == ("stopped", True)
-        second = Process(**copy.json("launch", "--as", "chat")["process"])
+        second = Process(**copy.json("restart", "chat")["process"])
         assert second != first
         copy("down", "--instances")
         assert (processes.alive(first), processes.alive(second)) == (True, False)
