@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from modelshelf.catalog import journal
-from modelshelf.library.opening import Library
+from modelshelf.library.opening import NODE, Library, Shelf
 from modelshelf.names import ASKED_BY
 from modelshelf.settings import load_settings
 
@@ -20,14 +20,20 @@ _GIVEN: ContextVar[tuple[Library, str] | None] = ContextVar("given", default=Non
 
 
 @functools.cache
-def _opened() -> Library:
-    return Library.open(load_settings())
+def _opened() -> Shelf:
+    return Shelf.open(load_settings())
+
+
+def shelf() -> Shelf:
+    """Return what this process can reach by its settings; within `working_on`, that library's store and node."""
+    given = _GIVEN.get()
+    return _opened() if given is None else Shelf.of(given[0])
 
 
 def library() -> Library:
-    """Return the library of `working_on`, else the one that this process's settings name."""
+    """Return the library of `working_on`, else the one on this machine."""
     given = _GIVEN.get()
-    return _opened() if given is None else given[0]
+    return _opened().library(NODE) if given is None else given[0]
 
 
 @contextmanager

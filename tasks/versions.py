@@ -19,7 +19,7 @@ from modelshelf.stop import StopToken
 from modelshelf.words import said_bytes
 from tasks import logs
 from tasks.events import tell
-from tasks.library import library, recorded, who
+from tasks.library import library, recorded, shelf, who
 from tasks.retries import step
 from tasks.threads import in_thread
 
@@ -40,7 +40,7 @@ class Changed:
 
 @step
 async def plan_cache(project: ProjectName, model: ModelRef, node: NodeName) -> CachePlan:
-    return await in_thread(lambda _stop: recorded(caching.plan_cache(library(), project, model, node)))
+    return await in_thread(lambda _stop: recorded(caching.plan_cache(shelf().library(node), project, model)))
 
 
 @step
@@ -48,8 +48,8 @@ async def fill_replica(project: ProjectName, model: ModelRef, node: NodeName) ->
     """The version's files are on the node, complete. Raises NoSuchNode, or OtherNode if this is not that machine."""
 
     def work(stop: StopToken) -> Path:
-        caching.require_this_node(library(), node)
-        return caching.fill(library(), project, caching.resolve_ready(library(), project, model), stop)
+        there = shelf().library(node)
+        return caching.fill(there, project, caching.resolve_ready(there, project, model), stop)
 
     folder = await in_thread(work)
     logs.say(f"{model} is complete on this node: {folder}")

@@ -114,7 +114,7 @@ def held(connection: Connection, which: Instance) -> frozenset[VersionId]:
     return frozenset(connection.execute(select(mount.c.version_id).where(mount.c.instance_id == which.id)).scalars())
 
 
-def holding_more(connection: Connection, node_id: int) -> frozenset[int]:
+def holding_more(connection: Connection, node_id: NodeId) -> frozenset[InstanceId]:
     """Return the instances on the node that hold more versions than they serve."""
     served = select(template_model.c.version_id).where(
         template_model.c.revision_id == instance.c.revision_id, template_model.c.version_id == mount.c.version_id

@@ -26,7 +26,6 @@ def nodes(budget: int | None, as_json: bool) -> None:
     """
     from modelshelf.catalog import replicas
     from modelshelf.cli import reading, tables
-    from modelshelf.library.opening import NODE
     from modelshelf.words import counted, said_bytes
 
     library = _library()
@@ -36,19 +35,19 @@ def nodes(budget: int | None, as_json: bool) -> None:
     with library.catalog.reading() as connection:
         kept = replicas.kept(connection, library.node_id)
         limit = replicas.budget(connection, library.node_id)
-    used = sum(one.size for one in kept)
+    used, node = sum(one.size for one in kept), str(library.node_at.name)
     mounted = [
         {"filesystem": name, "path": str(one.path), "region": one.region, "mounted": one.path.is_dir()}
         for name, one in sorted(library.settings.filesystems.items())
     ]
     if as_json:
         rows = [{"version": one.ref, "size": one.size, "last_use": one.last_use, "held": one.held} for one in kept]
-        tables.show_json([{"node": str(NODE), "budget": limit, "used": used, "replicas": rows, "filesystems": mounted}])
+        tables.show_json([{"node": node, "budget": limit, "used": used, "replicas": rows, "filesystems": mounted}])
         return
     shown = [(one.ref, said_bytes(one.size), reading.ago(one.last_use or None), one.held) for one in kept]
     tables.show(("REPLICA", "SIZE", "LAST USE", "HELD BY"), shown, empty="No version is cached on this node.")
     of = f" of {said_bytes(limit)}" if limit is not None else ""
-    click.echo(f"\n{NODE}: {said_bytes(used)}{of} in {counted(len(kept), 'replica')}.")
+    click.echo(f"\n{node}: {said_bytes(used)}{of} in {counted(len(kept), 'replica')}.")
     if mounted:
         click.echo()
         told = ("filesystem", "path", "region")

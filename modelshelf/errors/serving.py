@@ -9,6 +9,11 @@ class NoSuchNode(Refused):
     """There is no node {node}. Known nodes: {known}."""
 
 
+class NoSuchRegion(Refused):
+    """There is no store in the region {region} that this machine can reach. Regions that it can reach: {known}. Nothing was
+    changed."""
+
+
 class OtherNode(Refused):
     """{node} is another machine; this one is the node {here}. Nothing was copied. Run the command on that machine."""
 

@@ -17,12 +17,12 @@ from modelshelf.catalog.replicas import Kept
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
-from modelshelf.errors import LeaseLost, ModelshelfError, NodeFull, NotReady, OtherNode, StillInUse
+from modelshelf.errors import LeaseLost, ModelshelfError, NodeFull, NotReady, StillInUse
 from modelshelf.formats.image import PackedFile
 from modelshelf.library import registering, stamps
 from modelshelf.library.evicting import remove_left_over, remove_unneeded
 from modelshelf.library.importing import alone
-from modelshelf.library.opening import NODE, Library
+from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, NodeName, ProjectName
 from modelshelf.states import ReplicaObserved
 from modelshelf.stop import StopToken
@@ -55,10 +55,9 @@ class Warmed:
     there: bool
 
 
-def plan_cache(library: Library, asking: ProjectName, ref: ModelRef, node: NodeName) -> CachePlan:
-    """Return what would be done. Raises NotReady, NoSuchModel, NoSuchNode, OtherNode, or NodeFull with its numbers."""
+def plan_cache(library: Library, asking: ProjectName, ref: ModelRef) -> CachePlan:
+    """Return what would be done on the library's node. Raises NotReady, NoSuchModel, or NodeFull with its numbers."""
     with library.catalog.reading() as connection:
-        _require_this_node(connection, node)
         target = _ready(connection, asking, ref)
         files = versions.files(connection, asking, target.id)
         evicts = _to_evict(connection, library, target)
@@ -68,19 +67,7 @@ def plan_cache(library: Library, asking: ProjectName, ref: ModelRef, node: NodeN
     to_copy = 0 if there else _to_copy(library, files)
     if not evicts:
         _require_room(library, target, to_copy)
-    return CachePlan(target.ref, node, sum(file.size for file in files), len(files), to_copy, there, names)
-
-
-def require_this_node(library: Library, node: NodeName) -> None:
-    """Raise NoSuchNode, or OtherNode if it is not the one that this library is on."""
-    with library.catalog.reading() as connection:
-        _require_this_node(connection, node)
-
-
-def _require_this_node(connection: Connection, node: NodeName) -> None:
-    replicas.require_node(connection, node)
-    if node != NODE:
-        raise OtherNode(node=node, here=NODE)
+    return CachePlan(target.ref, library.node_at.name, sum(file.size for file in files), len(files), to_copy, there, names)
 
 
 def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken) -> Path:
@@ -109,7 +96,7 @@ def _is_there(library: Library, target: Version, files: Sequence[PackedFile]) ->
 
 def _bring(library: Library, target: Version, files: Sequence[PackedFile], stop: StopToken) -> None:
     image = _image(target)
-    lease = Lease(replica_lease(library.node_id, image), says=f"caching {target.ref} on {NODE}")
+    lease = Lease(replica_lease(library.node_id, image), says=f"caching {target.ref} on {library.node_at.name}")
     with alone(library, lease, stop):
         with library.catalog.writing() as connection:
             lease.renew(connection)
@@ -166,7 +153,8 @@ def _to_copy(library: Library, files: Sequence[PackedFile]) -> int:
 def _require_room(library: Library, target: Version, to_copy: int) -> None:
     free = library.node.replicas.free_bytes()
     if to_copy > free:
-        raise NodeFull(node=f"the node {NODE}", what=target.ref, needed=f"{to_copy:,} bytes", free=f"{free:,} bytes")
+        node = f"the node {library.node_at.name}"
+        raise NodeFull(node=node, what=target.ref, needed=f"{to_copy:,} bytes", free=f"{free:,} bytes")
 
 
 def bring(library: Library, asking: ProjectName, target: Version, stop: StopToken) -> Path:
@@ -190,7 +178,8 @@ def evict(library: Library, asking: ProjectName, ref: ModelRef, *, who: str) -> 
         if one.held:
             raise StillInUse(what=f"the replica of {target.ref}", holders=one.held)
         replicas.release(connection, library.node_id, target.id, "evicted on request")
-        journal.record_event(connection, target.project, who, EventKind.REPLICA_EVICTED, str(target.ref), f"from {NODE}")
+        where = f"from {library.node_at.name}"
+        journal.record_event(connection, target.project, who, EventKind.REPLICA_EVICTED, str(target.ref), where)
     remove_unneeded(library, one.image)
     return one.size
 
@@ -256,7 +245,7 @@ def _to_evict(connection: Connection, library: Library, target: Version) -> list
     if over > 0:
         held = ", ".join(f"{one.ref} ({one.held})" for one in kept if one.held) or "nothing"
         raise NodeFull(
-            node=f"the node {NODE} with a budget of {budget:,} bytes", what=target.ref, needed=f"{size:,} bytes",
+            node=f"the node {library.node_at.name} with a budget of {budget:,} bytes", what=target.ref, needed=f"{size:,} bytes",
             free=f"{max(0, budget - sum(one.size for one in kept)):,} bytes; in use: {held};",
         )  # fmt: skip
     return going

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from modelshelf.catalog import blobs, instances, replicas, versions
 from modelshelf.durable import write_whole
-from modelshelf.library.opening import NODE, Library
+from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
 from modelshelf.states import InstanceState
 
@@ -37,8 +37,8 @@ def write_metrics(library: Library) -> Path:
     gauge("blob_bytes", "Bytes of these blobs.").set(stored)
     gauge("partial_bytes", "Bytes of downloads that are not finished.").set(sum(one.arrived for one in library.store.arriving()))
     gauge("free_bytes", "Free bytes where content arrives.").set(library.store.free_bytes())
-    gauge("replicas", "Versions on the node.", "node").labels(str(NODE)).set(len(kept))
-    gauge("replica_bytes", "Their bytes, links counted as if they were copies.", "node").labels(str(NODE)).set(
+    gauge("replicas", "Versions on the node.", "node").labels(str(library.node_at.name)).set(len(kept))
+    gauge("replica_bytes", "Their bytes, links counted as if they were copies.", "node").labels(str(library.node_at.name)).set(
         sum(one.size for one in kept)
     )
     up = gauge("instance_ready", "1 if the instance is ready as seen just now.", "project", "instance", "engine")

@@ -7,7 +7,7 @@ from enum import StrEnum
 from modelshelf.catalog import aliases, journal, replicas, versions
 from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.versions import Version
-from modelshelf.library.opening import NODE, Library
+from modelshelf.library.opening import Library
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
 
 
@@ -80,5 +80,5 @@ def pin(library: Library, asking: ProjectName, ref: ModelRef, *, who: str, pinne
         target = versions.find(connection, asking, ref)
         replicas.pin(connection, library.node_id, target, pinned=pinned)
         what = EventKind.REPLICA_PINNED if pinned else EventKind.REPLICA_UNPINNED
-        journal.record_event(connection, target.project, who, what, str(target.ref), f"on {NODE}")
+        journal.record_event(connection, target.project, who, what, str(target.ref), f"on {library.node_at.name}")
         return target

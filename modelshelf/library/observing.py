@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from modelshelf.catalog import images, instances, journal, replicas, versions
+from modelshelf.catalog.ids import InstanceId
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.replicas import Seen
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
-from modelshelf.library.opening import NODE, Library
+from modelshelf.library.opening import Library
 from modelshelf.library.running import conclude_interrupted, let_go_of_others, seen_state
 from modelshelf.states import InstanceState, ReplicaObserved, VersionState
 
@@ -31,7 +32,7 @@ def observe(library: Library) -> list[dict[str, str]]:
     for target in targets:
         before, filling = recorded[target.id]
         now, reason = (before, None) if filling else _seen(target, whole)  # who fills it records what comes of it
-        seen.append({"what": f"replica of {target.ref}", "on": str(NODE), "recorded": before, "seen": now})
+        seen.append({"what": f"replica of {target.ref}", "on": str(library.node_at.name), "recorded": before, "seen": now})
         if now != before:
             changes.append(Seen(target.id, before, now, reason))
     if changes:
@@ -56,7 +57,7 @@ def _seen(target: Version, whole: set[Digest]) -> tuple[ReplicaObserved, str | N
     return ReplicaObserved.ABSENT, "its files are missing or changed; cache it again"
 
 
-def _look_at(library: Library, which: Instance, holding_more: Collection[int]) -> dict[str, str]:
+def _look_at(library: Library, which: Instance, holding_more: Collection[InstanceId]) -> dict[str, str]:
     state, reason = seen_state(library, which)
     if state != which.state and which.state == InstanceState.STARTING:
         state = conclude_interrupted(library, which).state
@@ -69,4 +70,4 @@ def _look_at(library: Library, which: Instance, holding_more: Collection[int]) -
     elif state == InstanceState.READY and which.id in holding_more:
         let_go_of_others(library, which)
     what = f"instance {which.name} of project {which.project}"
-    return {"what": what, "on": str(NODE), "recorded": which.state, "seen": state}
+    return {"what": what, "on": str(library.node_at.name), "recorded": which.state, "seen": state}

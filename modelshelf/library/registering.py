@@ -125,8 +125,8 @@ def register(
 
 def require_here(library: Library, target: Version, at: Place) -> Path:
     """The folder that an engine reads. Raises OtherRegion, NoSuchFilesystem, or PlaceChanged if a file is not as registered."""
-    if at.region != library.settings.region:
-        raise OtherRegion(what=target.ref, filesystem=at.filesystem, region=at.region, found=library.settings.region)
+    if at.region != library.node_at.region:
+        raise OtherRegion(what=target.ref, filesystem=at.filesystem, region=at.region, found=library.node_at.region)
     mount = _filesystem(library, at.filesystem).path
     root, folder = mount.resolve(), mount / str(at.folder)
     for file in at.files:

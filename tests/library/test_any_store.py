@@ -28,7 +28,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def shelf(library: Library, store: MemoryStore) -> Library:
-    return replace(library, store=store)
+    return replace(library, store_at=replace(library.store_at, store=store))
 
 
 @pytest.fixture

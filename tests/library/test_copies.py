@@ -15,9 +15,8 @@ from modelshelf.catalog import versions
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import BlobDamaged, NoSuchNode, OtherNode, StoreDamaged
 from modelshelf.library import auditing, caching, disk
-from modelshelf.library.identity import NODE
 from modelshelf.library.observing import observe
-from modelshelf.library.opening import Library, migrate
+from modelshelf.library.opening import Library, Shelf, migrate
 from modelshelf.names import NodeName
 from modelshelf.settings import Settings
 from modelshelf.stop import StopToken
@@ -63,12 +62,12 @@ def kinds(library: Library) -> list[str]:
 
 def check_copies(library: Library, version: Version) -> Path:
     """Plan, copy, plan again, report, audit and reconcile: all count the copies and none misses a link."""
-    plan = caching.plan_cache(library, P, version.ref, NODE)
+    plan = caching.plan_cache(library, P, version.ref)
     assert (plan.to_copy, plan.there) == (plan.size, False)
     weights = weights_below(caching.fill(library, P, version, StopToken()))
     assert weights.stat().st_nlink == 1
     assert weights.stat().st_mode & 0o777 == 0o444
-    again = caching.plan_cache(library, P, version.ref, NODE)
+    again = caching.plan_cache(library, P, version.ref)
     assert (again.to_copy, again.there) == (0, True)
     report = disk.report(library, P)
     assert report.replicas >= plan.size
@@ -115,7 +114,7 @@ def test_a_copy_whose_stamp_is_known_is_not_read_again(
         return weights_open(path, *arguments, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(Path, "open", refuse_weights)
-    assert caching.plan_cache(library, P, version.ref, NODE).there
+    assert caching.plan_cache(library, P, version.ref).there
 
 
 def test_links_that_became_copies_are_the_replica(library: Library, registry: OllamaRegistry, tmp_path: Path) -> None:
@@ -126,7 +125,7 @@ def test_links_that_became_copies_are_the_replica(library: Library, registry: Ol
     shutil.rmtree(folder)
     shutil.move(tmp_path / "copy", folder)
     assert kinds(library) == []
-    assert caching.plan_cache(library, P, version.ref, NODE).there
+    assert caching.plan_cache(library, P, version.ref).there
 
 
 def test_bytes_that_went_bad_in_the_store_are_not_copied(
@@ -149,17 +148,12 @@ def test_bytes_that_went_bad_in_the_store_are_not_copied(
     assert not library.node.replicas.holds(version.image, files)
 
 
-def test_a_node_that_is_not_this_machine_is_refused(library: Library, registry: OllamaRegistry) -> None:
+def test_a_node_that_is_not_this_machine_is_refused(library: Library) -> None:
     from sqlalchemy import text
 
-    version = brought(library, registry)
     with pytest.raises(NoSuchNode):
-        caching.plan_cache(library, P, version.ref, NodeName("gpu-3"))
+        Shelf.of(library).library(NodeName("gpu-3"))
     with library.catalog.writing() as connection:
         connection.execute(text("INSERT INTO node (name, region, kind, labels) VALUES ('gpu-3', 'local', 'local', '{}')"))
-    for ask in (
-        lambda: caching.plan_cache(library, P, version.ref, NodeName("gpu-3")),
-        lambda: caching.require_this_node(library, NodeName("gpu-3")),
-    ):
-        with pytest.raises(OtherNode, match="gpu-3 is another machine"):
-            ask()
+    with pytest.raises(OtherNode, match="gpu-3 is another machine"):
+        Shelf.of(library).library(NodeName("gpu-3"))

@@ -27,7 +27,7 @@ from modelshelf.errors import (
     StillInUse,
 )
 from modelshelf.library import caching, deleting, importing, observing
-from modelshelf.library.opening import NODE, Library
+from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import ModelRef, ProjectName
 from modelshelf.sources.contract import Source
@@ -406,7 +406,7 @@ def test_a_project_cannot_delete_or_cache_what_it_cannot_see(library: Library, r
     with pytest.raises(NoSuchModel):
         deleting.delete_version(library, other, ref, who="test")
     with pytest.raises(NoSuchModel):
-        caching.plan_cache(library, other, ref, NODE)
+        caching.plan_cache(library, other, ref)
 
 
 def test_a_version_with_an_instance_is_not_deleted(library: Library, ready: versions.Version) -> None:

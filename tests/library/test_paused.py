@@ -31,7 +31,8 @@ def children(library: Library, registry: OllamaRegistry) -> Iterator[Children]:
 
 
 def impatient(library: Library) -> Library:
-    return replace(library, store=DirectoryStore(library.store.root, replace(DEFAULT, lock_seconds=0.3)))
+    store = DirectoryStore(library.store.root, replace(DEFAULT, lock_seconds=0.3))
+    return replace(library, store_at=replace(library.store_at, store=store))
 
 
 def check_whole(library: Library) -> None:

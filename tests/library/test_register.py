@@ -45,7 +45,7 @@ from modelshelf.library import (
 )
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
-from modelshelf.names import FilePath, FilesystemName, ModelName, ModelRef, NodeName, Tag
+from modelshelf.names import FilePath, FilesystemName, ModelName, ModelRef, Tag
 from modelshelf.settings import Filesystem, load_settings
 from modelshelf.sources.uri import FilesystemUri, parse_source
 from modelshelf.stop import StopToken
@@ -215,7 +215,7 @@ def test_digests_are_taken_on_request_and_a_flipped_bit_is_found_by_an_audit_tha
 def test_there_is_nothing_to_cache_or_to_build(mounted: Library, tmp_path: Path) -> None:
     version = register(mounted)
     for refused in (
-        lambda: caching.plan_cache(mounted, P, version.ref, NodeName("local")),
+        lambda: caching.plan_cache(mounted, P, version.ref),
         lambda: caching.resolve_ready(mounted, P, version.ref),
         lambda: building.plan_build(mounted, P, version.ref, tmp_path / "image"),
         lambda: naming.mark(mounted, P, version.ref, who="test", auto_cache=True),

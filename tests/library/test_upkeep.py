@@ -291,7 +291,7 @@ def test_under_a_budget_the_least_recently_used_make_room_and_never_what_is_pinn
         replicas.set_budget(connection, library.node_id, 2 * size + 1000)
     for version in made[:2]:
         caching.fill(library, P, version, StopToken())
-    plan = caching.plan_cache(library, P, made[2].ref, caching.NODE)
+    plan = caching.plan_cache(library, P, made[2].ref)
     assert plan.evicts == (str(made[0].ref),)
     caching.fill(library, P, made[2], StopToken())
     assert [library.node.replicas.holds(one.image, _files(library, one)) for one in made if one.image] == [

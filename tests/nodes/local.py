@@ -23,7 +23,7 @@ def with_settings(library: Library, **changes: Any) -> Library:
     """Return the library with other settings of its machine, and with the node that this makes of it."""
     settings = replace(library.settings, **changes)
     assert isinstance(library.store, DirectoryStore)
-    return replace(library, settings=settings, node=local_node(settings, library.store))
+    return replace(library, settings=settings, node_at=replace(library.node_at, node=local_node(settings, library.store)))
 
 
 def handled(handle: str | None) -> Process:
