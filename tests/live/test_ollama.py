@@ -17,7 +17,8 @@ from modelshelf.errors import EngineNotReady, NotFound
 from modelshelf.library import running, saving
 from modelshelf.library.launching import prove
 from modelshelf.library.launching.request import LaunchRequest
-from modelshelf.library.launching.start import Started, mounted_of
+from modelshelf.library.launching.models import models_of
+from modelshelf.library.launching.start import Started
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import InstanceName, ServedName, Tag
@@ -114,9 +115,9 @@ def test_a_changed_manifest_is_caught(both: tuple[Library, Instance]) -> None:
     name = str(instance.serves[0].served_name)
     manifest = own_folder(library, instance) / f"models/manifests/registry.ollama.ai/library/{name}/latest"
     manifest.write_text(manifest.read_text().replace('"schemaVersion":2', '"schemaVersion": 2'))
-    mounted = mounted_of(library, P, tuple(_serves(library, instance)))
+    models = tuple(one.model for one in models_of(library, P, tuple(_serves(library, instance))))
     with pytest.raises(EngineNotReady, match="expected digest"):
-        prove.wait_until_ready(library, Started(instance, mounted), StopToken())
+        prove.wait_until_ready(library, Started(instance, models), StopToken())
 
 
 def test_a_model_made_inside_is_saved_while_it_serves_and_another_instance_serves_it(both: tuple[Library, Instance]) -> None:
