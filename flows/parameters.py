@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from modelshelf.engines.table import ENGINES
 from modelshelf.library.launching.request import LaunchRequest
-from modelshelf.names import EngineName
 
 Count = Annotated[int, Field(ge=0, le=100_000)]
 Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
@@ -23,8 +23,11 @@ AtMost = Annotated[int, Field(ge=1, le=5000)]
 CategoryOrNone = Literal["", "chat", "embedding", "reranker", "image", "audio", "video"]
 """A category, or none: as the files of the model say."""
 Patterns = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=100)]
-EngineChoice = Literal["auto", EngineName]
-"""An engine, or none asked for."""
+if TYPE_CHECKING:
+    EngineChoice = str
+    """An engine, or none asked for."""
+else:
+    EngineChoice = Literal[("auto", *ENGINES)]
 AtMostCount = Annotated[int, Field(ge=-1, le=100_000)]
 AtMostBytes = Annotated[int, Field(ge=-1, le=1 << 60)]
 """-1 asks for nothing. A form has no empty number, and a union has no form."""

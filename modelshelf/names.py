@@ -18,12 +18,9 @@ from modelshelf.limits import DEFAULT
 
 Category = Literal["chat", "embedding", "reranker", "image", "audio", "video"]
 """What a model is used for."""
-EngineName = Literal["llamacpp", "ollama", "vllm"]
-"""What serves."""
 ASKED_BY = "modelshelf.asked-by"
 """The label of a run that names the person whose command asked for it."""
 CATEGORIES: tuple[str, ...] = get_args(Category)
-ENGINES: tuple[str, ...] = get_args(EngineName)
 
 
 @dataclass(frozen=True, order=True, slots=True)

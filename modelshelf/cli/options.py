@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelshelf.names import ENGINES, ProjectName
+from modelshelf.engines.table import ENGINES
+from modelshelf.names import ProjectName
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

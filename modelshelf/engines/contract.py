@@ -110,6 +110,8 @@ class Engine(Protocol):
     """The categories of models that it can serve; each has its own question in `first_answer`."""
     takes_key: bool
     """The engine can require a key of its clients."""
+    takes_arguments: bool
+    """A user can give it arguments."""
     models_at_once: int
     """The most models that one instance serves."""
     smaller: str

@@ -58,6 +58,7 @@ class LlamaCpp(OpenAiApi):
     accepts = frozenset({Format.GGUF, Format.OLLAMA})
     categories = frozenset({"chat", "embedding", "reranker"})
     takes_key = True
+    takes_arguments = True
     models_at_once = 1
     smaller = "-- --ctx-size 4096"
     program = Program(

@@ -31,6 +31,7 @@ class Ollama:
     accepts = frozenset({Format.OLLAMA, Format.GGUF})
     categories = frozenset({"chat", "embedding"})
     takes_key = False
+    takes_arguments = False
     models_at_once = 100
     smaller = "--env OLLAMA_CONTEXT_LENGTH=4096"
     program = Program(executable="ollama", advice="Install Ollama from ollama.com, or launch with `--engine llamacpp`.")

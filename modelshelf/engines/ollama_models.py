@@ -45,9 +45,10 @@ def manifest_digest(model: Model) -> str:
 
 
 def _of_manifest(model: Model) -> OllamaModel:
-    return OllamaModel(
-        model.contents[MANIFEST], {file.path: file.path for file in model.files if str(file.path).startswith("blobs/")}
-    )
+    links = {file.path: file.path for file in model.files if str(file.path).startswith("blobs/")}
+    if not links:
+        raise _refused(model, "it has no blobs")
+    return OllamaModel(model.contents[MANIFEST], links)
 
 
 def _of_gguf(model: Model) -> OllamaModel:

@@ -48,6 +48,7 @@ class Vllm(OpenAiApi):
     accepts = frozenset({Format.SAFETENSORS})
     categories = frozenset({"chat", "embedding", "reranker"})
     takes_key = False  # its key guards `/v1` alone: `/invocations` answers without it
+    takes_arguments = True
     models_at_once = 1
     smaller = "-- --max-model-len 4096"
     program = Program(

@@ -49,6 +49,10 @@ class NothingToServe(Refused):
     """{what} holds no file that {engine} can serve: {reason}. Nothing was started."""
 
 
+class NoSuchEngine(Refused):
+    """There is no engine {engine!r}. Choose one of: {known}."""
+
+
 class EngineMissing(Refused):
     """The engine {engine} is not installed: {reason}. Nothing was started. {advice}"""
 

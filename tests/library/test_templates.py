@@ -104,7 +104,7 @@ def test_a_version_in_a_template_is_not_deleted_and_a_template_in_use_neither(tw
     define(library, P, CHAT, [(first.ref, None)], LaunchRequest(), who="test")
     with pytest.raises(StillInUse, match=r"template chat \(revision 1\)"):
         deleting.delete_version(library, P, first.ref, who="test")
-    remove(library, P, CHAT)
+    remove(library, P, CHAT, who="test")
     deleting.delete_version(library, P, first.ref, who="test")
 
 

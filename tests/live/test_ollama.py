@@ -16,8 +16,8 @@ from modelshelf.digest import Digest
 from modelshelf.errors import EngineNotReady, NotFound
 from modelshelf.library import running, saving
 from modelshelf.library.launching import prove
-from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.library.launching.models import models_of
+from modelshelf.library.launching.request import LaunchRequest
 from modelshelf.library.launching.start import Started
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT

@@ -9,17 +9,12 @@ from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
 from modelshelf.engines.contract import Engine
 from modelshelf.engines.ollama_layers import left_out_of
-from modelshelf.engines.table import engine_called, require_served
+from modelshelf.engines.table import engine_called, require_served, serving
 from modelshelf.errors import BadDigest, BlobMissing, EngineMissing, Refused, TooManyModels
 from modelshelf.formats.kinds import Format
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
-from modelshelf.names import ENGINES, ServedName
-
-_PREFERRED = {Format.GGUF: ("llamacpp", "ollama"), Format.SAFETENSORS: ("vllm",), Format.OLLAMA: ("llamacpp", "ollama")}
-"""The engines of a format, the first that is installed before the others."""
-_WITHOUT_ARGUMENTS = {"ollama"}
-"""`ollama serve` takes no arguments."""
+from modelshelf.names import ServedName
 
 
 def choose_engine(
@@ -35,15 +30,14 @@ def choose_engine(
     names = preferred(library, serves)
     engines = [engine_called(name) for name in names]
     fitting = [engine for engine in engines if fits(engine, serves)] or engines
-    asked = [one for one in fitting if (one.takes_key or not key) and not (arguments and one.name in _WITHOUT_ARGUMENTS)]
+    asked = [one for one in fitting if (one.takes_key or not key) and (one.takes_arguments or not arguments)]
     candidates = asked or fitting
     return next((engine for engine in candidates if is_installed(library, engine)), candidates[0]).name
 
 
 def preferred(library: Library, serves: Sequence[tuple[Version, ServedName]]) -> tuple[str, ...]:
     """Return the engines of the first version's format, the best one first."""
-    target = serves[0][0]
-    names = _PREFERRED[target.format] if target.format is not None else ENGINES
+    names = serving(serves[0][0].format)
     if any(left_out(library, "llamacpp", version) for version, _ in serves):
         return tuple(sorted(names, key=lambda name: name != "ollama"))
     return names
