@@ -1,1 +1,1 @@
-"""When: schedules and limits, and how the whole is brought up on one machine."""
+"""When flows run, and with what limits: schedules, queues, automations, and what a person changed of them."""

@@ -18,7 +18,6 @@ _KEYS = {
     "region": str,
     "filesystems": dict,
     "licenses": list,
-    "workers": bool,
     "cgroup": str,
 }
 _SAID = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false"}
@@ -47,8 +46,6 @@ class Settings:
     """By name: models are registered from these in place."""
     licenses: tuple[str, ...] = ()
     """The only licences that are taken, as the Hub names them; empty for all."""
-    workers: bool = False
-    """Flows run in workers of the work pool that `prefect.yaml` names, which someone else starts; no runner is started here."""
 
     @property
     def config_file(self) -> Path:
@@ -88,7 +85,6 @@ def load_settings() -> Settings:
         llamacpp_server=config.get("llamacpp_server"),
         cgroup=Path(config["cgroup"]) if config.get("cgroup") else None,
         region=config.get("region", "local"),
-        workers=config.get("workers", False),
         licenses=tuple(config.get("licenses", ())),
         filesystems=_filesystems(config.get("filesystems", {}), config.get("region", "local"), home / "config.toml"),
     )
@@ -132,6 +128,8 @@ def _read(file: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSetting(where=file, reason=str(error)) from error
     for key, value in config.items():
+        if key == "workers":
+            raise BadSetting(where=file, reason="`workers` has no meaning any more: a worker executes every run; remove the line")
         if key not in _KEYS:
             raise BadSetting(where=file, reason=f"unknown setting {key!r}; known settings are {', '.join(sorted(_KEYS))}")
         if not isinstance(value, _KEYS[key]) or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):

@@ -1,6 +1,6 @@
 """Which version a run is about, in every line that it logs from the moment that this is known.
 
-What was named last in a context (a run, or a step that runs beside others) is what its next lines are about. The runner's
+What was named last in a context (a run, or a step that runs beside others) is what its next lines are about. The worker's
 log is one JSON object a line (Prefect's formatter), with the run in `flow_run_id` and this in `version`.
 """
 

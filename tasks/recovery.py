@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect.deployments import arun_deployment
 
+from modelshelf.cli.deployments import Deployment
 from modelshelf.library import recovery
 from modelshelf.library.recovery import Lost
 from modelshelf.names import ModelRef, ProjectName
@@ -20,14 +21,15 @@ async def claim_lost() -> Lost:
 
 
 @step
-async def dispatch(lost: Lost) -> None:
-    """Start a run for each; how it ends is recorded by that run."""
+async def dispatch(lost: Lost) -> list[str]:
+    """Start a run for each, whose end that run records; return what is brought back, in words."""
     for project, name in lost.instances:
         logs.say(f"The instance {name} should run and does not: it is started again.")
-        await _run("recover-instance/on-demand", {"instance": str(name), "project": str(project)})
+        await _run(Deployment.RECOVER_INSTANCE, {"instance": str(name), "project": str(project)})
     for project, ref in lost.replicas:
         logs.say(f"The replica of {ref} is lost: it is filled again.")
-        await _run("refill-replica/on-demand", {"model": str(ref), "project": str(project)})
+        await _run(Deployment.REFILL_REPLICA, {"model": str(ref), "project": str(project)})
+    return [f"recover {name}" for _, name in lost.instances] + [f"refill {ref}" for _, ref in lost.replicas]
 
 
 @step
@@ -36,6 +38,6 @@ async def refill(project: ProjectName, model: ModelRef) -> bool:
     return await in_thread(lambda stop: recovery.refill(library(), project, model, stop))
 
 
-async def _run(deployment: str, parameters: dict[str, str]) -> None:
+async def _run(deployment: Deployment, parameters: dict[str, str]) -> None:
     if in_run():
         await arun_deployment(deployment, parameters=parameters, timeout=0, as_subflow=False)

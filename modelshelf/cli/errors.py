@@ -1,4 +1,4 @@
-"""The command's own errors: about the server, the runner and runs. Worded as those of `modelshelf.errors`."""
+"""The command's own errors: about the server, the worker and runs. Worded as those of `modelshelf.errors`."""
 
 from __future__ import annotations
 
@@ -69,12 +69,13 @@ class RunAbandoned(Unavailable):
 
 
 class ProgramMoved(Refused):
-    """The server and the runner of {home} no longer match this program: {reason}. Their runs would crash. Nothing was
+    """The server and the worker of {home} no longer match this program: {reason}. Their runs would crash. Nothing was
     started. Restart them: `modelshelf down`, then `modelshelf up --detach`."""
 
 
 class NotDeployed(Refused):
-    """The server does not know the deployment {deployment}. Its runner may still be starting: see `modelshelf status`."""
+    """The server does not know the deployment {deployment}. Nothing was started. Write the deployments again: `modelshelf
+    deploy`."""
 
 
 class NoSuchLogin(Refused):

@@ -14,9 +14,11 @@ import click
 from modelshelf.catalog import journal
 from modelshelf.catalog.database import Catalog
 from modelshelf.cli import launcher, lost, tables
+from modelshelf.cli.deployments import Deployment
 from modelshelf.cli.ending import EXIT_INTERRUPTED
 from modelshelf.cli.errors import RunAbandoned, RunCancelled, RunFailed, RunFaulted, RunUnavailable
 from modelshelf.cli.prefect_api import FINAL, PrefectApi
+from modelshelf.cli.state_file import Running
 from modelshelf.errors import ModelshelfError, Unavailable
 from modelshelf.settings import Settings, load_settings
 from modelshelf.words import first_sentence
@@ -35,7 +37,7 @@ OURS = ("Refused", "Unavailable")
 """The names of the states that `tasks.outcomes` ends a run in: their message is the whole sentence."""
 
 
-def start(deployment: str, parameters: dict[str, Any]) -> tuple[Settings, PrefectApi, dict[str, Any]]:
+def start(deployment: Deployment, parameters: dict[str, Any]) -> tuple[Settings, PrefectApi, dict[str, Any]]:
     """The run, on the server that is up or on one that is started for it."""
     settings = load_settings()
     api = launcher.ensure(settings, lambda line: click.echo(line, err=True))
@@ -43,7 +45,7 @@ def start(deployment: str, parameters: dict[str, Any]) -> tuple[Settings, Prefec
 
 
 def run(
-    deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: bool, on_plan: OnPlan = lambda _plan: None
+    deployment: Deployment, parameters: dict[str, Any], *, wait: bool, as_json: bool, on_plan: OnPlan = lambda _plan: None
 ) -> dict[str, Any] | None:
     """Run a deployment; the run's plan when it has ended well, None if it was not waited for.
 
@@ -69,7 +71,7 @@ def say_started(deployment: str, run_id: str, *, as_json: bool) -> None:
         click.echo(f"Started {flow} as the run {run_id[:8]}.\n{_how_to(run_id)}")
 
 
-def outcome(deployment: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any] | None:
+def outcome(deployment: Deployment, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any] | None:
     """As `run`, for what is to be said in words; None if it was not waited for, or was printed as JSON."""
     plan = run(deployment, parameters, wait=wait, as_json=as_json)
     if plan is None or not as_json:
@@ -117,7 +119,7 @@ def _watch(settings: Settings, api: PrefectApi, catalog: Catalog, run_id: str, o
     spinner = Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True)
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     bars = Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console)
-    waiting = spinner.add_task("Waiting for the runner")
+    waiting = spinner.add_task("Waiting for the worker")
     bar, plan = None, None
     log, watch = _Log(api, console, run_id), _Watch(settings, api, run_id)
     with contextlib.ExitStack() as shown:
@@ -172,7 +174,7 @@ class _Watch:
         return self._seen
 
     def _why_nobody(self) -> str | None:
-        return lost.why_nobody_runs(self._settings, launcher.Running.read(self._settings), self._seen)
+        return lost.why_nobody_runs(Running.read(self._settings), self._seen)
 
 
 class _Log:
@@ -217,11 +219,11 @@ def why_not_completed(settings: Settings, ended: dict[str, Any]) -> ModelshelfEr
 
 
 def _log_of(settings: Settings, run_id: str) -> str:
-    """Return where the run's log and trace are: in the runner's log, or on the run's page where workers log elsewhere."""
-    if not settings.workers:
-        return f"`grep {run_id} {settings.run / 'runner.log'}`"
-    running = launcher.Running.read(settings)
-    return f"{running.url}/runs/flow-run/{run_id}" if running is not None else "the worker's own log"
+    """Return where the run's log and trace are: in the worker's log, or on the run's page where it may be another machine's."""
+    running = Running.read(settings)
+    if running is not None and running.server is None:
+        return f"{running.url}/runs/flow-run/{run_id}"
+    return f"`grep {run_id} {settings.run / 'worker.log'}`"
 
 
 def _how_to(run_id: str) -> str:

@@ -1,4 +1,4 @@
-"""The Hub's settings of this shell against those that runs have: they are processes of the runner, and get its environment."""
+"""The Hub's settings of this shell against those that runs have: they are processes of the worker, and get its environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from modelshelf.cli import launcher
+from modelshelf.cli.state_file import Running
 from modelshelf.settings import Settings
 from modelshelf.sources import hub_environment
 
@@ -15,15 +15,15 @@ from modelshelf.sources import hub_environment
 def show(settings: Settings) -> None:
     """Print which of the Hub's variables a run will not see as they are here. Values are not printed.
 
-    Nothing is printed where there is no runner yet: it is started with this shell's environment.
+    Nothing is printed where there is no worker yet: it is started with this shell's environment.
     """
-    running = launcher.Running.read(settings)
-    if running is None or running.runner is None or not running.alive:
+    running = Running.read(settings)
+    if running is None or running.worker is None or not running.alive:
         return
-    if names := hub_environment.differing(os.environ, _environment_of(running.runner.pid)):
+    if names := hub_environment.differing(os.environ, _environment_of(running.worker.pid)):
         click.echo(
-            f"{', '.join(names)}: the runner was started with another value than this shell's, and runs use the runner's. A "
-            "stored login overrides both: `modelshelf login huggingface`. Or stop the runner: `modelshelf down`.",
+            f"{', '.join(names)}: the worker was started with another value than this shell's, and runs use the worker's. A "
+            "stored login overrides both: `modelshelf login huggingface`. Or stop the worker: `modelshelf down`.",
             err=True,
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelshelf.cli import new_home, options
+from modelshelf.cli.deployments import Deployment
 from modelshelf.names import InstanceName, ModelRef, ProjectName, ServedName, TemplateName
 from modelshelf.states import InstanceState
 from modelshelf.words import plain_lines
@@ -73,7 +74,7 @@ def launch(
         "environment": list(environment), "cpus": cpus, "memory": memory, "key": key, "unprotected": unprotected,
         "project": str(project), "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.run("launch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json, on_plan=_say_left_out)
+    plan = follow.run(Deployment.LAUNCH_INSTANCE, parameters, wait=not no_wait, as_json=as_json, on_plan=_say_left_out)
     if plan is None:
         return
     if dry_run:
@@ -105,7 +106,7 @@ def restart(instance: InstanceName, project: ProjectName, no_wait: bool, as_json
     from modelshelf.cli import follow
 
     parameters = {"instance": str(instance), "project": str(project)}
-    if follow.run("restart-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is not None:
+    if follow.run(Deployment.RESTART_INSTANCE, parameters, wait=not no_wait, as_json=as_json) is not None:
         _show(project, instance, as_json=as_json)
 
 
@@ -146,7 +147,7 @@ def switch(
         "instance": str(instance), "model": str(model or ""), "back": back, "forget": forget, "project": str(project),
         "dry_run": dry_run, "revision": _former_revision(project, instance) if back else 0,
     }  # fmt: skip
-    plan = follow.run("switch-instance/on-demand", parameters, wait=not no_wait, as_json=as_json, on_plan=_say_left_out)
+    plan = follow.run(Deployment.SWITCH_INSTANCE, parameters, wait=not no_wait, as_json=as_json, on_plan=_say_left_out)
     if plan is None:
         return
     if dry_run and not as_json:
@@ -281,7 +282,7 @@ def stop(names: tuple[InstanceName, ...], project: ProjectName, no_wait: bool, a
     stopped = []
     for name in names:
         parameters = {"instance": str(name), "project": str(project), "delete": False}
-        if follow.run("stop-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is None:
+        if follow.run(Deployment.STOP_INSTANCE, parameters, wait=not no_wait, as_json=as_json) is None:
             continue
         stopped.append(name)
         if not as_json:

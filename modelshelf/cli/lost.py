@@ -1,7 +1,7 @@
 """Runs that nobody runs any more, and parts of ours that no state file names.
 
-Prefect notices a killed run while its runner lives. After a power cut nobody does: the run would stay Running for ever. Here
-it is decided from the processes of this machine, so only for a server and a runner that are ours.
+Prefect notices a killed run while its worker lives. After a power cut nobody does: the run would stay Running for ever. Here
+it is decided from the processes of this machine, so only for a server and a worker that are ours.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from modelshelf.nodes import processes
 from modelshelf.nodes.processes import Process
-from modelshelf.settings import Settings
 
 if TYPE_CHECKING:
-    from modelshelf.cli.launcher import Running
     from modelshelf.cli.prefect_api import PrefectApi
+    from modelshelf.cli.state_file import Running
 
 PART = "MODELSHELF_PART"
-"""The environment variable that marks a server or a runner of ours."""
+"""The environment variable that marks a server or a worker of ours."""
 
 _RUN = "PREFECT__FLOW_RUN_ID"
 """Prefect's own mark of the process of a flow run."""
@@ -31,7 +30,7 @@ _GRACE_SECONDS = 5.0
 """A run is Running a moment longer than its process lives, and has its process a moment before it is."""
 
 _PENDING_SECONDS = 60.0
-"""A run is Pending before it has a process: the runner starts Python for it, on a busy machine slowly."""
+"""A run is Pending before it has a process: the worker starts Python for it, on a busy machine slowly."""
 
 
 def runs_with_a_process() -> set[str]:
@@ -40,7 +39,7 @@ def runs_with_a_process() -> set[str]:
 
 
 def parts(home: Path) -> list[Process]:
-    """Return every server and runner of that home, whoever started it; runs and engines are none."""
+    """Return every server and worker of that home, whoever started it; runs and engines are none."""
     found = []
     for process, environment in _environments():
         if PART in environment and _RUN not in environment and environment.get("MODELSHELF_HOME") == str(home):
@@ -56,7 +55,7 @@ def parts(home: Path) -> list[Process]:
 def conclude(api: PrefectApi, *, started: float | None = None) -> list[dict[str, Any]]:
     """End every run without a process: as Cancelled if that was asked, else as Crashed. Return these runs as they were.
 
-    `started` is when the only runner of this server was started, in seconds since 1970. It begins no run that was Pending
+    `started` is when the only worker of this server was started, in seconds since 1970. It begins no run that was Pending
     before: such a run is not given the time to get its process.
     """
     lost = [run for run in api.unfinished() if _is_lost(run, started)]
@@ -77,18 +76,18 @@ def conclude(api: PrefectApi, *, started: float | None = None) -> list[dict[str,
     return ended
 
 
-def why_nobody_runs(settings: Settings, running: Running | None, run: Mapping[str, Any]) -> str | None:
+def why_nobody_runs(running: Running | None, run: Mapping[str, Any]) -> str | None:
     """Return why the run will not go on; None if it does, or if that is not to be seen from this machine."""
     if running is None:
-        return "the server and the runner were stopped"
-    if running.server is None or settings.workers:
+        return "the server and the worker were stopped"
+    if running.server is None:
         return None
     if not processes.alive(running.server):
         return "the Prefect server has ended"
     if run["id"] in runs_with_a_process():
         return None
-    if running.runner is not None and not processes.alive(running.runner):
-        return "the runner has ended"
+    if running.worker is not None and not processes.alive(running.worker):
+        return "the worker has ended"
     return "its process has ended" if _is_lost(run) else None
 
 

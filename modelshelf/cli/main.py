@@ -96,7 +96,7 @@ def cli() -> None:
     modelshelf launch qwen3:0.6b              serve it, and print the address
     modelshelf stop qwen3                     stop serving it
 
-    The first command that changes something starts a Prefect server and a runner in the background;
+    The first command that changes something starts a Prefect server and a worker in the background;
     `modelshelf down` stops them.
 
     Exit status: 0 done, 1 refused, 2 wrong usage, 3 not available now, 70 a fault in modelshelf, 130 interrupted.

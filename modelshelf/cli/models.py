@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelshelf.cli import new_home, options
+from modelshelf.cli.deployments import Deployment
 from modelshelf.names import CATEGORIES, InstanceName, ModelName, ModelRef, ProjectName
 from modelshelf.sources.uri import FilesystemUri, FolderUri, InstanceUri, OllamaUri, SourceUri
 from modelshelf.states import VersionState
@@ -63,10 +64,10 @@ def import_(
     if isinstance(source, OllamaUri):
         if include or exclude:
             raise click.UsageError("--include and --exclude are for hf:// and folders; a registry's model is imported whole.")
-        deployment = "import-ollama/on-demand"
+        deployment = Deployment.IMPORT_OLLAMA
         parameters["model"] = str(source.name)
     elif isinstance(source, FolderUri):
-        deployment = "import-folder/on-demand"
+        deployment = Deployment.IMPORT_FOLDER
         parameters |= {
             "path": str(source).removeprefix("file://"),
             "include": list(include),
@@ -78,7 +79,7 @@ def import_(
     elif isinstance(source, FilesystemUri):
         raise click.UsageError(f"modelshelf register {source} leaves the files in place; file://… copies them.")
     else:
-        deployment = "import-huggingface/on-demand"
+        deployment = Deployment.IMPORT_HUGGINGFACE
         parameters |= {"allow_code": allow_code}
         parameters |= {"repo": str(source.repo), "revision": str(source.revision), "hub": hub}
         hub_notice.show(load_settings())
@@ -127,7 +128,7 @@ def register(
         "include": list(include), "exclude": list(exclude), "hash": hash, "allow_code": allow_code, "project": str(project),
         "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.outcome("register-filesystem/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome(Deployment.REGISTER_FILESYSTEM, parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
         return
     if dry_run:
@@ -300,7 +301,7 @@ def cache(
     parameters = {
         "model": str(model), "node": node, "pin": pin, "auto": auto, "project": str(project), "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.outcome("cache-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome(Deployment.CACHE_VERSION, parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
         return
     would = "would be" if dry_run else "is" if plan["there"] else "is now"
@@ -334,11 +335,11 @@ def delete(name: str, instance: bool, project: ProjectName, dry_run: bool, no_wa
         if dry_run:
             raise click.UsageError("--dry-run is for versions; `modelshelf instances` lists instances.")
         parameters: dict[str, Any] = {"instance": str(InstanceName(name)), "project": str(project), "delete": True}
-        if follow.run("stop-instance/on-demand", parameters, wait=not no_wait, as_json=as_json) is not None:
+        if follow.run(Deployment.STOP_INSTANCE, parameters, wait=not no_wait, as_json=as_json) is not None:
             click.echo(f"{name} is gone." if not as_json else '{"deleted": true}')
         return
     parameters = {"model": str(ModelRef.parse(name)), "project": str(project), "dry_run": dry_run}
-    plan = follow.outcome("delete-version/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome(Deployment.DELETE_VERSION, parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
         return
     would = "would free" if dry_run else "freed"

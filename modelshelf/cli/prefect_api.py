@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from modelshelf.cli.deployments import Deployment
 from modelshelf.cli.errors import NoSuchRun, NotDeployed, PrefectBusy, PrefectTrouble
 from modelshelf.errors import NoAnswer, NotFound, ServerSecretRefused, outcome
 from modelshelf.limits import DEFAULT, Limits
@@ -100,16 +101,17 @@ class PrefectApi:
         return list(self._send("POST", "flow_runs/filter", {"limit": 200, "flow_runs": begun}, what="runs"))
 
     def deployments(self) -> list[dict[str, Any]]:
-        return list(self._send("POST", "deployments/filter", {"limit": 200}, what="deployments"))
+        """Return every deployment of our flows."""
+        ours = {"name": {"any_": [one.flow for one in Deployment]}}
+        return list(self._send("POST", "deployments/filter", {"limit": 200, "flows": ours}, what="deployments"))
 
-    def keep_what_a_person_set(self, before: dict[str, Any]) -> None:
-        """Let a deployment that was written again have the schedules and parameters that it had before."""
-        copied = ("schedule", "active", "parameters", "slug", "max_scheduled_runs")
-        schedules = [{name: one[name] for name in copied} for one in before["schedules"]]
-        now = next((one for one in self.deployments() if one["id"] == before["id"]), before)
-        parameters = {**now["parameters"], **before["parameters"]}
-        body = {"schedules": schedules, "parameters": parameters, "paused": before["paused"]}
-        self._send("PATCH", f"deployments/{before['id']}", body, what="a deployment")
+    def last_heartbeat(self, pool: str, worker: str) -> str | None:
+        """Return when the worker of that name last reported; None if there is no such pool or worker."""
+        answer = self._request("POST", f"work_pools/{pool}/workers/filter", {"limit": 200})
+        if answer.status == 404:
+            return None
+        found = answer.expect(200, what="the workers").json()
+        return next((str(one["last_heartbeat_time"]) for one in found if one["name"] == worker), None)
 
     def flow_name(self, flow_id: str) -> str:
         return str(self._get(f"flows/{flow_id}", what="a flow")["name"])

@@ -57,16 +57,16 @@ def follow(run: str, as_json: bool) -> None:
 @new_home.answered(new_home.no_run)
 def cancel(run: str) -> None:
     """Cancel a run. Fetched files are kept for the next try."""
-    from modelshelf.cli import launcher, lost
+    from modelshelf.cli import lost
     from modelshelf.cli.prefect_api import FINAL
+    from modelshelf.cli.state_file import Running
 
     settings, api = _api()
     found = api.find_run(run)
     if found["state_type"] in FINAL:
         click.echo(f"{found['name']} has already ended ({found['state_name']}).")
         return
-    running = launcher.Running.read(settings)
-    gone = lost.why_nobody_runs(settings, running, found)
+    gone = lost.why_nobody_runs(Running.read(settings), found)
     api.set_state(found["id"], "CANCELLED" if gone else "CANCELLING", "modelshelf cancel")
     if gone:
         click.echo(f"{found['name']} is cancelled: {gone}. Fetched files are kept.")
@@ -92,10 +92,10 @@ def retry(run: str, no_wait: bool) -> None:
 
     settings, api = _api()
     found = api.find_run(run)
-    deployments = {one["id"]: one for one in api.deployments()}
-    deployment = deployments[found["deployment_id"]]
-    flow_name = api.flow_name(deployment["flow_id"])
-    again = f"{flow_name}/{deployment['name']}"
+    of_flow = [one for one in api.deployments() if one["flow_id"] == found["flow_id"]]
+    # a run of before an upgrade may be of a deployment that has another name now
+    deployment = next((one for one in of_flow if one["id"] == found["deployment_id"]), of_flow[0])
+    again = f"{api.flow_name(found['flow_id'])}/{deployment['name']}"
     made = api.create_run(again, found["parameters"], uuid.uuid4().hex)
     if no_wait:
         following.say_started(again, made["id"], as_json=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from typing import Any
 
@@ -19,16 +20,17 @@ from modelshelf.states import InstanceState, VersionState
     "remote",
     default="",
     metavar="URL",
-    help="Use this Prefect server instead of starting one; its secret is read from PREFECT_API_AUTH_STRING.",
+    help="Start only a worker, for this Prefect server; its secret is read from PREFECT_API_AUTH_STRING.",
 )
 @click.option("--detach", is_flag=True, help="Return when both are up; `modelshelf down` stops them.")
 @click.option("--take-over", is_flag=True, help="Make this home the owner of the catalog, in place of the former one.")
 def up(remote: str, detach: bool, take_over: bool) -> None:
-    """Start the Prefect server and the runner, until Ctrl-C.
+    """Start the Prefect server and a worker, until Ctrl-C.
 
     Engines keep running when this ends. All data is in one folder: MODELSHELF_HOME, by default ~/.modelshelf.
     """
     from modelshelf.cli import launcher, tables
+    from modelshelf.cli.state_file import Running
     from modelshelf.settings import load_settings
     from modelshelf.words import said_bytes
 
@@ -36,7 +38,7 @@ def up(remote: str, detach: bool, take_over: bool) -> None:
     if "PREFECT_API_URL" in os.environ:
         click.echo("PREFECT_API_URL is set but not used: it may be another team's. Name a server with --server URL.", err=True)
     launcher.ensure(settings, lambda line: click.echo(line, err=True), remote=remote, take_over=take_over)
-    running = launcher.Running.read(settings)
+    running = Running.read(settings)
     assert running is not None
     disk = shutil.disk_usage(settings.home)
     tables.show_facts(
@@ -50,10 +52,11 @@ def up(remote: str, detach: bool, take_over: bool) -> None:
     )
     if detach:
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is as good as Ctrl-C
     try:
         while running.alive:
             time.sleep(1)
-        click.echo("The server or the runner has ended; see `modelshelf status`.", err=True)
+        click.echo("The server or the worker has ended; see `modelshelf status`.", err=True)
     except KeyboardInterrupt:
         click.echo("\nStopping; engines keep running (`modelshelf stop INSTANCE` stops one) …", err=True)
     finally:
@@ -63,7 +66,7 @@ def up(remote: str, detach: bool, take_over: bool) -> None:
 @click.command()
 @click.option("--instances", is_flag=True, help="Stop every instance first.")
 def down(instances: bool) -> None:
-    """Stop the server and the runner; engines keep running.
+    """Stop the server and the worker; engines keep running.
 
     Runs are cancelled first, and the command waits for them.
     """
@@ -77,33 +80,34 @@ def down(instances: bool) -> None:
     if instances:
         _stop_engines()
     stopped = launcher.stop(settings, lambda line: click.echo(line, err=True))
-    click.echo("The server and the runner are stopped." if stopped else "Nothing was running.")
+    click.echo("The server and the worker are stopped." if stopped else "Nothing was running.")
 
 
 @click.command()
 @options.as_json
 def status(as_json: bool) -> None:
-    """Show server, runner, disk space, and what needs attention.
+    """Show server, worker, disk space, and what needs attention.
 
     Needs no server.
     """
     from modelshelf.catalog import urls
-    from modelshelf.cli import launcher, tables
+    from modelshelf.cli import tables
+    from modelshelf.cli.state_file import Running
     from modelshelf.library.opening import Library
     from modelshelf.nodes import processes
     from modelshelf.settings import load_settings
     from modelshelf.words import said_bytes
 
     settings = load_settings()
-    running = launcher.Running.read(settings)
+    running = Running.read(settings)
     server = running is not None and (running.server is None or processes.alive(running.server))
-    runner = running is not None and running.runner is not None and processes.alive(running.runner)
+    worker = running is not None and running.worker is not None and processes.alive(running.worker)
     facts: dict[str, object] = {
         "home": str(settings.home),
         "catalog": urls.shown(settings.catalog_url),
         "url": running.url if running else None,
         "server": "up" if server else "down",
-        "runner": "up" if runner else "none: workers run the flows" if settings.workers else "down",
+        "worker": "up" if worker else "down",
     }
     if (settings.home / "catalog.db").exists() or not settings.catalog_url.startswith("sqlite"):
         library = Library.open(settings)
@@ -122,32 +126,19 @@ def status(as_json: bool) -> None:
 def deploy(as_json: bool) -> None:
     """Write every deployment to the server again.
 
-    Schedules, forms and tags are set as prefect.yaml states them now. `up` does this too. With `workers = true` in
-    config.toml, they are written for the workers of the work pool that prefect.yaml names, and no runner is started.
-
-    \b
-    Example, on a machine whose worker runs the flows:
-      echo 'workers = true' >> ~/.modelshelf/config.toml
-      modelshelf deploy
+    Use it after you edited prefect.yaml. What you changed in the UI stays: schedules, parameters, and what is paused. `up`
+    does this too.
     """
     from modelshelf.cli import launcher, tables
     from modelshelf.settings import load_settings
 
     settings = load_settings()
     api = launcher.deploy(settings, lambda line: click.echo(line, err=True))
-    found = sorted(
-        (f"{api.flow_name(one['flow_id'])}/{one['name']}", _schedule(one), one["work_pool_name"] or "the runner here")
-        for one in api.deployments()
-    )
+    found = sorted((one["name"], _schedule(one), one["work_queue_name"]) for one in api.deployments())
     if as_json:
-        tables.show_json([{"deployment": name, "schedule": schedule, "run_by": who} for name, schedule, who in found])
+        tables.show_json([{"deployment": name, "schedule": schedule, "queue": queue} for name, schedule, queue in found])
         return
-    tables.show(("DEPLOYMENT", "SCHEDULE", "RUN BY"), found, empty="")
-    if settings.workers and (running := launcher.Running.read(settings)) is not None:
-        secret = settings.secrets / ("auth-string" if running.server is not None else "remote-auth-string")
-        click.echo(f"""
-Start a worker: MODELSHELF_HOME={settings.home} PREFECT_API_URL={running.url}/api \\
-          PREFECT_API_AUTH_STRING="$(cat {secret})" prefect worker start --pool {launcher.work_pool()}""")
+    tables.show(("DEPLOYMENT", "SCHEDULE", "QUEUE"), found, empty="")
 
 
 COMMANDS = (up, down, status, deploy)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelshelf.cli import new_home, options
+from modelshelf.cli.deployments import Deployment
 from modelshelf.names import InstanceName, ModelRef, ProjectName
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _launched(library: Library, target: Version, project: ProjectName) -> Instan
     from modelshelf.cli import follow
 
     parameters: dict[str, Any] = {"model": str(target.ref), "project": str(project)}
-    plan = follow.run("launch-instance/on-demand", parameters, wait=True, as_json=False)
+    plan = follow.run(Deployment.LAUNCH_INSTANCE, parameters, wait=True, as_json=False)
     assert plan is not None
     with library.catalog.reading() as connection:
         return instances.find(connection, project, InstanceName(plan["instance"]))

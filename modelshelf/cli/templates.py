@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from modelshelf.cli import new_home, options
+from modelshelf.cli.deployments import Deployment
 from modelshelf.names import ProjectName, TemplateName
 
 
@@ -46,7 +47,7 @@ def define(
         "template": str(name), "models": list(models), "engine": engine or "auto", "environment": list(environment), "cpus": cpus,
         "memory": memory, "arguments": list(arguments), "project": str(project),
     }  # fmt: skip
-    follow.run("define-template/on-demand", parameters, wait=True, as_json=as_json)
+    follow.run(Deployment.DEFINE_TEMPLATE, parameters, wait=True, as_json=as_json)
     with reading.open_catalog().reading() as connection:
         made = queries.get(connection, project, name)
     if as_json:
@@ -86,7 +87,7 @@ def delete(name: TemplateName, project: ProjectName) -> None:
     """Delete a template. Instances launched from it keep a copy."""
     from modelshelf.cli import follow
 
-    follow.run("delete-template/on-demand", {"template": str(name), "project": str(project)}, wait=True, as_json=False)
+    follow.run(Deployment.DELETE_TEMPLATE, {"template": str(name), "project": str(project)}, wait=True, as_json=False)
     click.echo(f"{name} is deleted.")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelshelf.cli import new_home, options
+from modelshelf.cli.deployments import Deployment
 from modelshelf.names import ModelRef, ProjectName
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def evict(model: ModelRef, project: ProjectName, as_json: bool) -> None:
     from modelshelf.words import said_bytes
 
     parameters = {"model": str(model), "project": str(project)}
-    done = follow.outcome("evict-replica/on-demand", parameters, wait=True, as_json=as_json)
+    done = follow.outcome(Deployment.EVICT_REPLICA, parameters, wait=True, as_json=as_json)
     if done is not None:
         click.echo(f"{model} ({said_bytes(done['size'])}) is no longer cached on this node.")
 
@@ -92,7 +93,7 @@ def clean(keep: int, days: float, project: ProjectName, dry_run: bool, no_wait: 
     from modelshelf.words import counted, said_bytes
 
     parameters = {"keep": keep, "days": days, "project": str(project), "dry_run": dry_run}
-    done = follow.outcome("clean-stale-versions/weekly", parameters, wait=not no_wait, as_json=as_json)
+    done = follow.outcome(Deployment.CLEAN, parameters, wait=not no_wait, as_json=as_json)
     if done is None:
         return
     rows = [(one["ref"], one["why"], said_bytes(one["frees"])) for one in done["versions"]]
@@ -125,7 +126,7 @@ def audit(rehash: str, repair: bool, no_wait: bool, as_json: bool) -> None:
     """
     from modelshelf.cli import follow, tables
 
-    done = follow.run("audit-library/weekly", {"rehash": rehash, "repair": repair}, wait=not no_wait, as_json=as_json)
+    done = follow.run(Deployment.AUDIT, {"rehash": rehash, "repair": repair}, wait=not no_wait, as_json=as_json)
     if done is None:
         return
     findings = done["findings"]

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from modelshelf.cli import new_home, options
+from modelshelf.cli.deployments import Deployment
 from modelshelf.names import CATEGORIES, InstanceName, ModelName, ModelRef, ProjectName, Tag
 
 _model = click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
@@ -39,7 +40,7 @@ def save(
         "instance": str(instance), "model": model, "name": str(name or ""), "version": str(version or ""),
         "project": str(project), "dry_run": dry_run,
     }  # fmt: skip
-    plan = follow.outcome("save-from-instance/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome(Deployment.SAVE_FROM_INSTANCE, parameters, wait=not no_wait, as_json=as_json)
     if plan is not None:
         say_import(plan, project, dry_run=dry_run)
 
@@ -63,7 +64,7 @@ def build(model: ModelRef, folder: str, project: ProjectName, dry_run: bool, no_
     from modelshelf.words import said_bytes
 
     parameters = {"model": str(model), "to": folder, "project": str(project), "dry_run": dry_run}
-    plan = follow.outcome("build-image/on-demand", parameters, wait=not no_wait, as_json=as_json)
+    plan = follow.outcome(Deployment.BUILD_IMAGE, parameters, wait=not no_wait, as_json=as_json)
     if plan is None:
         return
     would = "would be written" if dry_run else "is written"
@@ -249,7 +250,7 @@ def _change(
     from modelshelf.cli import follow
 
     parameters = {"model": str(model), "change": change, "alias": alias, "category": category, "project": str(project)}
-    return follow.outcome("change-version/on-demand", parameters, wait=True, as_json=as_json)
+    return follow.outcome(Deployment.CHANGE_VERSION, parameters, wait=True, as_json=as_json)
 
 
 def _has_engine_key(name: str) -> bool | None:

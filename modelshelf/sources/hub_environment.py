@@ -1,6 +1,6 @@
 """What the environment says of the Hub, in the variables that the Hub's own programs read. A stored block wins over all of it.
 
-Source: huggingface_hub, environment variables. The environment is the run's own: what the runner or worker was started with.
+Source: huggingface_hub, environment variables. The environment is the run's own: what the worker was started with.
 """
 
 from __future__ import annotations

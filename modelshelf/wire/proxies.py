@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from modelshelf.wire.url import Url
 
 PREFIX = "MODELSHELF_"
-"""Our server and runner get the proxies' variables under this prefix, for the requests that leave this machine alone."""
+"""Our server and worker get the proxies' variables under this prefix, for the requests that leave this machine alone."""
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

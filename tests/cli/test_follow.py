@@ -10,8 +10,9 @@ import click
 import pytest
 
 from modelshelf.cli import ending, follow
+from modelshelf.cli.deployments import Deployment
 from modelshelf.cli.errors import RunCancelled, RunFailed, RunUnavailable
-from modelshelf.cli.launcher import Running
+from modelshelf.cli.state_file import Running
 from modelshelf.settings import Settings, default_catalog
 
 RUN = "1a2b3c4d-0000-4000-8000-000000000000"
@@ -56,16 +57,15 @@ def test_a_run_that_ends_in_a_way_that_nobody_foresaw_is_a_fault_and_names_its_l
     assert status_of(error) == 70
     printed = capsys.readouterr().err
     assert words in printed
-    assert f"`grep {RUN} {settings.run / 'runner.log'}`" in printed
+    assert f"`grep {RUN} {settings.run / 'worker.log'}`" in printed
     assert printed.count("`modelshelf retry 1a2b3c4d`") == 1
     assert status_of(error, "--json") == 70
     assert json.loads(capsys.readouterr().out)["exit_status"] == 70
 
 
-def test_where_workers_run_the_flows_the_log_is_on_the_page_of_the_run(settings: Settings, tmp_path: Path) -> None:
-    ours = Settings(tmp_path, settings.catalog_url, workers=True)
-    Running("http://prefect.example:4200", None, None).write(ours)
-    error = follow.why_not_completed(ours, ended("CRASHED", "Crashed", "gone"))
+def test_on_a_server_of_many_machines_the_log_is_on_the_page_of_the_run(settings: Settings) -> None:
+    Running("http://prefect.example:4200", None, None).write(settings)
+    error = follow.why_not_completed(settings, ended("CRASHED", "Crashed", "gone"))
     assert f"http://prefect.example:4200/runs/flow-run/{RUN}" in str(error)
 
 
@@ -87,11 +87,11 @@ def test_a_run_that_was_refused_unavailable_or_cancelled_is_no_fault(
 
 
 def test_a_run_that_is_not_waited_for_is_named_by_its_flow_with_the_two_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    follow.say_started("import-ollama/on-demand", RUN, as_json=False)
+    follow.say_started(Deployment.IMPORT_OLLAMA, RUN, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "Started import-ollama as the run 1a2b3c4d.",
         "Follow it: modelshelf follow 1a2b3c4d",
         "Cancel it: modelshelf cancel 1a2b3c4d",
     ]
-    follow.say_started("import-ollama/on-demand", RUN, as_json=True)
+    follow.say_started(Deployment.IMPORT_OLLAMA, RUN, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"run": RUN, "flow": "import-ollama"}

@@ -56,20 +56,20 @@ def prefect() -> Iterator[Prefect]:
 
 
 @pytest.mark.parametrize("kind", ["PENDING", "RUNNING", "CANCELLING"])
-def test_what_had_begun_before_the_only_runner_was_started_is_ended_whatever_its_age(prefect: Prefect, kind: str) -> None:
+def test_what_had_begun_before_the_only_worker_was_started_is_ended_whatever_its_age(prefect: Prefect, kind: str) -> None:
     runs = [prefect.add(kind, age) for age in (3, 0.5)]
     ended = lost.conclude(PrefectApi(prefect.url, ""), started=time.time() - 1)
     assert [run["id"] for run in ended] == runs[:1]
     assert prefect.states(runs) == ["CANCELLED" if kind == "CANCELLING" else "CRASHED", kind]
 
 
-def test_a_look_while_a_runner_runs_gives_a_pending_run_a_minute_to_get_its_process(prefect: Prefect) -> None:
+def test_a_look_while_a_worker_runs_gives_a_pending_run_a_minute_to_get_its_process(prefect: Prefect) -> None:
     runs = [prefect.add("PENDING", age) for age in (59, 61)]
     lost.conclude(PrefectApi(prefect.url, ""))
     assert prefect.states(runs) == ["PENDING", "CRASHED"]
 
 
-def test_a_run_whose_process_outlived_its_runner_goes_on(prefect: Prefect) -> None:
+def test_a_run_whose_process_outlived_its_worker_goes_on(prefect: Prefect) -> None:
     run = prefect.add("RUNNING", 100)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={**os.environ, lost._RUN: run}) as flow:
         until(lambda: run in lost.runs_with_a_process())

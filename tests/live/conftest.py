@@ -1,4 +1,4 @@
-"""One real server and runner for the live tests, and real weights."""
+"""One real server and worker for the live tests, and real weights."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_a_person_logs_in_fills_the_form_of_an_import_and_sees_its_report(
     url = json.loads((shelf.settings.run / "server.json").read_text())["url"]
     secret = (shelf.settings.secrets / "auth-string").read_text().strip()
 
-    first = shelf.api.create_run("reconcile/every-five-minutes", {}, "before-the-dashboard")["id"]
+    first = shelf.api.create_run("reconcile/reconcile-every-five-minutes", {}, "before-the-dashboard")["id"]
     until(lambda: shelf.api.run(first)["state_type"] == "COMPLETED")  # a dashboard that never saw a run is another page
     page.goto(url)
     page.locator("input").first.wait_for(timeout=LOADED)

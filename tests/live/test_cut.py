@@ -1,4 +1,4 @@
-"""What happens when server, runner, a run or a command is killed, moved or replaced: nothing hangs, nothing stays Running."""
+"""What happens when server, worker, a run or a command is killed, moved or replaced: nothing hangs, nothing stays Running."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from modelshelf.cli import launcher, lost
+from modelshelf.cli import lost
 from modelshelf.cli.prefect_api import FINAL
+from modelshelf.cli.state_file import Running
 from modelshelf.nodes import processes
 from modelshelf.nodes.processes import Process
 from modelshelf.settings import Settings, default_catalog
@@ -41,8 +42,8 @@ def slow(shelf: Shelf, registry: OllamaRegistry, hub: Hub) -> Iterator[str]:
     registry.faults.pace = 0
 
 
-def running(shelf: Shelf) -> launcher.Running:
-    found = launcher.Running.read(shelf.settings)
+def running(shelf: Shelf) -> Running:
+    found = Running.read(shelf.settings)
     assert found is not None
     return found
 
@@ -55,7 +56,7 @@ def kill(process: Process | None) -> None:
 
 def power_cut(shelf: Shelf, run: str) -> None:
     was, flow = running(shelf), pid_of(run)
-    kill(was.runner)
+    kill(was.worker)
     kill(was.server)
     os.kill(flow, signal.SIGKILL)
     until(lambda: run not in lost.runs_with_a_process())
@@ -86,7 +87,7 @@ def test_a_run_that_was_being_cancelled_at_the_cut_is_cancelled(shelf: Shelf, re
 def test_a_run_that_had_no_process_yet_at_the_cut_is_ended_by_the_next_up(shelf: Shelf) -> None:
     shelf("up", "--detach")
     run = forced(shelf, "PENDING")
-    kill(running(shelf).runner)
+    kill(running(shelf).worker)
     kill(running(shelf).server)
     assert "was interrupted" in shelf("up", "--detach").stderr
     assert shelf.api.run(run)["state_type"] == "CRASHED"
@@ -94,7 +95,7 @@ def test_a_run_that_had_no_process_yet_at_the_cut_is_ended_by_the_next_up(shelf:
 
 def forced(shelf: Shelf, kind: str) -> str:
     """Return the id of a run in that state that no process runs."""
-    made = shelf.api.create_run("import-ollama/on-demand", {"model": "nobody/runs:this"}, uuid.uuid4().hex)
+    made = shelf.api.create_run("import-ollama/import-ollama", {"model": "nobody/runs:this"}, uuid.uuid4().hex)
     until(lambda: shelf.api.run(made["id"])["state_type"] in FINAL)
     body = {"state": {"type": kind, "name": kind.title()}, "force": True}
     shelf.api._send("POST", f"flow_runs/{made['id']}/set_state", body)
@@ -106,14 +107,14 @@ def test_the_five_minute_flow_ends_lost_runs_too(shelf: Shelf) -> None:
     run = forced(shelf, "RUNNING")
 
     def looked() -> bool:
-        look = shelf.api.create_run("reconcile/every-five-minutes", {}, uuid.uuid4().hex)
+        look = shelf.api.create_run("reconcile/reconcile-every-five-minutes", {}, uuid.uuid4().hex)
         until(lambda: shelf.api.run(look["id"])["state_type"] == "COMPLETED")
         return bool(shelf.api.run(run)["state_type"] == "CRASHED")
 
     until(looked)  # a look leaves a run alone that was Running a moment ago
 
 
-@pytest.mark.parametrize("part", ["server", "runner", "flow"])
+@pytest.mark.parametrize("part", ["server", "worker", "flow"])
 def test_a_command_that_follows_a_run_ends_within_half_a_minute_when_a_part_is_killed(
     shelf: Shelf, registry: OllamaRegistry, slow: str, part: str
 ) -> None:
@@ -123,12 +124,12 @@ def test_a_command_that_follows_a_run_ends_within_half_a_minute_when_a_part_is_k
     flow, was = pid_of(run), running(shelf)
     if part == "server":
         kill(was.server)
-    if part == "runner":
-        kill(was.runner)
-    if part in ("runner", "flow"):
+    if part == "worker":
+        kill(was.worker)
+    if part in ("worker", "flow"):
         os.kill(flow, signal.SIGKILL)
     _, said = command.communicate(timeout=30)
-    assert command.returncode in (1, 3), said
+    assert command.returncode == (70 if part == "flow" else 3), said
     assert ("has ended" in said) == (part != "flow"), said
     assert "Traceback" not in said
     if part != "flow":
@@ -136,7 +137,7 @@ def test_a_command_that_follows_a_run_ends_within_half_a_minute_when_a_part_is_k
     shelf("down")
 
 
-def test_a_first_command_that_is_killed_leaves_one_server_and_one_runner_after_the_next(shelf: Shelf) -> None:
+def test_a_first_command_that_is_killed_leaves_one_server_and_one_worker_after_the_next(shelf: Shelf) -> None:
     for signal_number in (signal.SIGKILL, signal.SIGHUP):
         for many in (1, 2):
             shelf("down")
@@ -147,8 +148,8 @@ def test_a_first_command_that_is_killed_leaves_one_server_and_one_runner_after_t
             shelf("up", "--detach")
             was = running(shelf)
             assert was.server is not None
-            assert was.runner is not None
-            assert {one.pid for one in lost.parts(shelf.settings.home)} == {was.server.pid, was.runner.pid}
+            assert was.worker is not None
+            assert {one.pid for one in lost.parts(shelf.settings.home)} == {was.server.pid, was.worker.pid}
 
 
 def test_a_copy_of_a_home_is_refused_until_it_takes_over_and_leaves_the_first_ones_engine_alone(
@@ -234,10 +235,10 @@ def require_kept_schedules(shelf: Shelf) -> None:
     assert as_set() == wanted
 
 
-def test_every_line_of_the_runners_log_is_one_object(shelf: Shelf, registry: OllamaRegistry, slow: str) -> None:
+def test_every_line_of_the_workers_log_is_one_object(shelf: Shelf, registry: OllamaRegistry, slow: str) -> None:
     registry.faults.pace = 0
     shelf("import", slow)
     shelf("import", f"ollama://{registry.host}/library/none:1b", check=False)
-    lines = [json.loads(line) for line in (shelf.settings.run / "runner.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in (shelf.settings.run / "worker.log").read_text().splitlines()]
     assert {"import-ollama"} <= {line.get("flow_name") for line in lines}
     assert all(isinstance(line, dict) and "msg" in line for line in lines)

@@ -1,4 +1,4 @@
-"""The lifecycles of one machine as commands, through a real server and runner, with an engine that answers in a blink."""
+"""The lifecycles of one machine as commands, through a real server and worker, with an engine that answers in a blink."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_cancelled_launch_leaves_no_engine_and_its_instance_stopped(shelf: She
 def test_marking_a_version_starts_a_warm_up_by_its_event(shelf: Shelf, two: tuple[str, str]) -> None:
     first, second = two
     api = shelf.api
-    run = api.create_run("change-version/on-demand", {"model": second, "change": "auto-cache"}, "mark-once")["id"]
+    run = api.create_run("change-version/change-version", {"model": second, "change": "auto-cache"}, "mark-once")["id"]
     until(lambda: api.run(run)["state_type"] in FINAL)
     until(lambda: any(one["version"] == second for one in shelf.json("nodes")[0]["replicas"]))
     shelf("evict", second)
@@ -112,7 +112,7 @@ def test_marking_a_version_starts_a_warm_up_by_its_event(shelf: Shelf, two: tupl
     shelf("nodes", "--budget", "0")
     shelf("cache", first, "--pin")
     assert "pinned" in shelf("evict", first, check=False).stderr
-    unpin = api.create_run("change-version/on-demand", {"model": first, "change": "unpin"}, "unpin-once")["id"]
+    unpin = api.create_run("change-version/change-version", {"model": first, "change": "unpin"}, "unpin-once")["id"]
     until(lambda: api.run(unpin)["state_type"] == "COMPLETED")
     for name in (first, second):
         shelf("delete", name)
@@ -173,7 +173,7 @@ def test_every_change_of_state_is_a_prefect_event(shelf: Shelf, registry: Ollama
         return {f"modelshelf.{one}" for one in wanted} <= {one["event"] for one in found if "told" in str(one["resource"])}
 
     until(told)
-    lines = [json.loads(line) for line in (shelf.settings.run / "runner.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in (shelf.settings.run / "worker.log").read_text().splitlines()]
     about = [line for line in lines if line["version"].startswith("told:1b-")]
     assert {"import-ollama", "launch-instance", "delete-version"} <= {line["flow_name"] for line in about}
     assert all(line["flow_run_id"] for line in about), "the version and the run are in each line"

@@ -1,4 +1,4 @@
-"""The main job with everything real: server, runner, weights, engine."""
+"""The main job with everything real: server, worker, weights, engine."""
 
 from __future__ import annotations
 

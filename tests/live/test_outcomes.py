@@ -74,14 +74,14 @@ def test_what_nobody_foresaw_stays_a_failure_with_its_trace(shelf: Shelf) -> Non
     metrics = shelf.settings.home / "metrics.prom"
     metrics.unlink(missing_ok=True)
     (metrics / "in-the-way").mkdir(parents=True)
-    made = shelf.api.create_run("reconcile/every-five-minutes", {}, "unforeseen")
+    made = shelf.api.create_run("reconcile/reconcile-every-five-minutes", {}, "unforeseen")
     run = until(lambda: (found := shelf.api.run(made["id"]))["state_type"] in FINAL and found)
     shutil.rmtree(metrics)
     assert (run["state_type"], run["state_name"]) == ("FAILED", "Failed")
     assert "Traceback" in "\n".join(log_of(shelf, run))
     followed = shelf("follow", made["id"][:8], check=False)
     assert followed.returncode == 70
-    printed = re.search(r"`(grep [0-9a-f-]+ .*runner\.log)`", followed.stderr)
+    printed = re.search(r"`(grep [0-9a-f-]+ .*worker\.log)`", followed.stderr)
     assert printed is not None, followed.stderr
     found = subprocess.run(printed[1].split(), capture_output=True, text=True, check=True)
     assert "Traceback" in found.stdout or "traceback" in found.stdout

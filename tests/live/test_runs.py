@@ -102,7 +102,7 @@ def test_each_other_lifecycle_killed_as_a_run_leaves_nothing_to_free_by_hand(
         ("stop-instance", {"instance": "tiny", "delete": True}),
         ("delete-version", {"model": "tiny:91b"}),
     ):
-        made = shelf.api.create_run(f"{deployment}/on-demand", parameters, uuid.uuid4().hex)["id"]
+        made = shelf.api.create_run(f"{deployment}/{deployment}", parameters, uuid.uuid4().hex)["id"]
         with shelf.library.catalog.writing():  # the run comes as far as its first write
             until(lambda made=made: shelf.api.run(made)["state_type"] == "RUNNING")
             os.kill(pid_of(made), signal.SIGKILL)
@@ -169,7 +169,7 @@ def test_an_engine_outlives_down_and_its_state_is_seen_without_a_server(
     shelf("import", f"ollama://{registry.host}/library/tiny:1b")
     launched = shelf.json("launch", "tiny", "--name", "served-as", "--engine", "llamacpp")
     process = Process(**launched["process"])
-    os.kill(Process(**json.loads((shelf.settings.run / "server.json").read_text())["runner"]).pid, signal.SIGINT)
+    os.kill(Process(**json.loads((shelf.settings.run / "server.json").read_text())["worker"]).pid, signal.SIGINT)
     shelf("down")
     assert processes.alive(process)
     assert shelf("status").returncode == 0
@@ -378,19 +378,19 @@ def test_secrets_and_databases_are_for_their_owner_alone(shelf: Shelf) -> None:
 def test_reconcile_is_scheduled_and_only_observes(shelf: Shelf) -> None:
     api = shelf.api
     deployed = {one["name"]: one for one in api.deployments()}
-    assert deployed["every-five-minutes"]["schedules"][0]["active"]
-    run = api.create_run("reconcile/every-five-minutes", {}, uuid.uuid4().hex)["id"]
+    assert deployed["reconcile-every-five-minutes"]["schedules"][0]["active"]
+    run = api.create_run("reconcile/reconcile-every-five-minutes", {}, uuid.uuid4().hex)["id"]
     until(lambda: api.run(run)["state_type"] == "COMPLETED")
 
 
 def test_a_schedule_that_someone_switched_off_stays_off(shelf: Shelf) -> None:
     api = shelf.api
-    deployment = next(one for one in api.deployments() if one["name"] == "every-five-minutes")
+    deployment = next(one for one in api.deployments() if one["name"] == "reconcile-every-five-minutes")
     schedule = deployment["schedules"][0]["id"]
     api._send("PATCH", f"deployments/{deployment['id']}/schedules/{schedule}", {"active": False}, what="a schedule")
     shelf("down")
     shelf("up", "--detach")
-    after = next(one for one in shelf.api.deployments() if one["name"] == "every-five-minutes")
+    after = next(one for one in shelf.api.deployments() if one["name"] == "reconcile-every-five-minutes")
     assert [one["active"] for one in after["schedules"]] == [False]
 
 
@@ -408,7 +408,7 @@ def test_two_commands_that_find_no_server_start_one(shelf: Shelf) -> None:
 
 
 def test_a_port_that_another_program_has_is_left_to_it(tmp_path: Path) -> None:
-    from modelshelf.cli import launcher
+    from modelshelf.cli import starting
 
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -417,24 +417,23 @@ def test_a_port_that_another_program_has_is_left_to_it(tmp_path: Path) -> None:
         except OSError:
             pass  # somebody has it already: as good
         taken.listen()
-        assert launcher._free_port(4200) != 4200
+        assert starting.free_port(4200) != 4200
 
 
 def test_a_port_that_is_taken_between_our_look_and_our_server_is_left_to_who_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when two homes start in the same second."""
-    from modelshelf.cli import launcher
+    from modelshelf.cli import launcher, starting
     from modelshelf.settings import Settings
 
-    settings = Settings(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'catalog.db'}", workers=True)
-    seen = launcher._free_port
+    settings = Settings(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'catalog.db'}")
+    seen = starting.free_port
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         ports = [other.getsockname()[1]]
-        monkeypatch.setattr(launcher, "_free_port", lambda *preferred: ports.pop() if ports else seen(*preferred))
-        monkeypatch.setattr(launcher, "_deploy", lambda *_: None)
+        monkeypatch.setattr(starting, "free_port", lambda *preferred: ports.pop() if ports else seen(*preferred))
         api = launcher.ensure(settings, lambda _line: None)
         assert api.is_healthy()
         assert (ports, launcher.stop(settings, lambda _line: None)) == ([], True)

@@ -1,4 +1,4 @@
-"""What `prefect.yaml` states is what loads and what is served."""
+"""What `prefect.yaml` states is what loads, what Prefect deploys, and what the commands ask for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,40 @@ from typing import get_args
 
 import pytest
 import yaml
+from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig, WorkPoolConfig
 from prefect.exceptions import ParameterTypeError
 from prefect.flows import load_flow_from_entrypoint
 
 from flows import change_version
+from modelshelf.cli.deployments import POOL, QUEUE, Deployment
 from modelshelf.library.naming import Change
 
 ROOT = Path(__file__).parent.parent.parent
-STATED = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+STATED = FILE["deployments"]
+
+
+def test_the_commands_table_is_what_the_file_states() -> None:
+    flows = [load_flow_from_entrypoint(one["entrypoint"], use_placeholder_flow=False).name for one in STATED]
+    assert {f"{flow}/{one['name']}" for flow, one in zip(flows, STATED, strict=True)} == set(Deployment)
+    assert {(one["work_pool"]["name"], one["work_pool"]["work_queue_name"]) for one in STATED} == {(POOL, QUEUE)}
+
+
+def test_no_two_deployments_have_one_name() -> None:
+    """In the UI's list the deployment's name is the large word."""
+    names = [one["name"] for one in STATED]
+    assert len(set(names)) == len(names)
+
+
+def test_each_key_of_the_file_is_one_that_prefect_reads() -> None:
+    """Prefect leaves out what it does not know, without a word."""
+    assert FILE.keys() - {"prefect-version", "definitions"} <= PrefectYamlModel.model_fields.keys()
+    for one in STATED:
+        assert one.keys() <= DeploymentConfig.model_fields.keys(), one["name"]
+        assert one["work_pool"].keys() <= WorkPoolConfig.model_fields.keys(), one["name"]
+        for schedule in one.get("schedules", []):
+            RawScheduleConfig.model_validate(schedule)
+    assert len(PrefectYamlModel.model_validate(FILE).deployments) == len(STATED)
 
 
 @pytest.mark.parametrize("entrypoint", [one["entrypoint"] for one in STATED])
@@ -45,9 +71,15 @@ def test_a_run_checks_its_parameters_again(entrypoint: str) -> None:
                 flow.validate_parameters({**given, name: "x" * 100_000})
 
 
-def test_each_deployment_is_named_for_its_occasion_and_described() -> None:
+def test_the_parameters_that_the_file_and_its_schedules_set_are_the_flows() -> None:
     for one in STATED:
-        assert one["name"] != "default"
+        flow = load_flow_from_entrypoint(one["entrypoint"], use_placeholder_flow=False)
+        for parameters in (one.get("parameters", {}), *(schedule.get("parameters", {}) for schedule in one.get("schedules", []))):
+            assert parameters.keys() <= flow.parameters.properties.keys(), one["name"]
+
+
+def test_each_deployment_is_described() -> None:
+    for one in STATED:
         assert one["description"]
         assert one["tags"]
 

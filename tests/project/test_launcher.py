@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from modelshelf.cli import launcher
 from modelshelf.cli.errors import NoServer
 from modelshelf.cli.main import cli
+from modelshelf.cli.state_file import Running
 from modelshelf.errors import BadSetting, CatalogUnknown
 from modelshelf.settings import Settings, default_catalog, load_settings
 
@@ -32,7 +33,7 @@ def test_asking_what_runs_starts_no_server_and_says_how_to(home: Settings, comma
     assert "modelshelf up" in str(result.exception)
 
 
-@pytest.mark.parametrize("config", ["what = 1", "region = 5", "not toml", "catalog_url = []"])
+@pytest.mark.parametrize("config", ["what = 1", "workers = true", "region = 5", "not toml", "catalog_url = []"])
 def test_a_wrong_setting_is_told(home: Settings, config: str) -> None:
     home.config_file.write_text(config)
     with pytest.raises(BadSetting, match=r"config\.toml"):
@@ -64,5 +65,5 @@ def test_the_state_file_of_a_dead_server_is_no_server(home: Settings) -> None:
     from modelshelf.nodes.processes import Process
 
     dead = Process(2**22 - 1, 1, "another boot")
-    launcher.Running("http://127.0.0.1:9", dead, dead).write(home)
+    Running("http://127.0.0.1:9", dead, dead).write(home)
     assert launcher.find(home) is None

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from blocks.hugging_face_hub import HuggingFaceHub
 from modelshelf.cli import hub_notice
-from modelshelf.cli.launcher import Program, Running
+from modelshelf.cli.state_file import Program, Running
 from modelshelf.errors import BadSetting, ModelshelfError
 from modelshelf.nodes import processes
 from modelshelf.settings import Settings, private_folder
@@ -105,28 +105,28 @@ def test_a_mirror_below_a_path_is_asked_below_it(hub: Hub, monkeypatch: pytest.M
     assert hub.requests[0][1].startswith("/api/huggingface/hub/api/models/org/model")
 
 
-def test_what_differs_between_shell_and_runner_is_named_without_its_value() -> None:
+def test_what_differs_between_shell_and_worker_is_named_without_its_value() -> None:
     assert differing({"HF_TOKEN": "canary", "HF_ENDPOINT": "x"}, {"HF_ENDPOINT": "x"}) == ["HF_TOKEN"]
     assert differing({}, {"HF_TOKEN": "canary"}) == ["HF_TOKEN"]
     assert differing({}, {}) == []
 
 
-def test_a_shell_whose_token_the_runner_lacks_is_told(
+def test_a_shell_whose_token_the_worker_lacks_is_told(
     home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"]
     environment = {**os.environ, "HF_ENDPOINT": "https://h.example"}
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as runner:
-        assert runner.stdout is not None
-        assert runner.stdout.readline() == b"up\n"
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"up\n"
         private_folder(home.run)
-        Running("http://127.0.0.1:1", None, processes.identify(runner.pid), Program.here(home)).write(home)
+        Running("http://127.0.0.1:1", None, processes.identify(worker.pid), Program.here(home)).write(home)
         monkeypatch.setenv("HF_TOKEN", "canary")
         monkeypatch.setenv("HF_ENDPOINT", "https://h.example")
         hub_notice.show(home)
-        assert runner.stdin is not None
-        runner.stdin.close()
+        assert worker.stdin is not None
+        worker.stdin.close()
     told = capsys.readouterr().err
-    assert told.startswith("HF_TOKEN: the runner was started with another value")
+    assert told.startswith("HF_TOKEN: the worker was started with another value")
     assert "canary" not in told
     assert "HF_ENDPOINT" not in told

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from modelshelf.cli import launcher
+from modelshelf.cli import launcher, starting
 from modelshelf.cli.errors import PrefectBusy, PrefectTrouble
 from modelshelf.cli.prefect_api import PrefectApi
 from modelshelf.errors import UnexpectedAnswer
@@ -126,11 +126,11 @@ def test_a_block_that_prefect_does_not_take_is_reported_without_its_secret(prefe
     assert "canary" not in str(caught.value)
 
 
-def test_server_and_runner_ask_loopback_through_no_proxy(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_and_worker_ask_loopback_through_no_proxy(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     launcher.prepare(home)
     monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:1")
     monkeypatch.setenv("HTTP_PROXY", "http://user:canary@127.0.0.1:1")
-    ours = launcher._environment(home, "http://127.0.0.1:4200", remote=False)
+    ours = starting.environment(home, "http://127.0.0.1:4200", remote=False)
     assert {"ALL_PROXY", "HTTP_PROXY"} & ours.keys() == set()
     assert ours["MODELSHELF_ALL_PROXY"] == "socks5h://127.0.0.1:1"
     assert ours["NO_PROXY"] == ours["no_proxy"] == "127.0.0.1,localhost,::1"

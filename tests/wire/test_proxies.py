@@ -145,7 +145,7 @@ def test_no_proxy_at_all_stays_that() -> None:
 def test_prefects_own_client_starts_and_asks_loopback_whatever_the_proxies_are(
     proxy: Proxy, server: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client of the kind that Prefect makes, in the environment that our server and runner get."""
+    """A client of the kind that Prefect makes, in the environment that our server and worker get."""
     import httpx
 
     environment = for_children({**os.environ, "ALL_PROXY": f"socks5h://{proxy.host}", "HTTP_PROXY": f"http://{proxy.host}"})
