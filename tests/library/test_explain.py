@@ -149,7 +149,7 @@ def test_another_region_is_answered_with_a_copy(library: Library, tmp_path: Path
     here = replace(with_engine(library, tmp_path), settings=replace(library.settings, filesystems=filesystems))
     with working_on(here, "test"):
         asyncio.run(register_filesystem.fn("shared", "models/mine"))
-    away = replace(here, settings=replace(here.settings, region="elsewhere"))
+    away = replace(here, store_at=replace(here.store_at, region="elsewhere"), node_at=replace(here.node_at, region="elsewhere"))
     (cause, *_) = selectable(away, ModelRef.parse("mine"))
     assert "this machine is in elsewhere" in cause.because
     did(away, [cause])
