@@ -112,6 +112,10 @@ class Engine(Protocol):
     """The engine can require a key of its clients."""
     takes_arguments: bool
     """A user can give it arguments."""
+    has_templates: bool
+    """The engine has a template for conversations with every chat model, also one that brings none."""
+    kept_models: FilePath | None
+    """The folder below its own where it keeps models in Ollama's layout, those that are made inside among them; None for none."""
     models_at_once: int
     """The most models that one instance serves."""
     smaller: str

@@ -59,6 +59,8 @@ class LlamaCpp(OpenAiApi):
     categories = frozenset({"chat", "embedding", "reranker"})
     takes_key = True
     takes_arguments = True
+    has_templates = False
+    kept_models = None
     models_at_once = 1
     smaller = "-- --ctx-size 4096"
     program = Program(

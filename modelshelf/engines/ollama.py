@@ -32,6 +32,8 @@ class Ollama:
     categories = frozenset({"chat", "embedding"})
     takes_key = False
     takes_arguments = False
+    has_templates = True
+    kept_models = FilePath(_MODELS)
     models_at_once = 100
     smaller = "--env OLLAMA_CONTEXT_LENGTH=4096"
     program = Program(executable="ollama", advice="Install Ollama from ollama.com, or launch with `--engine llamacpp`.")

@@ -49,6 +49,8 @@ class Vllm(OpenAiApi):
     categories = frozenset({"chat", "embedding", "reranker"})
     takes_key = False  # its key guards `/v1` alone: `/invocations` answers without it
     takes_arguments = True
+    has_templates = False
+    kept_models = None
     models_at_once = 1
     smaller = "-- --max-model-len 4096"
     program = Program(

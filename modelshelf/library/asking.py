@@ -12,6 +12,7 @@ from modelshelf.catalog import instances, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.templates import Serving
 from modelshelf.catalog.versions import Version
+from modelshelf.engines.table import engine_called
 from modelshelf.errors import NoWords, UnexpectedAnswer
 from modelshelf.library.opening import Library
 from modelshelf.library.running import is_running, key_of
@@ -35,7 +36,7 @@ class Question:
 def question(instance: Instance, serving: Serving, text: str = "Hello!", *, tokens: int = 64) -> Question:
     """Return a question of the model's category, for at most `tokens` tokens of an answer.
 
-    A model without a template for conversations is given a text to continue. Ollama has a template for each.
+    A model without a template for conversations is given a text to continue, unless its engine has a template for each.
     """
     model = str(serving.served_name)
     match serving.category:
@@ -43,7 +44,7 @@ def question(instance: Instance, serving: Serving, text: str = "Hello!", *, toke
             return Question("/v1/embeddings", {"model": model, "input": text})
         case "reranker":
             return Question("/v1/rerank", {"model": model, "query": text, "documents": ["Good morning!", "The sky is blue."]})
-    if instance.engine == "ollama" or serving.chat_template:
+    if serving.chat_template or engine_called(instance.engine).has_templates:
         messages = [{"role": "user", "content": text}]
         return Question("/v1/chat/completions", {"model": model, "messages": messages, "max_tokens": tokens})
     return Question("/v1/completions", {"model": model, "prompt": text, "max_tokens": tokens})

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelshelf.catalog import instances, versions
-from modelshelf.catalog.instances import Instance
 from modelshelf.digest import Digest
+from modelshelf.engines.table import engine_called
 from modelshelf.errors import NothingToImport
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
@@ -33,31 +33,26 @@ class KeptModel:
 
 def source_in(library: Library, asking: ProjectName, uri: InstanceUri, version: Tag | None) -> InstanceSource:
     """Return the model as the instance keeps it. Raises NoSuchInstance, or NothingToImport if its engine keeps none."""
-    which = _keeping(library, asking, uri.instance, str(uri))
-    return InstanceSource(uri, _models_folder(library, which), version=version)
+    return InstanceSource(uri, _models_folder(library, asking, uri.instance, str(uri)), version=version)
 
 
 def models_in(library: Library, asking: ProjectName, name: InstanceName) -> list[KeptModel]:
     """Return what the instance keeps, by name: what was mounted, pulled or made inside. It need not run."""
-    which = _keeping(library, asking, name, f"instance {name}")
-    kept = list(_manifests(_models_folder(library, which) / "manifests"))
+    kept = list(_manifests(_models_folder(library, asking, name, f"instance {name}") / "manifests"))
     with library.catalog.reading() as connection:
         known = versions.by_pin(connection, asking, {digest.hex for _, digest, _ in kept})
     return [KeptModel(called, digest, size, known.get(digest.hex)) for called, digest, size in kept]
 
 
-def _keeping(library: Library, asking: ProjectName, name: InstanceName, what: str) -> Instance:
+def _models_folder(library: Library, asking: ProjectName, name: InstanceName, what: str) -> Path:
     with library.catalog.reading() as connection:
         which = instances.find(connection, asking, name)
-    if which.engine != "ollama":
+    kept = engine_called(which.engine).kept_models
+    if kept is None:
         raise NothingToImport(
             what=what, detail=f": models are made only inside Ollama instances, and this one runs {which.engine}"
         )
-    return which
-
-
-def _models_folder(library: Library, which: Instance) -> Path:
-    return library.node.own_folder(which.label) / "models"
+    return library.node.own_folder(which.label) / str(kept)
 
 
 def _manifests(folder: Path) -> Iterator[tuple[str, Digest, int]]:

@@ -38,9 +38,7 @@ def choose_engine(
 def preferred(library: Library, serves: Sequence[tuple[Version, ServedName]]) -> tuple[str, ...]:
     """Return the engines of the first version's format, the best one first."""
     names = serving(serves[0][0].format)
-    if any(left_out(library, "llamacpp", version) for version, _ in serves):
-        return tuple(sorted(names, key=lambda name: name != "ollama"))
-    return names
+    return tuple(sorted(names, key=lambda name: any(left_out(library, name, version) for version, _ in serves)))
 
 
 def fits(engine: Engine, serves: Sequence[tuple[Version, ServedName]]) -> bool:
