@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Integer, Select, Table, bindparam, or_, select, update
+from sqlalchemy import Column, ColumnElement, Integer, Select, Table, bindparam, exists, or_, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
@@ -40,8 +40,7 @@ def claim_instances(connection: Connection, node_id: NodeId, limits: Limits) -> 
 
 def claim_replicas(connection: Connection, node_id: NodeId, limits: Limits) -> list[tuple[ProjectName, ModelRef]]:
     """Return the versions that should have a replica on the node, have none, and are due. One that is not ready is not."""
-    here = (replica.c.node_id == node_id) & (replica.c.desired == ReplicaDesired.PRESENT)
-    rows = connection.execute(_differing(connection, limits).where(here).with_for_update(of=replica)).all()
+    rows = connection.execute(_differing(connection, limits, node_id, locked=True)).all()
     tried = [{"one": row.version_id, "tries": row.attempts, "wait": _wait(row.attempts, limits)} for row in rows]
     _count(connection, replica, (replica.c.node_id == node_id) & (replica.c.version_id == bindparam("one")), tried)
     return [(ProjectName(row.owner), ModelRef(ModelName(row.model), Tag(row.name))) for row in rows]
@@ -77,19 +76,35 @@ def differing(connection: Connection, limits: Limits) -> list[Differing]:
     ]
 
 
-def _differing(connection: Connection, limits: Limits) -> Select[tuple[Any, ...]]:
-    """What differs and is due. An index with the first condition as its own holds these rows alone."""
-    return (
-        select(replica, version.c.name, model.c.name.label("model"), project.c.name.label("owner"))
-        .join(version, replica.c.version_id == version.c.id)
-        .join(model, version.c.model_id == model.c.id)
-        .join(project, model.c.project_id == project.c.id)
+def _differing(
+    connection: Connection, limits: Limits, node_id: NodeId | None = None, *, locked: bool = False
+) -> Select[tuple[Any, ...]]:
+    """What differs and is due, of one node or of all.
+
+    The replicas are chosen first, and only then named: an index whose condition is the first one here holds just these rows.
+    """
+    ready = exists(
+        select(version.c.id).where(
+            version.c.id == replica.c.version_id, version.c.state == VersionState.READY, version.c.disabled.is_(False)
+        )
+    )
+    chosen = (
+        select(replica)
         .where(replica.c.desired != replica.c.observed)
         .where(replica.c.observed.in_((ReplicaObserved.PRESENT, ReplicaObserved.ABSENT)))
-        .where(version.c.state == VersionState.READY, version.c.disabled.is_(False))
-        .where(_due(connection, replica, limits))
+        .where(_due(connection, replica, limits), ready)
         .order_by(replica.c.next_try.nulls_first(), replica.c.node_id, replica.c.version_id)
         .limit(limits.differing_at_once)
+    )
+    if node_id is not None:
+        chosen = chosen.where(replica.c.node_id == node_id, replica.c.desired == ReplicaDesired.PRESENT)
+    one = (chosen.with_for_update() if locked else chosen).subquery()
+    return (
+        select(one, version.c.name, model.c.name.label("model"), project.c.name.label("owner"))
+        .join(version, one.c.version_id == version.c.id)
+        .join(model, version.c.model_id == model.c.id)
+        .join(project, model.c.project_id == project.c.id)
+        .order_by(one.c.next_try.nulls_first(), one.c.node_id, one.c.version_id)
     )
 
 

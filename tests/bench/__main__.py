@@ -1,4 +1,4 @@
-"""Prints one table. `python -m tests.bench [downloads] [catalog] [command] [upkeep]` measures a part."""
+"""Prints one table. `python -m tests.bench [downloads] [catalog] [command] [upkeep] [fleet]` measures a part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tests.bench import downloads, upkeep
+from tests.bench import downloads, fleet, upkeep
 from tests.bench.downloads import GiB, Row
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
@@ -25,6 +25,7 @@ def main() -> int:
         "catalog": measure_catalog,
         "command": measure_command,
         "upkeep": upkeep.measure,
+        "fleet": fleet.measure,
     }
     chosen = sys.argv[1:] or list(parts)
     folder = Path(tempfile.mkdtemp(prefix="modelshelf-bench-", dir=os.environ.get("BENCH_FOLDER")))
