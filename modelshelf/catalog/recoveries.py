@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Integer, Select, Table, bindparam, exists, or_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, Table, bindparam, exists, func, literal_column, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import now
@@ -93,7 +93,7 @@ def _differing(
         .where(replica.c.desired != replica.c.observed)
         .where(replica.c.observed.in_((ReplicaObserved.PRESENT, ReplicaObserved.ABSENT)))
         .where(_due(connection, replica, limits), ready)
-        .order_by(replica.c.next_try.nulls_first(), replica.c.node_id, replica.c.version_id)
+        .order_by(_next_try(replica), replica.c.node_id, replica.c.version_id)
         .limit(limits.differing_at_once)
     )
     if node_id is not None:
@@ -104,7 +104,7 @@ def _differing(
         .join(version, one.c.version_id == version.c.id)
         .join(model, version.c.model_id == model.c.id)
         .join(project, model.c.project_id == project.c.id)
-        .order_by(one.c.next_try.nulls_first(), one.c.node_id, one.c.version_id)
+        .order_by(func.coalesce(one.c.next_try, 0), one.c.node_id, one.c.version_id)
     )
 
 
@@ -118,8 +118,12 @@ def settle(connection: Connection, node_id: NodeId, limits: Limits) -> None:
 
 
 def _due(connection: Connection, table: Table, limits: Limits) -> ColumnElement[bool]:
-    next_try: Column[float | None] = table.c.next_try
-    return (table.c.attempts < limits.recovery_attempts) & or_(next_try.is_(None), next_try <= now(connection))
+    return (table.c.attempts < limits.recovery_attempts) & (_next_try(table) <= now(connection))
+
+
+def _next_try(table: Table) -> ColumnElement[float]:
+    """When the next try is due; 0 for what was never tried. Written out, so that an index can be of the same words."""
+    return func.coalesce(table.c.next_try, literal_column("0"))
 
 
 def _wait(attempts: int, limits: Limits) -> int:
