@@ -26,6 +26,8 @@ Point = Literal[
     "import.before_publish",
     "import.published",
     "evict.decided",
+    "copy.arrived",
+    "copy.recorded",
     "replica.locked",
     "replica.begun",
     "replica.linked",

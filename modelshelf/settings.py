@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from modelshelf.errors import BadSetting
-from modelshelf.names import FilesystemName
+from modelshelf.names import FilesystemName, NodeName
 
 _KEYS = {
     "catalog_url": str,
     "llamacpp_server": str,
+    "node": str,
     "region": str,
     "filesystems": dict,
     "licenses": list,
     "cgroup": str,
 }
 _SAID = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false"}
+
+
+_LOCAL = NodeName("local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Settings:
     """Another executable that takes the arguments of llama.cpp's `llama-server`."""
     cgroup: Path | None = None
     """A cgroup v2 folder in which a child is made for each instance with a limit of memory."""
+    node_name: NodeName = _LOCAL
+    """What the catalog calls this home's node, and the store of its content."""
     region: str = "local"
     filesystems: Mapping[str, Filesystem] = field(default_factory=dict)
     """By name: models are registered from these in place."""
@@ -84,6 +90,7 @@ def load_settings() -> Settings:
         catalog_url=os.environ.get("MODELSHELF_CATALOG_URL") or config.get("catalog_url") or default_catalog(home),
         llamacpp_server=config.get("llamacpp_server"),
         cgroup=Path(config["cgroup"]) if config.get("cgroup") else None,
+        node_name=NodeName(config.get("node", "local")),
         region=config.get("region", "local"),
         licenses=tuple(config.get("licenses", ())),
         filesystems=_filesystems(config.get("filesystems", {}), config.get("region", "local"), home / "config.toml"),

@@ -22,6 +22,13 @@ class BlobState(StrEnum):
     DELETING = "deleting"
 
 
+class ImageState(StrEnum):
+    """In a store: whole, or on its way there."""
+
+    COPYING = "copying"
+    PRESENT = "present"
+
+
 class ReplicaDesired(StrEnum):
     """Whether the version should be on the node."""
 

@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from modelshelf.catalog import journal
-from modelshelf.library.opening import NODE, Library, Shelf
+from modelshelf.library.opening import Library, Shelf
 from modelshelf.names import ASKED_BY
 from modelshelf.settings import load_settings
 
@@ -33,7 +33,7 @@ def shelf() -> Shelf:
 def library() -> Library:
     """Return the library of `working_on`, else the one on this machine."""
     given = _GIVEN.get()
-    return _opened().library(NODE) if given is None else given[0]
+    return _opened().library(_opened().settings.node_name) if given is None else given[0]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from modelshelf.cli.deployments import Deployment
 from modelshelf.library import recovery
 from modelshelf.library.recovery import Lost
 from modelshelf.names import ModelRef, ProjectName
+from modelshelf.stop import StopToken
 from tasks import logs
 from tasks.library import in_run, library
 from tasks.retries import step
@@ -16,8 +17,13 @@ from tasks.threads import in_thread
 
 @step
 async def claim_lost() -> Lost:
-    """Return what should be on this node, is not, and is due."""
-    return await in_thread(lambda _stop: recovery.claim_lost(library()))
+    """Return what should be on this node, is not, and is due. What should not be on it any more is removed first."""
+
+    def work(stop: StopToken) -> Lost:
+        recovery.tidy(library(), stop)
+        return recovery.claim_lost(library())
+
+    return await in_thread(work)
 
 
 @step

@@ -39,8 +39,14 @@ class Changed:
 
 
 @step
-async def plan_cache(project: ProjectName, model: ModelRef, node: NodeName) -> CachePlan:
-    return await in_thread(lambda _stop: recorded(caching.plan_cache(shelf().library(node), project, model)))
+async def plan_cache(project: ProjectName, model: ModelRef, node: NodeName | None) -> CachePlan:
+    """Return what caching does, recorded before it acts. No node means this machine's."""
+
+    def work(_stop: StopToken) -> CachePlan:
+        there = shelf().library(node) if node is not None else library()
+        return recorded(caching.plan_cache(there, project, model))
+
+    return await in_thread(work)
 
 
 @step

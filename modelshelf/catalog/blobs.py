@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from modelshelf.catalog.database import insert_into, now
 from modelshelf.catalog.ids import StoreId, VersionId
 from modelshelf.catalog.projects import visible_to
-from modelshelf.catalog.tables import blob, hold, image, image_file, model, project, store, version
+from modelshelf.catalog.tables import blob, hold, image, image_at, image_file, model, project, store, version
 from modelshelf.digest import Blob, Digest
 from modelshelf.names import ProjectName
 from modelshelf.states import BlobState, VersionState
@@ -146,12 +146,17 @@ def sample(connection: Connection, at: StoreId, limit: int) -> list[Digest]:
 def condemn_unused(connection: Connection, at: StoreId, candidates: Iterable[Digest]) -> list[Digest]:
     """Those of `candidates` that nothing refers to, now marked: no import counts on them any more.
 
-    What refers to a blob: an image's files, an image's manifest or config, an import's hold.
+    What refers to a blob: the files, manifest and config of an image that this store holds, and an import's hold.
     """
+    here = image_at.c.store_id == at
     used = or_(
-        exists(select(image_file.c.digest).where(image_file.c.digest == blob.c.digest)),
-        exists(select(image.c.digest).where(image.c.digest == blob.c.digest)),
-        exists(select(image.c.digest).where(image.c.config == blob.c.digest)),
+        exists(
+            select(image_file.c.digest)
+            .join(image_at, image_at.c.image == image_file.c.image)
+            .where(here, image_file.c.digest == blob.c.digest)
+        ),
+        exists(select(image_at.c.image).where(here, image_at.c.image == blob.c.digest)),
+        exists(select(image.c.digest).join(image_at).where(here, image.c.config == blob.c.digest)),
         exists(select(hold.c.digest).where(hold.c.store_id == at, hold.c.digest == blob.c.digest)),
     )
     marked: list[Digest] = []

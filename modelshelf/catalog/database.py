@@ -19,7 +19,7 @@ from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration that this code knows."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Table, select, update
 from sqlalchemy.engine import Connection
 
+from modelshelf.catalog.ids import StoreId
 from modelshelf.catalog.tables import node, store
 
 _TABLES = {"store": store, "node": node}
@@ -26,6 +27,11 @@ def find(connection: Connection, kind: str, name: str, *, lock: bool = False) ->
     wanted = select(table.c.id, table.c.identity).where(table.c.name == name)
     row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
     return Owned(row.id, row.identity) if row is not None else None
+
+
+def place_store(connection: Connection, store_id: StoreId, *, host: str, folder: str) -> None:
+    """Record where the store's folder is, for nodes on the same machine."""
+    connection.execute(update(store).where(store.c.id == store_id).values(host=host, folder=folder))
 
 
 def assign(connection: Connection, kind: str, row_id: int, identity: str) -> None:

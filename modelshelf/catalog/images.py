@@ -42,6 +42,11 @@ def digests(connection: Connection, image_digest: Digest) -> set[Digest]:
     return {Digest.parse(row.digest) for row in rows}
 
 
+def whole(connection: Connection, image_digest: Digest) -> set[Digest]:
+    """Return the digests of everything that makes the image: its files, its config and its manifest."""
+    return {*digests(connection, image_digest), config_of(connection, image_digest), image_digest}
+
+
 def config_of(connection: Connection, named: Digest) -> Digest:
     """Return the digest of the image's config."""
     return Digest.parse(connection.execute(select(image.c.config).where(image.c.digest == str(named))).scalar_one())

@@ -40,6 +40,11 @@ def fetch_lease(store_id: StoreId, digest: Digest) -> LeaseName:
     return LeaseName(f"fetch {store_id} {digest}")
 
 
+def copy_lease(into: StoreId | str, image: Digest) -> LeaseName:
+    """The lease of whoever copies the image into the store, or from another region into the region of that name."""
+    return LeaseName(f"copy {into} {image}")
+
+
 def replica_lease(node_id: NodeId, image: Digest) -> LeaseName:
     """Filling the image's replica on the node."""
     return LeaseName(f"{_REPLICA}{node_id} {image}")

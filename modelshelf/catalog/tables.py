@@ -29,6 +29,7 @@ from sqlalchemy import (
 from modelshelf.names import CATEGORIES
 from modelshelf.states import (
     BlobState,
+    ImageState,
     InstanceDesired,
     InstanceState,
     MountDesired,
@@ -183,6 +184,17 @@ store = Table(
     Column("kind", String(16), nullable=False),
     Column("block", Text),
     Column("identity", String(36), index=True, unique=True),  # as its folder's marker says
+    Column("host", Text),  # the machine that it is a folder of, hashed
+    Column("folder", Text),
+)
+
+image_at = Table(
+    "image_at",
+    metadata,
+    Column("store_id", ForeignKey("store.id"), primary_key=True),
+    Column("image", ForeignKey("image.digest", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("state", String(16), nullable=False),
+    _one_of("state", ImageState),
 )
 
 blob = Table(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, Select, delete, func, insert, or_, select, union, update
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import aliases, blobs, images, journal, projects
+from modelshelf.catalog import aliases, blobs, holdings, images, journal, projects
 from modelshelf.catalog.database import now
 from modelshelf.catalog.ids import ModelId, NodeId, StoreId, VersionId
 from modelshelf.catalog.journal import EventKind
@@ -198,6 +198,7 @@ def publish(
         journal.record_event(connection, asking, who, EventKind.VERSION_READY, str(target.ref), str(packed.digest))
     elif (there := get(connection, asking, target.id)).image != packed.digest:
         raise NameTaken(what=there.ref, found=there.image, wanted=packed.digest)
+    holdings.mark_present(connection, store_id, packed.digest)
     aliases.move_by_import(connection, asking, target, tag, who=who)
     blobs.release_holds(connection, target.id)
     return get(connection, asking, target.id)

@@ -386,7 +386,7 @@ def _of(project: ProjectName) -> str:
 
 
 def _why(reason: str, next_try: str | None) -> str:
-    return "; ".join(part for part in (reason.rstrip("."), next_try) if part)
+    return " ".join(part for part in (reason, f"{next_try[0].upper()}{next_try[1:]}." if next_try else "") if part)
 
 
 def _seen_json(library: Library, one: Instance) -> dict[str, Any]:

@@ -278,7 +278,7 @@ def show(model: ModelRef, project: ProjectName, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model", type=options.parsed(ModelRef.parse, "MODEL"), shell_complete=options.complete_models)
-@click.option("--node", default="local", show_default=True, help="The node's name.")
+@click.option("--node", default="", help="The node's name; without it, this machine's.")
 @click.option("--pin", is_flag=True, help="Never evict this replica.")
 @click.option("--auto", is_flag=True, help="Cache it again whenever it is missing.")
 @options.project

@@ -15,7 +15,7 @@ class NoSuchRegion(Refused):
 
 
 class OtherNode(Refused):
-    """{node} is another machine; this one is the node {here}. Nothing was copied. Run the command on that machine."""
+    """{node} is another machine; this one is the node {here}. Nothing was changed. Run the command on that machine."""
 
 
 class NoReplica(Refused):

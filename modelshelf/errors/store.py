@@ -10,6 +10,11 @@ class BlobMissing(Refused):
     fetches it."""
 
 
+class ContentElsewhere(Refused):
+    """The content of {what} is kept by {holders}, which the node {here} cannot reach. Nothing was copied. Use a node that holds
+    it: so far, content is copied between nodes of one machine."""
+
+
 class BlobDamaged(Refused):
     """{file} of {what} is damaged in the store ({digest}): {reason}. Nothing was changed. `modelshelf import {source}`
     fetches it again and replaces it."""

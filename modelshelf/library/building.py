@@ -21,6 +21,7 @@ from modelshelf.formats.allowed import inspect_file
 from modelshelf.formats.describing import describe
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Format, Header, Role
+from modelshelf.library import copying
 from modelshelf.library.importing import alone
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
@@ -58,6 +59,9 @@ def plan_build(library: Library, asking: ProjectName, ref: ModelRef, to: Path) -
 
 def build(library: Library, asking: ProjectName, plan: BuildPlan, stop: StopToken) -> None:
     """The layout is there, whole, and every blob in it was hashed on the way. Raises StoreDamaged."""
+    with library.catalog.reading() as connection:
+        target = versions.find(connection, asking, plan.ref)
+    copying.bring_content(library, target, stop)
     image = rebuild(library, asking, plan.ref)
     if image.digest != plan.image:
         raise StoreDamaged(path=library.store, reason=f"its files make the image {image.digest}, but {plan.image} is recorded")

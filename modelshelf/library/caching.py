@@ -19,7 +19,7 @@ from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
 from modelshelf.errors import LeaseLost, ModelshelfError, NodeFull, NotReady, StillInUse
 from modelshelf.formats.image import PackedFile
-from modelshelf.library import registering, stamps
+from modelshelf.library import copying, registering, stamps
 from modelshelf.library.evicting import remove_left_over, remove_unneeded
 from modelshelf.library.importing import alone
 from modelshelf.library.opening import Library
@@ -30,7 +30,7 @@ from modelshelf.stop import StopToken
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """What caching does. `to_copy` in bytes: 0 where the files can be links to the store's."""
+    """What caching does. `to_copy` in bytes: 0 where this node's store has the content, and the files can be links to it."""
 
     ref: ModelRef
     node: NodeName
@@ -64,7 +64,8 @@ def plan_cache(library: Library, asking: ProjectName, ref: ModelRef) -> CachePla
     image = _image(target)
     there = library.node.replicas.holds(image, files)
     names = () if there else tuple(one.ref for one in evicts)
-    to_copy = 0 if there else _to_copy(library, files)
+    lacking = copying.bytes_to_bring(library, target)
+    to_copy = 0 if there else lacking or _to_copy(library, files)
     if not evicts:
         _require_room(library, target, to_copy)
     return CachePlan(target.ref, library.node_at.name, sum(file.size for file in files), len(files), to_copy, there, names)
@@ -77,6 +78,7 @@ def fill(library: Library, asking: ProjectName, target: Version, stop: StopToken
     Raises LeaseLost if this run was paused until another one took its place.
     """
     image = _image(target)
+    copying.bring_content(library, target, stop)
     with library.catalog.reading() as connection:
         files = versions.files(connection, asking, target.id)
     stamps.require_whole(library, target, files, stop)

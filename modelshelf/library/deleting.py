@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import blobs, instances, replicas, versions
+from modelshelf.catalog import blobs, holdings, instances, replicas, versions
+from modelshelf.catalog.ids import StoreId
+from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Digest
 from modelshelf.errors import BlobBeingDeleted
@@ -111,9 +113,20 @@ def remove_rows(library: Library, connection: Connection, asking: ProjectName, r
     target = versions.find(connection, asking, ref)
     instances.require_unused(connection, target)
     sizes = versions.blob_sizes(connection, library.store_id, target)
+    elsewhere = _digests_elsewhere(connection, library, target)
     replicas.forget_version(connection, target.id)
     versions.remove(connection, asking, target, who)
     unused = tuple(blobs.condemn_unused(connection, library.store_id, sizes))
+    for store_id, digests in elsewhere.items():  # removed by that store's own node, at its next look
+        blobs.condemn_unused(connection, store_id, digests)
     frees = sum(sizes[digest] for digest in unused)
     shared = tuple(sorted(sizes.keys() - set(unused)))
     return Deletion(target.ref, target.image, unused, frees, sum(sizes.values()) - frees, target.filesystem, shared)
+
+
+def _digests_elsewhere(connection: Connection, library: Library, target: Version) -> dict[StoreId, set[Digest]]:
+    """Return the blobs of the version's image by each other store that holds it or a part of it."""
+    if target.image is None:
+        return {}
+    others = [store_id for store_id in holdings.stores_of(connection, target.image) if store_id != library.store_id]
+    return {store_id: set(versions.blob_sizes(connection, store_id, target)) for store_id in others}

@@ -20,13 +20,10 @@ from modelshelf.catalog.identities import Owned
 from modelshelf.catalog.ids import NodeId, StoreId
 from modelshelf.durable import write_whole
 from modelshelf.errors import BadMarker, CatalogNotMade, OtherHome
-from modelshelf.names import NodeName
 from modelshelf.nodes.contract import Engines
 from modelshelf.settings import Settings, default_catalog
 from modelshelf.store.contract import Store
 
-STORE = "local"
-NODE = NodeName("local")
 _SAMPLE = 20
 """So many recorded blobs are looked for to recognise a store that was made before there were markers."""
 
@@ -53,7 +50,7 @@ class Marker:
 
     @classmethod
     def write(cls, folder: Path, identity: str) -> Marker:
-        made = cls(identity, str(folder.resolve()), _machine())
+        made = cls(identity, str(folder.resolve()), machine())
         write_whole(folder / "identity.json", json.dumps(asdict(made)))
         return made
 
@@ -109,12 +106,15 @@ def take_over(catalog: Catalog, settings: Settings, node: Engines) -> None:
 
 
 def _folders(settings: Settings) -> tuple[tuple[str, str, Path], ...]:
-    return ("store", STORE, settings.store), ("node", str(NODE), settings.node)
+    name = str(settings.node_name)
+    return ("store", name, settings.store), ("node", name, settings.node)
 
 
 def _make_rows(connection: Connection, settings: Settings) -> None:
-    blobs.store_id(connection, STORE, region=settings.region, kind="directory")
-    replicas.node_id(connection, NODE, region=settings.region, kind="local")
+    name = settings.node_name
+    content = blobs.store_id(connection, str(name), region=settings.region, kind="directory")
+    identities.place_store(connection, StoreId(content), host=machine(), folder=str(settings.store.resolve()))
+    replicas.node_id(connection, name, region=settings.region, kind="local")
 
 
 def _require_ours(
@@ -128,13 +128,13 @@ def _require_ours(
         _refuse(settings, kind, f"the catalog records the identity {row.identity}, and {folder} has {marker.identity}")
     if marker is not None and (reason := _copied(marker, folder)):
         _refuse(settings, kind, reason)
-    if row.identity is None and not _holds_content(connection, store):
+    if row.identity is None and not _holds_content(connection, settings, store):
         _refuse(settings, kind, f"{store} holds none of the content that the catalog lists")
 
 
 def _copied(marker: Marker, folder: Path) -> str:
     """Why the folder is a copy of the one that was marked; empty if it is that one, also after it was moved."""
-    if marker.machine and _machine() and marker.machine != _machine():
+    if marker.machine and machine() and marker.machine != machine():
         return f"{folder} was marked on another machine"
     before = Path(marker.folder)
     if before == folder.resolve():
@@ -147,13 +147,13 @@ def _copied(marker: Marker, folder: Path) -> str:
     return f"{folder} is a copy of {before}" if same else ""
 
 
-def _holds_content(connection: Connection, store: Store) -> bool:
-    found = identities.find(connection, "store", STORE)
+def _holds_content(connection: Connection, settings: Settings, store: Store) -> bool:
+    found = identities.find(connection, "store", str(settings.node_name))
     listed = blobs.sample(connection, StoreId(found.id), _SAMPLE) if found is not None else []
     return not listed or bool(store.sizes(listed))
 
 
-def _machine() -> str:
+def machine() -> str:
     """Return this machine's identity, hashed as machine-id(5) asks for; empty where the system has none."""
     try:
         found = Path("/etc/machine-id").read_text().strip()
@@ -167,7 +167,8 @@ def _refuse(settings: Settings, kind: str, reason: str) -> None:
         ways = "Use the folder that was marked, or make this one a library of its own"
     else:
         ways = (
-            f"Use a catalog of this home's own (remove `catalog_url` from {settings.config_file}, unset MODELSHELF_CATALOG_URL)."
-            " Or, if the other machine or folder is gone or the marker was lost, make this home the owner"
+            f'Join the catalog as a node of your own (`node = "NAME"` in {settings.config_file}), or use a catalog of this'
+            " home's own (remove `catalog_url` there, unset MODELSHELF_CATALOG_URL). Or, if the other machine or folder is gone"
+            " or the marker was lost, make this home the owner"
         )
     raise OtherHome(kind=kind, url=urls.shown(settings.catalog_url), home=settings.home, reason=reason, ways=ways)

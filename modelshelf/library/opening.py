@@ -24,9 +24,6 @@ from modelshelf.settings import Settings, private_folder
 from modelshelf.store.contract import LocalStore, Store
 from modelshelf.store.directory import DirectoryStore
 
-STORE = identity.STORE
-NODE = identity.NODE
-
 
 @dataclass(frozen=True, slots=True)
 class StoreAt:
@@ -60,7 +57,7 @@ class Library:
     @classmethod
     def open(cls, settings: Settings) -> Library:
         """Return the library on this machine. Raises as `Shelf.open` does."""
-        return Shelf.open(settings).library(NODE)
+        return Shelf.open(settings).library(settings.node_name)
 
     @property
     def store(self) -> Store:
@@ -96,7 +93,7 @@ class Shelf:
         catalog.require()
         store = DirectoryStore(settings.store)
         store_id, node_id = identity.find_ids(catalog, settings, store)
-        node = NodeAt(node_id, NODE, settings.region, local_node(settings, store))
+        node = NodeAt(node_id, settings.node_name, settings.region, local_node(settings, store))
         return cls(settings, catalog, (StoreAt(store_id, settings.region, store),), (node,))
 
     @classmethod

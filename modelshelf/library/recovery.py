@@ -8,6 +8,8 @@ from datetime import datetime
 from modelshelf.catalog import instances, recoveries, replicas, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.library import caching
+from modelshelf.library.deleting import remove_condemned
+from modelshelf.library.evicting import remove_left_over
 from modelshelf.library.launching.request import LaunchSpec, again
 from modelshelf.library.opening import Library
 from modelshelf.library.running import seen_state
@@ -32,6 +34,12 @@ def claim_lost(library: Library) -> Lost:
             tuple(recoveries.claim_instances(connection, library.node_id, library.limits)),
             tuple(recoveries.claim_replicas(connection, library.node_id, library.limits)),
         )
+
+
+def tidy(library: Library, stop: StopToken) -> None:
+    """Remove from this node what nothing needs any more: of versions that were deleted, here or on another node."""
+    remove_left_over(library)
+    remove_condemned(library, stop)
 
 
 def spec_of_lost(library: Library, asking: ProjectName, name: InstanceName) -> LaunchSpec | None:

@@ -9,6 +9,7 @@ from modelshelf.catalog.instances import Instance
 from modelshelf.catalog.journal import EventKind
 from modelshelf.catalog.leases import Lease, holding
 from modelshelf.engines.contract import Engine
+from modelshelf.errors import OtherNode
 from modelshelf.library import stamps
 from modelshelf.library.memory import killed_for_memory
 from modelshelf.library.opening import Library
@@ -24,7 +25,7 @@ _INDENT = "\n    "
 def stop_instance(library: Library, asking: ProjectName, name: InstanceName, who: str) -> Instance:
     """Stop the instance, and let it be stopped until someone starts it. Its settings are kept. Safe to run again."""
     with library.catalog.writing() as connection:
-        which = instances.find(connection, asking, name)
+        which = require_here(library, instances.find(connection, asking, name))
         instances.change(connection, which.id, desired=InstanceDesired.STOPPED, attempts=0, next_try=None)
     return end_instance(library, asking, name, who)
 
@@ -57,13 +58,22 @@ def stop_engine(library: Library, which: Instance, limits: Limits = DEFAULT) -> 
     library.node.stop(which.label, limits.engine_stop_seconds)
 
 
+def require_here(library: Library, which: Instance) -> Instance:
+    """Return the instance. Raises OtherNode for one that another node runs."""
+    if which.node != library.node_at.name:
+        raise OtherNode(node=which.node, here=library.node_at.name)
+    return which
+
+
 def is_running(library: Library, which: Instance) -> bool:
-    """Return whether it is ready by its row, and the engine that was started still runs."""
-    return which.state == InstanceState.READY and _runs(library, which)
+    """Return whether it is ready by its row, and the engine that was started still runs. False if another node runs it."""
+    return which.node == library.node_at.name and which.state == InstanceState.READY and _runs(library, which)
 
 
 def seen_state(library: Library, which: Instance) -> tuple[InstanceState, str | None]:
-    """Return what the instance is now, as seen and not as recorded, and why."""
+    """Return what the instance is now, as seen and not as recorded, and why; as recorded if another node runs it."""
+    if which.node != library.node_at.name:
+        return which.state, which.reason
     if which.state == InstanceState.READY and not _runs(library, which):
         if (killed := killed_for_memory(library, which)) is not None:
             return InstanceState.FAILED, f"its engine was killed: {killed}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import tee
 
-from modelshelf.catalog import blobs, images, leases, versions
+from modelshelf.catalog import blobs, holdings, images, leases, versions
 from modelshelf.digest import Digest
 from modelshelf.errors import Unreadable
 from modelshelf.library import stamps
@@ -162,11 +162,15 @@ def _remove_extra(library: Library, digest: Digest, grace_seconds: float, stop: 
 def _reopen(library: Library, digest: Digest, reason: str, who: str) -> None:
     """Versions that need the blob are failed and can be imported again; what else they have is held for that.
 
-    The blob is not counted on any more.
+    Versions that another store holds whole stay ready: the next fill copies them here again. The blob is not counted on any
+    more.
     """
     with library.catalog.writing() as connection:
+        lost = holdings.lose(connection, library.store_id, digest)
         for owner, version_id in images.needing(connection, digest):
             target = versions.get(connection, owner, version_id)
+            if target.image not in lost:
+                continue
             mine = versions.blob_sizes(connection, library.store_id, target)
             versions.reopen(connection, owner, target, f"{reason}; import it again", who)
             blobs.hold_present(connection, library.store_id, version_id, mine.keys() - {digest})

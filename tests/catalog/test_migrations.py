@@ -10,9 +10,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, inspect, text
 
-from modelshelf.catalog import database, instances, versions
+from modelshelf.catalog import database, holdings, instances, versions
 from modelshelf.catalog.database import REVISION, Catalog
 from modelshelf.catalog.tables import metadata
+from modelshelf.digest import Digest
 from modelshelf.errors import CatalogNewer, CatalogNotMade, CatalogOlder
 from modelshelf.names import ModelName, ModelRef, ProjectName, Tag
 from tests.making import P
@@ -66,11 +67,7 @@ def test_a_catalog_of_the_first_shape_is_told_backed_up_and_brought_up_to_date_w
     """Also one that has the index already, as the second shape made it for some days."""
     file = tmp_path / "catalog.db"
     catalog = Catalog(f"sqlite:///{file}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    with catalog._engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+    _upgrade(catalog, "0001")
     with catalog.writing() as connection:
         for row in (*OLD_ROWS, *(["CREATE INDEX ix_image_config ON image (config)"] if indexed else [])):
             connection.execute(text(row))
@@ -107,11 +104,7 @@ def test_a_versions_id_is_never_given_twice(catalog: Catalog) -> None:
 
 def test_instances_that_were_ready_before_it_was_recorded_should_run_and_others_should_not(tmp_path: Path) -> None:
     catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    with catalog._engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0004")
+    _upgrade(catalog, "0004")
     rows = [
         "INSERT INTO project (id, name) VALUES (1, 'default')",
         "INSERT INTO node (id, name, region, kind, labels) VALUES (1, 'local', 'local', 'local', '{}')",
@@ -146,3 +139,27 @@ def test_the_words_that_a_column_takes_are_those_of_its_enumeration(catalog: Cat
                     words = sorted(set(re.findall(r"'(\w+)'", said)))
                     assert sorted(set(re.findall(r"'(\w+)'", made[str(check.name)]))) == words, check.name
     assert compared >= 10
+
+
+def test_the_only_store_of_before_holds_every_image(tmp_path: Path) -> None:
+    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+    _upgrade(catalog, "0005")
+    named = [f"sha256:{digit * 64}" for digit in "ab"]
+    with catalog.writing() as connection:
+        connection.execute(text("INSERT INTO store (id, name, region, kind) VALUES (7, 'local', 'local', 'directory')"))
+        for one in named:
+            connection.execute(
+                text(f"INSERT INTO image (digest, config, format, size, facts) VALUES ('{one}', 'c', 'gguf', 1, '{{}}')")
+            )
+    catalog.migrate()
+    with catalog.reading() as connection:
+        assert [holdings.is_present(connection, 7, Digest.parse(one)) for one in named] == [True, True]
+        assert [one.name for one in holdings.holders(connection, Digest.parse(named[0]))] == ["local"]
+
+
+def _upgrade(catalog: Catalog, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with catalog._engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)

@@ -150,7 +150,7 @@ def first_form(library: Library, version: Version) -> Version:
         library.store.put(content)
     with library.catalog.writing() as connection:
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-        for table, column in (("version", "image"), ("image", "digest"), ("image_file", "image")):
+        for table, column in (("version", "image"), ("image", "digest"), ("image_file", "image"), ("image_at", "image")):
             change = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
             connection.exec_driver_sql(change, (str(image.digest), str(version.image)))
         config = (str(Digest.of(image.config)), str(image.digest))

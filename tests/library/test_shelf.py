@@ -11,7 +11,7 @@ from modelshelf.catalog import replicas
 from modelshelf.catalog.ids import NodeId
 from modelshelf.errors import NoSuchNode, NoSuchRegion
 from modelshelf.library import auditing, caching, deleting
-from modelshelf.library.opening import NODE, Library, NodeAt, Shelf, local_node
+from modelshelf.library.opening import Library, NodeAt, Shelf, local_node
 from modelshelf.names import NodeName
 from modelshelf.settings import Settings
 from modelshelf.stop import StopToken
@@ -19,7 +19,7 @@ from modelshelf.store.directory import DirectoryStore
 from tests.making import P, bring_in, gguf
 from tests.stand_ins.memory_source import MemoryPublisher, MemorySource
 
-SECOND = NodeName("second")
+FIRST, SECOND = NodeName("local"), NodeName("second")
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def shelf(home: Settings, tmp_path: Path) -> Shelf:
 
 def test_what_the_settings_name_is_one_store_and_one_node(home: Settings) -> None:
     shelf = Shelf.open(home)
-    library = shelf.library(NODE)
-    assert (library.store, library.node) == (shelf.store(home.region).store, shelf.node(NODE).node)
+    library = shelf.library(FIRST)
+    assert (library.store, library.node) == (shelf.store(home.region).store, shelf.node(FIRST).node)
     assert str(library.store) == str(home.store)
     assert Library.open(home).node_at.id == library.node_id
 
@@ -50,7 +50,7 @@ def test_a_node_or_region_that_nobody_knows_is_refused_with_those_that_there_are
 
 
 def test_a_replica_is_filled_and_evicted_on_the_node_that_is_meant(shelf: Shelf) -> None:
-    first, second = shelf.library(NODE), shelf.library(SECOND)
+    first, second = shelf.library(FIRST), shelf.library(SECOND)
     version, _ = bring_in(first, MemorySource(MemoryPublisher({"tiny.gguf": gguf()})))
     assert version.image is not None
     assert caching.plan_cache(second, P, version.ref).node == SECOND

@@ -149,6 +149,6 @@ def test_the_reason_of_a_failed_instance_is_one_sentence_in_the_list_and_whole_e
     reason = "llamacpp ended by itself (exit status 1) before it answered. Nothing is running. Its log: a | b"
     running.give_up(equipped, made, InstanceState.FAILED, reason, "test")
     assert "Nothing is running" not in modelshelf("ps").stdout
-    assert "before it answered; it is started again" in modelshelf("ps").stdout
+    assert "before it answered. It is started again" in modelshelf("ps").stdout
     assert json.loads(modelshelf("instances", "--json").stdout)[0]["reason"] == reason
     assert reason in modelshelf("explain", "tiny", "--in", "chat").stdout

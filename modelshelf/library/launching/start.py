@@ -23,7 +23,7 @@ from modelshelf.library.launching.models import Placed, models_of
 from modelshelf.library.launching.request import LaunchSettings, LaunchSpec, Serves
 from modelshelf.library.launching.rules import engine_for, port_for, require_as_asked
 from modelshelf.library.opening import Library
-from modelshelf.library.running import is_running, stop_engine
+from modelshelf.library.running import is_running, require_here, stop_engine
 from modelshelf.names import ProjectName
 
 _ANYWHERE = PurePosixPath("/")
@@ -47,6 +47,8 @@ def record(library: Library, asking: ProjectName, spec: LaunchSpec, who: str, *,
     engine = engine_for(library, spec)
     with library.catalog.writing() as connection:
         there = instances.lookup(connection, asking, spec.instance)
+        if there is not None:
+            require_here(library, there)
         left = _left_running(library, there, spec)
         if left == "none":
             made = _record(connection, library, asking, spec, engine, there, who, also)
