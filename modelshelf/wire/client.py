@@ -7,7 +7,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import certifi
@@ -144,7 +144,7 @@ class Wire:
         if shown is not None:
             headers.append(f"Authorization: {shown.value}")
         proxy = proxies.proxy_for(url)
-        with self._handle() as curl:
+        with self._handle() as curl, closing(guard):
             curl.setopt(pycurl.URL, url.text)
             curl.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
             curl.setopt(pycurl.PROXY, proxy)

@@ -32,6 +32,7 @@ class Guard:
         self._own = url.host == source.host
         self._loopback = source_at_loopback
         self.refused: RedirectRefused | None = None
+        self._opened: list[socket.socket] = []
 
     def check_scheme(self, before: Url) -> None:
         """Raise RedirectRefused if the address, which `before` named, is the first that is not https."""
@@ -52,7 +53,13 @@ class Guard:
         if (reason := self._why_not(ipaddress.ip_address(where[0].partition("%")[0]))) is not None:
             self.refused = RedirectInside(host=self._source.place, target=self._url, reason=reason)
             return int(pycurl.SOCKET_BAD)
-        return socket.socket(family, kind, protocol)
+        self._opened.append(socket.socket(family, kind, protocol))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        """Close our handles of the sockets that were opened; pycurl has connected through duplicates of them."""
+        while self._opened:
+            self._opened.pop().close()
 
     def _why_not(self, address: Address) -> str | None:
         address = plain(address)
