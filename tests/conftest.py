@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from tests.stand_ins.ollama_registry import OllamaRegistry
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
 
+OUR_THREADS = ("renew ", "hasher", "file", "part", "prove", "register")
+"""How the names of the threads that modelshelf starts begin."""
+
 
 def missing(part: str) -> None:
     """Skip with the reason, or fail where nothing may be missing."""
@@ -32,15 +36,20 @@ def missing(part: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No proxy, no home and no crash hook of whoever runs the tests."""
+    """No proxy, no home and no crash hook of whoever runs the tests; no thread of ours from one test to the next."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     for name in (*(f"MODELSHELF_{name}_PROXY" for name in ("HTTP", "HTTPS", "ALL")), *hub_environment.NAMES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("MODELSHELF_CATALOG_URL", raising=False)
+    before = threading.enumerate()
     yield
     crash_points.on_reach = None
+    begun = [thread for thread in threading.enumerate() if thread not in before and thread.name.startswith(OUR_THREADS)]
+    for thread in begun:
+        thread.join(5)
+    assert [thread.name for thread in begun if thread.is_alive()] == [], "the test left threads running"
 
 
 @pytest.fixture(scope="session")
