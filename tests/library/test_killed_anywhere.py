@@ -233,12 +233,12 @@ def _(shelf: Shelf) -> None:
 
 @case("copy_folder", "folder")
 def _(shelf: Shelf) -> None:
-    assert (shelf.state(), Digest.of(WEIGHTS) in {one.digest for one in shelf.library.store.blobs()}) == ("ready", True)
+    assert (shelf.state(), Digest.of(WEIGHTS) in {one.digest for one in shelf.library.store.stored()}) == ("ready", True)
 
 
 @case("register", "folder")
 def _(shelf: Shelf) -> None:
-    assert (shelf.state(), list(shelf.library.store.blobs())) == ("ready", [])
+    assert (shelf.state(), list(shelf.library.store.stored())) == ("ready", [])
 
 
 @case("save", "bring", "keeper")

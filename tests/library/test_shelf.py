@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from modelshelf.catalog import replicas
-from modelshelf.catalog.ids import NodeId
 from modelshelf.errors import NoSuchNode, NoSuchRegion
 from modelshelf.library import auditing, caching, deleting
 from modelshelf.library.opening import Library, NodeAt, Shelf, local_node
@@ -29,7 +28,7 @@ def shelf(home: Settings, tmp_path: Path) -> Shelf:
     store = one.store(home.region).store
     assert isinstance(store, DirectoryStore)
     with one.catalog.writing() as connection:
-        second = NodeId(replicas.node_id(connection, SECOND, region=home.region, kind="local"))
+        second = replicas.node_id(connection, SECOND, region=home.region, kind="local")
     settings = replace(home, home=tmp_path / "second")
     return replace(one, nodes=(*one.nodes, NodeAt(second, SECOND, home.region, local_node(settings, store))))
 
