@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from modelshelf.digest import Digest
 from modelshelf.errors import BadDigest, DigestMismatch, Refused
+from modelshelf.stop import Stopped, StopToken
 
 GOOD = "sha256:" + "0123456789abcdef" * 4
 
@@ -41,3 +44,21 @@ def test_a_digest_survives_printing_and_parsing(content: bytes) -> None:
 def test_an_error_crosses_a_process_boundary_with_its_words() -> None:
     error = DigestMismatch(what="a", whose="b", expected="c", found="d", size=3)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_file_is_hashed_in_pieces_that_its_reader_gets_and_stops_between_two(tmp_path: Path) -> None:
+    content = random.Random(3).randbytes(2_500_000)
+    (tmp_path / "file").write_bytes(content)
+    pieces: list[bytes] = []
+    with (tmp_path / "file").open("rb") as file:
+        assert Digest.of_file(file, on_piece=lambda piece: pieces.append(bytes(piece))) == Digest.of(content)
+    assert (b"".join(pieces), len(pieces)) == (content, 3)
+    stop, seen = StopToken(), [0]
+
+    def stop_after_one(piece: memoryview) -> None:
+        seen.append(len(piece))
+        stop.set()
+
+    with (tmp_path / "file").open("rb") as file, pytest.raises(Stopped):
+        Digest.of_file(file, stop, stop_after_one)
+    assert len(seen) == 2
