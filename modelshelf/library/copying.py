@@ -19,12 +19,10 @@ from modelshelf.errors import BlobMissing, ContentElsewhere, DiskFull, NotReady
 from modelshelf.library import identity
 from modelshelf.library.deleting import finish_deletions
 from modelshelf.library.importing import alone
-from modelshelf.library.opening import Library
+from modelshelf.library.opening import Library, open_store
 from modelshelf.stop import StopToken
-from modelshelf.store.contract import LocalStore
-from modelshelf.store.directory import DirectoryStore
+from modelshelf.store.contract import Store
 from modelshelf.transfer.contract import Downloads
-from modelshelf.transfer.local import LocalFile
 from modelshelf.wire import Wire
 
 
@@ -69,7 +67,7 @@ def _is_here(library: Library, image: Digest) -> bool:
         return holdings.is_present(connection, library.store_id, image)
 
 
-def _nearest(library: Library, target: Version) -> tuple[Holder, LocalStore]:
+def _nearest(library: Library, target: Version) -> tuple[Holder, Store]:
     """Return a store that holds the image and can be reached: one of this region, if there is one."""
     assert target.image is not None
     with library.catalog.reading() as connection:
@@ -81,16 +79,16 @@ def _nearest(library: Library, target: Version) -> tuple[Holder, LocalStore]:
     raise ContentElsewhere(what=target.ref, holders=named, here=library.node_at.name)
 
 
-def _reach(holder: Holder) -> LocalStore | None:
+def _reach(holder: Holder) -> Store | None:
     """Return the holder's store if its folder is on this machine, and still the one that the catalog means."""
     if holder.folder is None or holder.host != identity.machine():
         return None
     folder = Path(holder.folder)
     marker = identity.Marker.read(folder)
-    return DirectoryStore(folder) if marker is not None and marker.identity == holder.identity else None
+    return open_store(folder) if marker is not None and marker.identity == holder.identity else None
 
 
-def _copy(library: Library, target: Version, source: LocalStore, stop: StopToken, on_bytes: Callable[[int], None]) -> None:
+def _copy(library: Library, target: Version, source: Store, stop: StopToken, on_bytes: Callable[[int], None]) -> None:
     assert target.image is not None
     with library.catalog.writing() as connection:
         holdings.begin_copy(connection, library.store_id, target.image)
@@ -105,9 +103,8 @@ def _copy(library: Library, target: Version, source: LocalStore, stop: StopToken
     downloads = Downloads(Wire(), stop=stop, on_bytes=on_bytes, limits=library.limits)
 
     def bring(digest: Digest) -> Blob:
-        path = source.path_of(digest)
-        body = LocalFile(str(digest), f"the store {source}", path, sizes[digest], path.stat().st_mtime_ns)
-        with library.store.begin(digest, sizes[digest]) as ingest:
+        body = source.body(digest)
+        with library.store.begin(digest, body.size) as ingest:
             downloads.fetch(body, ingest, proven=True)
             return ingest.commit(digest, what=body.what, whose=body.whose, stop=stop)
 

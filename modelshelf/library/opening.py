@@ -7,6 +7,7 @@ of it: a node, and the store of that node's region.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from modelshelf.catalog import replicas
@@ -121,6 +122,11 @@ class Shelf:
         """Return what work on the node needs: the node, and its region's store. Raises as `node` and `store` do."""
         node = self.node(name)
         return Library(self.settings, self.catalog, self.store(node.region), node, self.limits)
+
+
+def open_store(folder: Path) -> LocalStore:
+    """Return the store in a folder of this machine."""
+    return DirectoryStore(folder)
 
 
 def local_node(settings: Settings, store: LocalStore) -> Node:

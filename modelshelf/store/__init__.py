@@ -1,8 +1,8 @@
 """Content by digest. Nothing can be opened under a digest that its bytes do not have.
 
 begin -> write -> commit -> open. `contract.Store` says what every kind of store keeps true, and `tests/store/suite.py` holds
-each kind to it; `directory` is the one on a file system. Two more contracts name what only some stores can: `LocalStore`, whose
-blobs a node on the same file system links to, and `RemoteStore`, which another machine fetches from.
+each kind to it; `directory` is the one on a file system. From one store to another a blob delivers itself (`Store.body`), by
+whatever way that store has; `LocalStore` is the contract of those whose blobs a node on the same file system links to.
 
     arriving      invisible; kept when its process dies; resumed by the next one that fetches the same
     committed     durable, read-only, its bytes have the digest that it is opened by

@@ -6,17 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
 from modelshelf.digest import Blob, Digest
 from modelshelf.formats.image import Image
 from modelshelf.names import ModelRef
 from modelshelf.stop import StopToken
-from modelshelf.transfer.contract import Destination
-
-if TYPE_CHECKING:  # only a store that other machines fetch from needs an HTTP client
-    from modelshelf.transfer.download import Remote
-    from modelshelf.wire import Login
+from modelshelf.transfer.contract import Body, Destination
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -100,6 +96,12 @@ class Store(Protocol):
     def open(self, digest: Digest) -> BinaryIO:
         """Return the committed blob for reading. Raises BlobMissing, or StoreDamaged."""
 
+    def body(self, digest: Digest) -> Body:
+        """Return the committed blob as it delivers itself into another store: from a file, or by HTTP in ranges.
+
+        Raises BlobMissing, or StoreDamaged.
+        """
+
     def read_each(self, digests: Iterable[Digest], at_most: int) -> Iterator[tuple[Digest, bytes | None]]:
         """The first `at_most` bytes of each of these blobs, in their order; None for what is not there or no blob of ours."""
 
@@ -160,14 +162,3 @@ class LocalStore(Store, Protocol):
 
     def path_of(self, digest: Digest) -> Path:
         """Return the committed blob's file: read-only, never to be written through. Raises BlobMissing."""
-
-
-class RemoteStore(Store, Protocol):
-    """A store that another machine fetches from by HTTP, in ranges."""
-
-    @property
-    def login(self) -> Login | None:
-        """What the store's own address is shown; None if there is nothing to show."""
-
-    def remote(self, digest: Digest) -> Remote:
-        """Return the committed blob where it can be fetched from now. Raises BlobMissing."""

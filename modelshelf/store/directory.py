@@ -32,6 +32,7 @@ from modelshelf.store.files import folder_at, removing_failed_writes, stamp_in, 
 from modelshelf.store.ingest import DirectoryIngest
 from modelshelf.store.locks import DigestLocks
 from modelshelf.store.parts import arrived_by
+from modelshelf.transfer.local import LocalFile
 
 _FOLDERS = ("blobs", "blobs/sha256", "ingest")
 
@@ -61,6 +62,11 @@ class DirectoryStore:
             if self._size_in(folder, digest) is None:
                 raise BlobMissing(store=self, digest=digest)
             return os.fdopen(os.open(digest.hex, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb")
+
+    def body(self, digest: Digest) -> LocalFile:
+        path = self.path_of(digest)
+        found = path.lstat()
+        return LocalFile(str(digest), f"the store {self}", path, found.st_size, found.st_mtime_ns)
 
     def read_each(self, digests: Iterable[Digest], at_most: int) -> Iterator[tuple[Digest, bytes | None]]:
         with self._blob_folder() as folder:

@@ -18,7 +18,7 @@ from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import ModelRef
 from modelshelf.stop import StopToken
 from modelshelf.store.contract import Arriving, Stored
-from modelshelf.transfer.contract import Span
+from modelshelf.transfer.contract import Destination, Downloads, Span
 
 
 @dataclass
@@ -77,6 +77,11 @@ class MemoryStore:
         if (found := self._blobs.get(digest)) is None:
             raise BlobMissing(store=self, digest=digest)
         return io.BytesIO(found.content)
+
+    def body(self, digest: Digest) -> MemoryBlob:
+        if digest not in self._blobs:
+            raise BlobMissing(store=self, digest=digest)
+        return MemoryBlob(str(digest), f"the store {self}", len(self._blobs[digest].content), f"memory {digest}", self, digest)
 
     def read_each(self, digests: Iterable[Digest], at_most: int) -> Iterator[tuple[Digest, bytes | None]]:
         for digest in digests:
@@ -160,6 +165,27 @@ class MemoryStore:
     def _drop(self, arrival: _Arrival) -> None:
         with self._lock, suppress(ValueError):
             self._arrivals.remove(arrival)
+
+
+@dataclass(frozen=True)
+class MemoryBlob:
+    """See `modelshelf.transfer.contract.Body`: what the store has of the blob when it is asked for."""
+
+    what: str
+    whose: str
+    size: int
+    address: str
+    store: MemoryStore
+    digest: Digest
+
+    def deliver(self, into: Destination, downloads: Downloads, *, proven: bool) -> None:
+        with self.store.open(self.digest) as file:
+            content = file.read()
+        for span in into.missing(64 * 1024):
+            downloads.stop.check()
+            into.write_at(span.start, content[span.start : span.end].ljust(len(span), b"\0"))
+            into.finish(span)
+            downloads.on_bytes(len(span))
 
 
 class MemoryIngest:

@@ -17,7 +17,9 @@ from modelshelf.names import ModelName, ModelRef, Tag
 from modelshelf.stop import Stopped, StopToken
 from modelshelf.store.contract import Arriving, Store, Stored
 from modelshelf.store.copying import copy_blob
-from modelshelf.transfer.contract import Span
+from modelshelf.transfer.contract import Downloads, Span
+from modelshelf.wire import Wire
+from tests.stand_ins.memory_store import MemoryStore
 
 CONTENT = random.Random(1).randbytes(300_000)
 DIGEST = Digest.of(CONTENT)
@@ -226,6 +228,28 @@ class StoreSuite:
         self.alter(store, DIGEST, FLIPPED)
         with pytest.raises(StoreDamaged, match=str(Digest.of(FLIPPED))):
             copy_blob(store, DIGEST, tmp_path / "another", StopToken())
+
+    def test_a_blob_delivers_itself_into_another_store_and_a_damaged_one_does_not(self, store: Store) -> None:
+        def copy(into: Store) -> Blob:
+            body = store.body(DIGEST)
+            downloads = Downloads(Wire(), stop=StopToken(), on_bytes=counted.append)
+            with into.begin(DIGEST, body.size) as ingest:
+                downloads.fetch(body, ingest, proven=True)
+                return ingest.commit(DIGEST, what=body.what, whose=body.whose)
+
+        counted: list[int] = []
+        self.write(store, CONTENT)
+        other = MemoryStore()
+        assert copy(other) == Blob(DIGEST, len(CONTENT))
+        with other.open(DIGEST) as file:
+            assert file.read() == CONTENT
+        assert sum(counted) == len(CONTENT)
+        self.alter(store, DIGEST, FLIPPED)
+        with pytest.raises(DigestMismatch, match=str(store)):
+            copy(MemoryStore())
+        store.delete(DIGEST)
+        with pytest.raises(BlobMissing):
+            store.body(DIGEST)
 
     # --- small content, lists, deletion -----------------------------------------------------------------------------
 
