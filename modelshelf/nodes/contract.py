@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from modelshelf.digest import Digest
 from modelshelf.engines.contract import Command, Layout, Surroundings
 from modelshelf.formats.image import PackedFile
+from modelshelf.names import FilePath
 from modelshelf.stop import StopToken
+from modelshelf.transfer.contract import Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,19 @@ class Replicas(Protocol):
 
     def list(self) -> Collection[Digest]:
         """Return the images that have files here: a replica, or what a fill or a removal that was killed left of one."""
+
+
+class OwnFiles(Protocol):
+    """The files below a folder that an engine writes into, also while it runs. Paths are below that folder."""
+
+    def list(self, below: FilePath) -> Iterator[tuple[FilePath, int]]:
+        """Yield each file below a folder, by its path below it, with its size in bytes; links are left out."""
+
+    def open(self, path: FilePath) -> BinaryIO:
+        """Return the file for reading. Raises OSError."""
+
+    def body(self, path: FilePath, *, what: str, whose: str) -> Body | None:
+        """Return the file as it is now, to be imported under these names; None if there is none."""
 
 
 class Engines(Protocol):
@@ -122,8 +137,8 @@ class Engines(Protocol):
     def logged(self, label: str) -> int:
         """Return how many bytes the log of this start has."""
 
-    def own_folder(self, label: str) -> Path:
-        """Return the folder where the label's engine writes, as this process reads it; it is missing before the first start."""
+    def own(self, label: str, below: FilePath) -> OwnFiles:
+        """Return the files below a folder of the label's engine; there are none before its first start."""
 
     def key(self, label: str) -> str:
         """Return the key that the engine was given; empty if it was given none, or if this user may not read it."""

@@ -21,11 +21,13 @@ from modelshelf.engines.contract import Command, Layout, Surroundings
 from modelshelf.engines.keys import require_usable
 from modelshelf.engines.table import engine_called
 from modelshelf.limits import DEFAULT
+from modelshelf.names import FilePath
 from modelshelf.nodes import logs, members, processes, sockets
 from modelshelf.nodes.contract import Ended, Running
 from modelshelf.nodes.layout import lay_out
 from modelshelf.nodes.members import Seen
 from modelshelf.nodes.memory import MemoryLimits, Within
+from modelshelf.nodes.own_files import LocalFiles
 from modelshelf.nodes.processes import Process
 from modelshelf.nodes.programs import Programs
 from modelshelf.nodes.replicas import LocalReplicas
@@ -119,7 +121,11 @@ class LocalNode:
         except FileNotFoundError:
             return 0
 
+    def own(self, label: str, below: FilePath) -> LocalFiles:
+        return LocalFiles(self.own_folder(label) / str(below))
+
     def own_folder(self, label: str) -> Path:
+        """Return the private folder of the label's engine; it is missing before the first start."""
         return self._instances / label
 
     def key(self, label: str) -> str:

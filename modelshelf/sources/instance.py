@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import stat
-from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from modelshelf.digest import Digest
 from modelshelf.errors import BadManifest, NotFound, NothingToImport
@@ -25,23 +24,33 @@ from modelshelf.sources.ollama import (
 )
 from modelshelf.sources.uri import InstanceUri
 from modelshelf.stop import StopToken
-from modelshelf.transfer.local import LocalFile
+from modelshelf.transfer.contract import Body
 from modelshelf.wire import Login, Wire
 
 
+class Kept(Protocol):
+    """The files of an instance's models folder. Paths are below it."""
+
+    def open(self, path: FilePath) -> BinaryIO:
+        """Return the file for reading. Raises OSError."""
+
+    def body(self, path: FilePath, *, what: str, whose: str) -> Body | None:
+        """Return the file as it is now; None if there is none."""
+
+
 class InstanceSource:
-    """`models` is the instance's models folder. The instance is not asked and does not stop.
+    """`kept` is the instance's models folder. The instance is not asked and does not stop.
 
     What it serves is immutable by digest: a manifest that is replaced meanwhile makes the pin a thing of the past, and
     its blobs, which Ollama does not prune here, stay.
     """
 
-    def __init__(self, uri: InstanceUri, models: Path, *, version: Tag | None = None, limits: Limits = DEFAULT) -> None:
+    def __init__(self, uri: InstanceUri, kept: Kept, *, version: Tag | None = None, limits: Limits = DEFAULT) -> None:
         self.model: ModelName = uri.model
         self.uri = str(uri)
         self.wire = Wire(limits=limits)
         self.login: Login | None = None
-        self._asked, self._models, self._limits = uri, models, limits
+        self._asked, self._kept, self._limits = uri, kept, limits
         self._version = version
 
     def pin(self, stop: StopToken) -> Pin:
@@ -56,19 +65,17 @@ class InstanceSource:
             raise NothingToImport(what=self._asked.name, detail=why_no_model(layers) or self._why_no_weights(layers[0]))
         files = []
         for layer in layers:
-            path = self._models / str(blob_path(layer.digest))
-            told = path.stat() if path.is_file() else None
-            if told is None or not stat.S_ISREG(told.st_mode) or told.st_size != layer.size:
+            body = self._kept.body(blob_path(layer.digest), what=f"layer {layer.digest.short}", whose="the instance")
+            if body is None or body.size != layer.size:
                 raise BadManifest(what=self._asked.name, reason=f"its blob {layer.digest.short} is not in the instance")
-            local = LocalFile(f"layer {layer.digest.short}", "the instance", path, layer.size, told.st_mtime_ns)
-            wanted = Wanted(named_for_inspection(layer), local, layer.digest)
+            wanted = Wanted(named_for_inspection(layer), body, layer.digest)
             files.append(SourceFile(blob_path(layer.digest), role_of_layer(layer), wanted))
         return Listing(Format.OLLAMA, tuple(files), inline=((MANIFEST_PATH, Role.CONFIG, content),))
 
     def _why_no_weights(self, config: Layer) -> str:
-        name, path = self._asked.name, self._models / str(blob_path(config.digest))
+        name = self._asked.name
         try:
-            with path.open("rb") as file:
+            with self._kept.open(blob_path(config.digest)) as file:
                 content = file.read(self._limits.manifest_bytes)
         except OSError as error:
             raise BadManifest(what=name, reason=f"its blob {config.digest.short} is not in the instance") from error
@@ -76,9 +83,8 @@ class InstanceSource:
 
     def _manifest(self) -> bytes:
         name = self._asked.name
-        path = self._models / "manifests" / str(FilePath(f"{name.host}/{name.repository}/{name.tag}"))
         try:
-            with path.open("rb") as file:
+            with self._kept.open(FilePath(f"manifests/{name.host}/{name.repository}/{name.tag}")) as file:
                 content = file.read(self._limits.manifest_bytes + 1)
         except OSError as error:
             raise NotFound(host=f"instance {self._asked.instance}", what=name, status=error.strerror) from error

@@ -23,6 +23,7 @@ from modelshelf.library.opening import Library, migrate
 from modelshelf.limits import DEFAULT
 from modelshelf.names import FilePath, InstanceName, ProjectName, ServedName
 from modelshelf.nodes.layout import lay_out
+from modelshelf.nodes.own_files import LocalFiles
 from modelshelf.packing.modelpack import pack
 from modelshelf.settings import Settings
 from modelshelf.sources.folder import FolderSource
@@ -91,7 +92,7 @@ def _saving(work: Path) -> Iterator[Row]:
         ("second", "2 GiB that the store has", 1.0),
     ):
         os.sync()
-        source = InstanceSource(InstanceUri(InstanceName("i"), OllamaName.parse(name)), models)
+        source = InstanceSource(InstanceUri(InstanceName("i"), OllamaName.parse(name)), LocalFiles(models))
         began = time.monotonic()
         bring_in(library, source, limits=DEFAULT)
         yield Row(f"save from an instance, {words}", time.monotonic() - began, limit, 1.0)

@@ -27,6 +27,7 @@ from modelshelf.stop import StopToken
 from tests.interrupted import Children
 from tests.library import verbs
 from tests.making import P, gguf, record_instance, write
+from tests.nodes.local import own_folder
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 pytestmark = pytest.mark.live
@@ -77,7 +78,7 @@ class Shelf:
             (tiny,) = versions.page(connection, P)
             made = record_instance(connection, self.library.node_id, tiny, "keeper", engine="ollama")
             instances.change(connection, made.id, state="stopped")
-        models = self.library.node.own_folder(made.label) / "models"
+        models = own_folder(self.library, made) / "models"
         write(models / "manifests/registry.ollama.ai/library/pirate/v1", manifest)
         named = json.loads(manifest)
         for part in (named["config"], *named["layers"]):

@@ -25,7 +25,7 @@ from modelshelf.stop import StopToken
 from modelshelf.transfer.contract import Span
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, launch_all, ollama_source, record_instance
-from tests.nodes.local import handled
+from tests.nodes.local import handled, node_of
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 ALL = Policy(keep=1, days=0)
@@ -187,7 +187,7 @@ def test_the_audit_finds_each_planted_fault_and_repairs_it(four: tuple[Library, 
     assert made[3].image is not None
     library.node.replicas.fill(made[3].image, (), StopToken())
     processes.stop(handled(launched.handle), 0)
-    stray = library.node.own_folder("f" * 32)
+    stray = node_of(library).own_folder("f" * 32)
     stray.mkdir()
     process = processes.spawn("f" * 32, processes.Command(("/bin/sleep", "600")), stray / "engine.log")
 

@@ -33,7 +33,7 @@ def handled(handle: str | None) -> Process:
 
 
 def own_folder(library: Library, instance: Instance) -> Path:
-    return library.node.own_folder(instance.label)
+    return node_of(library).own_folder(instance.label)
 
 
 def log_file(library: Library, instance: Instance) -> Path:

@@ -17,6 +17,8 @@ from modelshelf.names import FilePath
 from modelshelf.nodes.contract import Node, Running
 from modelshelf.stop import Stopped, StopToken
 from modelshelf.store.contract import Store
+from modelshelf.transfer.contract import Downloads
+from modelshelf.wire import Wire
 
 LABEL, OTHER = "0123456789abcdef0123456789abcdef", "f" * 32
 FILES = tuple(PackedFile(FilePath(name), Role.WEIGHT, Digest.of(name.encode()), len(name)) for name in ("m.gguf", "x/lora.gguf"))
@@ -188,6 +190,26 @@ class NodeSuite:
         self.write(node, LABEL, "lists/mine", f"sha256:{FILES[0].digest.hex}".encode())
         self.prepare(node, Layout(referrers=FilePath("lists")))
         assert set(self.laid_out(node, LABEL)) == {str(first), "lists/mine"}, "what the engine's own list names stays"
+
+    def test_what_the_engine_wrote_is_listed_and_read(self, node: Node, store: Store) -> None:
+        own = node.own(LABEL, FilePath("lists"))
+        assert list(own.list(FilePath("mine"))) == []
+        self.fill(node, store)
+        self.prepare(node, Layout(folders=(FilePath("lists/mine"),)))
+        self.write(node, LABEL, "lists/mine/one", b"written")
+        own = node.own(LABEL, FilePath("lists"))
+        assert list(own.list(FilePath("mine"))) == [(FilePath("one"), 7)]
+        with own.open(FilePath("mine/one")) as file:
+            assert file.read() == b"written"
+        body = own.body(FilePath("mine/one"), what="it", whose="the engine")
+        assert body is not None
+        assert (body.what, body.whose, body.size) == ("it", "the engine", 7)
+        with store.begin(Digest.of(b"written"), 7) as into:
+            Downloads(Wire(), stop=StopToken(), on_bytes=lambda _count: None).fetch(body, into)
+            assert into.commit(Digest.of(b"written"), what="it", whose="the engine").size == 7
+        assert own.body(FilePath("mine/two"), what="it", whose="the engine") is None
+        with pytest.raises(FileNotFoundError):
+            own.open(FilePath("mine/two"))
 
     def test_a_file_that_is_gone_is_not_laid_out(self, node: Node, store: Store) -> None:
         self.fill(node, store)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelshelf.names import InstanceName
+from modelshelf.nodes.own_files import LocalFiles
 from modelshelf.sources.contract import Source, SourceFile
 from modelshelf.sources.folder import FolderSource
 from modelshelf.sources.instance import InstanceSource
@@ -127,7 +128,7 @@ class InInstance:
                 write(self.models / path, content)
 
     def source(self) -> Source:
-        return InstanceSource(InstanceUri(InstanceName("chat-1"), OllamaName.parse("tiny:1b")), self.models)
+        return InstanceSource(InstanceUri(InstanceName("chat-1"), OllamaName.parse("tiny:1b")), LocalFiles(self.models))
 
     def content(self) -> dict[str, bytes]:
         return self._made.content()

@@ -10,6 +10,7 @@ import pytest
 from modelshelf.digest import Digest
 from modelshelf.errors import BadManifest, NothingToImport
 from modelshelf.names import InstanceName
+from modelshelf.nodes.own_files import LocalFiles
 from modelshelf.sources.instance import InstanceSource
 from modelshelf.sources.uri import InstanceUri, OllamaName
 from modelshelf.stop import StopToken
@@ -29,7 +30,7 @@ def stub(models: Path, config: bytes = CONFIG) -> InstanceSource:
     manifest = json.dumps({"schemaVersion": 2, "config": described, "layers": None}).encode()
     write(models / "manifests" / "registry.ollama.ai" / "library" / "kimi" / "1t", manifest)
     write(models / "blobs" / f"sha256-{Digest.of(config).hex}", config)
-    return InstanceSource(URI, models)
+    return InstanceSource(URI, LocalFiles(models))
 
 
 def test_a_cloud_model_in_an_instance_is_refused_for_what_it_is(tmp_path: Path) -> None:

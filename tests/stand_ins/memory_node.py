@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from modelshelf.digest import Digest
 from modelshelf.engines.contract import Command, Layout, Surroundings
@@ -15,9 +19,11 @@ from modelshelf.engines.table import ENGINES, engine_called
 from modelshelf.errors import EngineMissing, PortTaken
 from modelshelf.formats.image import PackedFile
 from modelshelf.limits import DEFAULT
+from modelshelf.names import FilePath
 from modelshelf.nodes.contract import Ended, Running
 from modelshelf.stop import StopToken
 from modelshelf.store.contract import Store
+from tests.stand_ins.memory_source import MemoryBody, MemoryPublisher
 from tests.stand_ins.memory_store import MemoryLocks
 
 _FREE = 49152
@@ -139,8 +145,9 @@ class MemoryNode:
     def logged(self, label: str) -> int:
         return len(self.log_of_start(label).encode())
 
-    def own_folder(self, label: str) -> Path:
-        return Path("/own") / label
+    def own(self, label: str, below: FilePath) -> MemoryFiles:
+        kept = self.kept[label].files if label in self.kept else {}
+        return MemoryFiles({path.removeprefix(f"{below}/"): one for path, one in kept.items() if path.startswith(f"{below}/")})
 
     def key(self, label: str) -> str:
         return self.kept[label].key if label in self.kept else ""
@@ -176,6 +183,28 @@ class MemoryNode:
             digest = path.rpartition("sha256-")[2].encode()
             if "sha256-" not in path or not any(digest in content for content in named):
                 del kept.files[path]
+
+
+@dataclass(frozen=True)
+class MemoryFiles:
+    """See `modelshelf.nodes.contract.OwnFiles`."""
+
+    files: dict[str, bytes]
+
+    def list(self, below: FilePath) -> Iterator[tuple[FilePath, int]]:
+        for path, content in sorted(self.files.items()):
+            if path.startswith(f"{below}/"):
+                yield FilePath(path.removeprefix(f"{below}/")), len(content)
+
+    def open(self, path: FilePath) -> BinaryIO:
+        if str(path) not in self.files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return io.BytesIO(self.files[str(path)])
+
+    def body(self, path: FilePath, *, what: str, whose: str) -> MemoryBody | None:
+        content = self.files.get(str(path))
+        publisher = MemoryPublisher({what: content or b""})
+        return MemoryBody(what, whose, len(content), f"memory {path}", publisher) if content is not None else None
 
 
 class MemoryReplicas:
