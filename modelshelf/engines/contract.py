@@ -74,14 +74,13 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is executed, after the program. No secret is in it; `left_out` says in sentences what of a version is not applied.
+    """What is executed, after the program. No secret is in it.
 
     `cpus` and `memory` (bytes) are the most that the engine may use; 0 is no limit.
     """
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
     cpus: int = 0
     memory: int = 0
 
@@ -134,6 +133,9 @@ class Engine(Protocol):
 
     def layout(self, models: Sequence[Model]) -> Layout:
         """Return what has to be in the engine's own folder before it starts. Raises NothingToServe."""
+
+    def left_out(self, model: Model) -> tuple[str, ...]:
+        """Return in sentences what of the model is not applied. Its files need not be given."""
 
     def command(self, models: Sequence[Model], at: Surroundings, arguments: Sequence[str], cpus: int = 0) -> Command:
         """Return what serves these models on at most `cpus` processors; 0 is all. Raises NothingToServe."""

@@ -48,7 +48,6 @@ class _Files:
     projectors: tuple[FilePath, ...]
     adapters: tuple[FilePath, ...]
     options: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
 
 
 class LlamaCpp(OpenAiApi):
@@ -85,7 +84,14 @@ class LlamaCpp(OpenAiApi):
         command += [*_sizes(model), *files.options]  # of an option that is given twice, the last counts
         if cpus:
             command += ["--threads", str(cpus)]
-        return Command((*command, *arguments), _ENVIRONMENT, files.left_out)
+        return Command((*command, *arguments), _ENVIRONMENT)
+
+    def left_out(self, model: Model) -> tuple[str, ...]:
+        if model.format is Format.OLLAMA:
+            return _applied(model).left_out
+        found = _parts(model)
+        extra = {"its projectors after the first": found.projectors[1:], "its draft model": found.drafts}
+        return tuple(f"llama.cpp does not apply {what}." for what, paths in extra.items() if paths)
 
     def layout(self, models: Sequence[Model]) -> Layout:
         """Return an empty one: it reads the files as they are."""
@@ -122,22 +128,28 @@ def _files(one: Model) -> _Files:
 
 
 def _gguf_files(one: Model) -> _Files:
-    if one.parts is not None:
-        found = one.parts
-    else:  # a version that was imported before this was decided at import
-        weights = [file.path for file in one.files if file.path.suffix == ".gguf"]
-        projectors = tuple(path for path in weights if "mmproj" in path.name.lower())
-        models = [path for path in weights if path not in projectors]
-        found = Parts(models[0] if models else None, projectors)  # of shards, llama.cpp wants the first
+    found = _parts(one)
     if found.model is None:
         raise NothingToServe(what=one.served_name, engine="llamacpp", reason="it has no GGUF")
-    extra = {"its projectors after the first": found.projectors[1:], "its draft model": found.drafts}
-    left_out = tuple(f"llama.cpp does not apply {what}." for what, paths in extra.items() if paths)
-    return _Files(found.model, found.projectors, found.adapters, left_out=left_out)
+    return _Files(found.model, found.projectors, found.adapters)
+
+
+def _parts(one: Model) -> Parts:
+    if one.parts is not None:
+        return one.parts
+    # a version that was imported before this was decided at import
+    weights = [file.path for file in one.files if file.path.suffix == ".gguf"]
+    projectors = tuple(path for path in weights if "mmproj" in path.name.lower())
+    models = [path for path in weights if path not in projectors]
+    return Parts(models[0] if models else None, projectors)  # of shards, llama.cpp wants the first
+
+
+def _applied(one: Model) -> ollama_layers.Applied:
+    return ollama_layers.applied(json.loads(one.contents[MANIFEST]), lambda digest: one.contents[blob_path(digest)])
 
 
 def _ollama_files(one: Model) -> _Files:
-    found = ollama_layers.applied(json.loads(one.contents[MANIFEST]), lambda digest: one.contents[blob_path(digest)])
+    found = _applied(one)
     weights = {file.digest for file in one.files if file.role is Role.WEIGHT}
     models = [digest for digest in found.blobs.get(ollama_layers.MODEL, ()) if digest in weights]
     if not models:
@@ -146,6 +158,4 @@ def _ollama_files(one: Model) -> _Files:
     def paths(kind: str) -> tuple[FilePath, ...]:
         return tuple(map(blob_path, found.blobs.get(kind, ())))
 
-    return _Files(
-        blob_path(models[0]), paths(ollama_layers.PROJECTOR), paths(ollama_layers.ADAPTER), found.options, found.left_out
-    )
+    return _Files(blob_path(models[0]), paths(ollama_layers.PROJECTOR), paths(ollama_layers.ADAPTER), found.options)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from modelshelf.engines import reasons
 from modelshelf.engines.contract import Command, Layout, Model, Program, Surroundings
-from modelshelf.engines.ollama_models import manifest_digest, model_of
+from modelshelf.engines.ollama_models import left_out_of, manifest_digest, model_of
 from modelshelf.errors import BadName, BadSetting, UnexpectedAnswer
 from modelshelf.formats.kinds import Format
 from modelshelf.names import FilePath, ServedName
@@ -56,8 +56,10 @@ class Ollama:
             "OLLAMA_NOPRUNE": "1",
             "OLLAMA_NO_CLOUD": "1",  # from 0.24 on it asks ollama.com at its start, and passes requests for `:cloud` models on
         }
-        left_out = tuple(dict.fromkeys(note for model in models for note in model_of(model).left_out))
-        return Command(("serve",), environment, left_out)
+        return Command(("serve",), environment)
+
+    def left_out(self, model: Model) -> tuple[str, ...]:
+        return left_out_of(model)
 
     def require_names(self, names: Sequence[ServedName]) -> None:
         """Raise BadName if two of them end as one manifest: Ollama looks names up without regard to case."""

@@ -84,11 +84,6 @@ def parameter_blobs(manifest: Mapping[str, Any]) -> tuple[Digest, ...]:
     return tuple(Digest.parse(layer["digest"]) for layer in manifest["layers"] if layer["mediaType"] == PARAMETERS)
 
 
-def left_out_of(manifest: Mapping[str, Any], read: Callable[[Digest], bytes]) -> tuple[str, ...]:
-    """Return in sentences what of the Ollama version with this manifest llama.cpp does not apply."""
-    return applied(manifest, read).left_out
-
-
 def _option(name: str, value: object) -> tuple[str, ...]:
     """Return the arguments that mean the parameter; none if there are no such arguments."""
     if name == "stop":

@@ -29,12 +29,19 @@ class OllamaModel:
     manifest: bytes
     links: Mapping[FilePath, FilePath]
     written: Mapping[FilePath, bytes] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
 
 
 def model_of(model: Model) -> OllamaModel:
     """Raises NothingToServe if Ollama cannot serve the version."""
     return _of_manifest(model) if model.format is Format.OLLAMA else _of_gguf(model)
+
+
+def left_out_of(model: Model) -> tuple[str, ...]:
+    """Return in sentences what of the version Ollama does not apply: of one with a manifest of its own nothing."""
+    if model.format is Format.OLLAMA:
+        return ()
+    drafts = ("Ollama does not use its draft model.",) if model.parts is not None and model.parts.drafts else ()
+    return (*drafts, _TEMPLATE) if model.category == "chat" else drafts
 
 
 def manifest_digest(model: Model) -> str:
@@ -92,9 +99,7 @@ def _of_gguf(model: Model) -> OllamaModel:
         "config": {"mediaType": kind, "digest": str(digest), "size": len(configuration)},
         "layers": layers,
     }
-    left_out = ["Ollama does not use its draft model."] if parts is not None and parts.drafts else []
-    left_out += [_TEMPLATE] if model.category == "chat" else []
-    return OllamaModel(_compact(manifest), links, {blob_path(digest): configuration}, tuple(left_out))
+    return OllamaModel(_compact(manifest), links, {blob_path(digest): configuration})
 
 
 def _compact(value: object) -> bytes:

@@ -58,6 +58,9 @@ class Vllm(OpenAiApi):
         advice="`pip install vllm` on a machine that vLLM supports, or choose another engine (`--engine`).",
     )
 
+    def left_out(self, model: Model) -> tuple[str, ...]:
+        return ()
+
     def layout(self, models: Sequence[Model]) -> Layout:
         """Return the folder for temporary files: the files of the model are read as they are."""
         return Layout(folders=(_TEMPORARY,))

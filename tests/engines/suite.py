@@ -79,6 +79,7 @@ class EngineSuite:
         with machine_out_of_reach():
             assert engine.command([model], AT, []) == engine.command([model], AT, [])
             assert engine.layout([model]) == engine.layout([model])
+            assert engine.left_out(model) == engine.left_out(replace(model, files=())), "it is known before the files are"
 
     def test_its_command_names_paths_as_the_engine_sees_them(self, engine: Engine, model: Model) -> None:
         made = engine.command([model], KEYED if engine.takes_key else AT, [])
@@ -118,8 +119,8 @@ class EngineSuite:
 
     def test_what_is_empty_cannot_be_served(self, engine: Engine, model: Model) -> None:
         empty = replace(model, files=(), parts=None)
-        with pytest.raises(NothingToServe):
-            engine.command([empty], AT, [])
+        with pytest.raises(NothingToServe):  # the layout comes first
+            (engine.layout([empty]), engine.command([empty], AT, []))
 
     def test_a_model_is_listed_under_its_name_and_with_a_digest_or_none(self, engine: Engine, model: Model) -> None:
         assert engine.listed_name(model.served_name).startswith("m")

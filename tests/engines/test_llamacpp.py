@@ -56,18 +56,20 @@ def ollama(**layers: object) -> Model:
 
 def test_the_parts_that_were_decided_at_import_are_given_by_name() -> None:
     parts = Parts(FilePath("m.gguf"), (FilePath("mmproj-m.gguf"),), (FilePath("extra/lora.gguf"),))
-    made = command(gguf(parts=parts))
+    model = gguf(parts=parts)
+    made = command(model)
     assert after(made, "--model") == [str(REPLICA / "m.gguf")]
     assert after(made, "--mmproj") == [str(REPLICA / "mmproj-m.gguf")]
     assert after(made, "--lora") == [str(REPLICA / "extra/lora.gguf")]
-    assert made.left_out == ()
+    assert LlamaCpp().left_out(model) == ()
 
 
 def test_what_is_not_given_to_the_server_is_said() -> None:
     projectors = (FilePath("mmproj-m.gguf"), FilePath("mmproj-n.gguf"))
-    made = command(gguf(parts=Parts(FilePath("m.gguf"), projectors, (), (FilePath("draft.gguf"),))))
+    model = gguf(parts=Parts(FilePath("m.gguf"), projectors, (), (FilePath("draft.gguf"),)))
+    made = command(model)
     assert after(made, "--mmproj") == [str(REPLICA / "mmproj-m.gguf")]
-    assert made.left_out == (
+    assert LlamaCpp().left_out(model) == (
         "llama.cpp does not apply its projectors after the first.",
         "llama.cpp does not apply its draft model.",
     )
@@ -121,13 +123,14 @@ def test_an_ollama_versions_adapter_projector_and_parameters_are_applied() -> No
     found = {option: after(made, option) for option in ("--temp", "--top-k", "--top-p", "--seed", "--repeat-penalty")}
     assert found == {"--temp": ["0.6"], "--top-k": ["20"], "--top-p": ["0.95"], "--seed": ["7"], "--repeat-penalty": ["1"]}
     assert after(made, "--reverse-prompt") == ["<|end|>", "--"]
-    assert made.left_out == ()
+    assert LlamaCpp().left_out(model) == ()
 
 
 def test_what_of_an_ollama_version_cannot_be_applied_is_said() -> None:
     parameters = {"penalize_newline": True, "temperature": "hot", "top_k": True}
-    made = command(ollama(system="Be short.", template="{{ .Prompt }}", messages="[]", params=parameters))
-    assert made.left_out == (
+    model = ollama(system="Be short.", template="{{ .Prompt }}", messages="[]", params=parameters)
+    made = command(model)
+    assert LlamaCpp().left_out(model) == (
         "llama.cpp does not apply its prompt template (llama.cpp uses the template in the GGUF, or else a default).",
         "llama.cpp does not apply its system message.",
         "llama.cpp does not apply its example messages.",

@@ -94,7 +94,7 @@ def test_what_cannot_be_served_is_refused_before_anything_starts(gguf: Model, ch
 
 def test_what_older_versions_leave_out_is_said(gguf: Model) -> None:
     made = Ollama().command([gguf], Surroundings((PurePosixPath("/m"),), PurePosixPath("/own"), "127.0.0.1", 1), [])
-    assert made.left_out == ("Ollama before 0.30 does not apply the chat template of the GGUF.",)
+    assert Ollama().left_out(gguf) == ("Ollama before 0.30 does not apply the chat template of the GGUF.",)
     assert made.environment["OLLAMA_NO_CLOUD"] == "1"
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from modelshelf.catalog.versions import Version
 from modelshelf.digest import Digest
-from modelshelf.engines.contract import Engine
-from modelshelf.engines.ollama_layers import left_out_of
+from modelshelf.engines.contract import Engine, Model
 from modelshelf.engines.table import engine_called, require_served, serving
 from modelshelf.errors import BadDigest, BlobMissing, EngineMissing, Refused, TooManyModels
 from modelshelf.formats.kinds import Format
+from modelshelf.library.launching.contents import contents_of
 from modelshelf.library.opening import Library
-from modelshelf.limits import DEFAULT
 from modelshelf.names import ServedName
 
 
@@ -67,21 +65,12 @@ def is_installed(library: Library, engine: Engine) -> bool:
 
 
 def left_out(library: Library, engine: str, target: Version) -> tuple[str, ...]:
-    """Return in sentences what of the version the engine does not apply. Reads its manifest and parameters in the store."""
-    if engine != "llamacpp" or target.format is not Format.OLLAMA:
+    """Return in sentences what of an Ollama version the engine does not apply. Reads its manifest and parameters in the store."""
+    found = engine_called(engine)
+    if target.format is not Format.OLLAMA or target.format not in found.accepts:
         return ()
     try:
-        digest = Digest(target.resolved)  # the pin of an Ollama version is the digest of its manifest
-        manifest = json.loads(_small(library, digest, DEFAULT.manifest_bytes))
-        return left_out_of(manifest, lambda blob: _small(library, blob, DEFAULT.ollama_parameters_bytes))
+        contents = contents_of(library, Digest(target.resolved))  # the pin of an Ollama version is its manifest's digest
+        return found.left_out(Model(ServedName("model"), target.category, target.format, (), contents=contents))
     except (BadDigest, BlobMissing, ValueError, KeyError, TypeError):  # the launch itself refuses a damaged version
         return ()
-
-
-def _small(library: Library, digest: Digest, at_most: int) -> bytes:
-    """Return the blob. Raises BlobMissing, or ValueError if it has more than `at_most` bytes."""
-    with library.store.open(digest) as file:
-        content = file.read(at_most + 1)
-    if len(content) > at_most:
-        raise ValueError(f"more than {at_most} bytes")
-    return content

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelshelf.catalog import places, versions
 from modelshelf.digest import Digest
 from modelshelf.engines.contract import Model
-from modelshelf.engines.ollama_layers import MANIFEST, blob_path, parameter_blobs
+from modelshelf.engines.ollama_layers import MANIFEST
 from modelshelf.errors import ReplicaGone
-from modelshelf.formats.image import ModelFile, PackedFile
+from modelshelf.formats.image import ModelFile
 from modelshelf.library import registering
+from modelshelf.library.launching.contents import contents_of
 from modelshelf.library.launching.request import Serves
 from modelshelf.library.opening import Library
-from modelshelf.limits import DEFAULT
 from modelshelf.names import FilePath, ProjectName
 
 
@@ -48,23 +46,9 @@ def models_of(library: Library, asking: ProjectName, serves: Serves, *, laid_out
                 if target.image is None or (laid_out and not library.node.replicas.holds(target.image, packed)):
                     raise ReplicaGone(what=target.ref)
                 files, where = packed, target.image
-                contents = _contents(library, packed) if laid_out else {}
+                manifest = next((file.digest for file in packed if file.path == MANIFEST), None)
+                contents = contents_of(library, manifest) if laid_out and manifest is not None else {}
             if target.format is not None:
                 known = target.parts, target.facts.context_length, target.facts.architecture
                 found.append(Placed(Model(served, target.category, target.format, files, *known, contents), where))
     return tuple(found)
-
-
-def _contents(library: Library, files: Sequence[PackedFile]) -> dict[FilePath, bytes]:
-    """Return what an engine's command depends on: the manifest and the parameters of an Ollama version, from the store."""
-    digest = next((file.digest for file in files if file.path == MANIFEST), None)
-    if digest is None:
-        return {}
-    manifest = _read(library, digest, DEFAULT.manifest_bytes)
-    parameters = parameter_blobs(json.loads(manifest))
-    return {MANIFEST: manifest, **{blob_path(one): _read(library, one, DEFAULT.ollama_parameters_bytes) for one in parameters}}
-
-
-def _read(library: Library, digest: Digest, at_most: int) -> bytes:
-    with library.store.open(digest) as file:
-        return file.read(at_most)

@@ -78,10 +78,11 @@ def start(library: Library, asking: ProjectName, which: Instance, serves: Serves
         handle = library.node.start(which.label, engine.name, command)
         reach("instance.spawned")
     shown = (*program, *command.arguments)
+    notes = tuple(dict.fromkeys(note for model in models for note in engine.left_out(model)))
     with library.catalog.writing() as connection:
-        instances.change(connection, which.id, handle=handle, command=list(shown), notes=list(command.left_out))
+        instances.change(connection, which.id, handle=handle, command=list(shown), notes=list(notes))
     reach("instance.pid_recorded")
-    return Started(replace(which, handle=handle, command=shown, notes=command.left_out), models)
+    return Started(replace(which, handle=handle, command=shown, notes=notes), models)
 
 
 def require_command(library: Library, asking: ProjectName, spec: LaunchSpec) -> None:
