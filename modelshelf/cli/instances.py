@@ -180,19 +180,20 @@ def instances(project: ProjectName, as_json: bool) -> None:
     if as_json:
         tables.show_json([_instance_json(one, state, reason) for one, state, reason in seen])
         return
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    alone = all(one.node == library.node_at.name for one in found)
     for one, state, reason in seen:
         served = ", ".join(f"{serving.served_name} = {serving.ref}" for serving in one.serves)
-        rows.append(
-            (str(one.name), state, one.engine, served, one.url, _why(first_sentence(reason or ""), next_try(library, one, state)))
-        )
+        why = _why(first_sentence(reason or ""), next_try(library, one, state))
+        node = () if alone else (str(one.node),)
+        rows.append((str(one.name), *node, state, one.engine, served, one.url, why))
     tables.show(
-        ("INSTANCE", "STATE", "ENGINE", "SERVES", "URL", "WHY"),
+        ("INSTANCE", *(() if alone else ("NODE",)), "STATE", "ENGINE", "SERVES", "URL", "WHY"),
         rows,
         empty="There are no instances. Start one: modelshelf launch MODEL",
     )
     for one, state, _ in seen:
-        if state == InstanceState.READY:
+        if state == InstanceState.READY and one.node == library.node_at.name:
             click.echo(f"\n{one.name}:\n{curl(one)}")
 
 
@@ -400,6 +401,7 @@ def _instance_json(one: Instance, state: InstanceState, reason: str | None) -> d
 
     return {
         "instance": str(one.name),
+        "node": str(one.node),
         "state": state,
         "reason": reason,
         "desired": one.desired,

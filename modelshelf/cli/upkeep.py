@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from modelshelf.cli.deployments import Deployment
 from modelshelf.names import ModelRef, ProjectName
 
 if TYPE_CHECKING:
+    from modelshelf.catalog.nodes import NodeRow
     from modelshelf.library.opening import Library
 
 
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 @options.as_json
 @new_home.answered(new_home.nothing_yet([]), unless="budget")
 def nodes(budget: int | None, as_json: bool) -> None:
-    """List this node's replicas and filesystems.
+    """List this node's replicas and filesystems, and the other nodes of the catalog.
 
-    Shows each replica's size, last use, and what protects it from eviction. Needs no server.
+    Shows each replica's size, last use, and what protects it from eviction. Other nodes are shown as they recorded themselves.
+    Needs no server.
     """
+    from modelshelf.catalog import nodes as node_rows
     from modelshelf.catalog import replicas
     from modelshelf.cli import reading, tables
     from modelshelf.words import counted, said_bytes
@@ -36,6 +40,7 @@ def nodes(budget: int | None, as_json: bool) -> None:
     with library.catalog.reading() as connection:
         kept = replicas.kept(connection, library.node_id)
         limit = replicas.budget(connection, library.node_id)
+        known = node_rows.page(connection)
     used, node = sum(one.size for one in kept), str(library.node_at.name)
     mounted = [
         {"filesystem": name, "path": str(one.path), "region": one.region, "mounted": one.path.is_dir()}
@@ -43,7 +48,9 @@ def nodes(budget: int | None, as_json: bool) -> None:
     ]
     if as_json:
         rows = [{"version": one.ref, "size": one.size, "last_use": one.last_use, "held": one.held} for one in kept]
-        tables.show_json([{"node": node, "budget": limit, "used": used, "replicas": rows, "filesystems": mounted}])
+        here = {"node": node, "region": library.node_at.region, "budget": limit, "used": used}
+        others = [{"node": str(one.name), **_facts(one)} for one in known if one.name != library.node_at.name]
+        tables.show_json([{**here, "replicas": rows, "filesystems": mounted}, *others])
         return
     shown = [(one.ref, said_bytes(one.size), reading.ago(one.last_use or None), one.held) for one in kept]
     tables.show(("REPLICA", "SIZE", "LAST USE", "HELD BY"), shown, empty="No version is cached on this node.")
@@ -54,6 +61,17 @@ def nodes(budget: int | None, as_json: bool) -> None:
         told = ("filesystem", "path", "region")
         there = [(*(str(one[key]) for key in told), "yes" if one["mounted"] else "no") for one in mounted]
         tables.show(("FILESYSTEM", "PATH", "REGION", "MOUNTED"), there, empty="")
+    if len(known) > 1:
+        click.echo()
+        columns = ("NODE", "REGION", "REPLICAS", "SIZE", "BUDGET", "READY INSTANCES", "VERIFIED")
+        of_all = [
+            (
+                str(one.name), one.region, str(one.replicas), said_bytes(one.used),
+                said_bytes(one.budget) if one.budget is not None else "none", str(one.instances), reading.ago(one.seen_at),
+            )
+            for one in known
+        ]  # fmt: skip
+        tables.show(columns, of_all, empty="")
 
 
 @click.command()
@@ -187,3 +205,8 @@ def _library() -> Library:
     from modelshelf.settings import load_settings
 
     return Library.open(load_settings())
+
+
+def _facts(other: NodeRow) -> dict[str, object]:
+    """What a node recorded of itself; which replicas it holds, only it knows in full."""
+    return {key: value for key, value in asdict(other).items() if key != "name"}

@@ -5,19 +5,23 @@ Each home is a node with a store of its own; all are on this machine.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import text
 
 from flows.launch_instance import launch_instance
 from flows.reconcile import reconcile
 from modelshelf.catalog import blobs, holdings, instances, replicas, versions
 from modelshelf.catalog.versions import Version
+from modelshelf.cli.main import cli
 from modelshelf.digest import Digest
 from modelshelf.errors import ContentElsewhere, DigestMismatch, OtherHome, OtherNode, StillInUse
 from modelshelf.library import auditing, building, caching, copying, deleting, running
@@ -216,3 +220,23 @@ def launch(library: Library, version: Version) -> instances.Instance:
     run(library, launch_instance.fn(model=str(version.ref), instance="chat", engine="llamacpp"))
     with library.catalog.reading() as connection:
         return instances.find(connection, P, InstanceName("chat"))
+
+
+def test_every_node_is_listed_with_what_it_recorded_of_itself(fleet: Fleet, tiny: Version) -> None:
+    fill(fleet.us1, tiny)
+    launch(fleet.us1, tiny)
+    shown = command(fleet.eu1, "nodes", "--json")
+    assert [(one["node"], one["region"]) for one in shown] == [("eu1", "eu-1"), ("eu2", "eu-1"), ("us1", "us-1")]
+    assert (shown[2]["replicas"], shown[2]["used"], shown[2]["instances"]) == (1, tiny.size, 1)
+    (listed,) = command(fleet.eu1, "ps", "--json")
+    assert (listed["node"], listed["state"]) == ("us1", "ready")
+
+
+def command(library: Library, *arguments: str) -> list[dict[str, Any]]:
+    settings = library.settings
+    settings.config_file.write_text(
+        f'node = "{settings.node_name}"\nregion = "{settings.region}"\ncatalog_url = "{settings.catalog_url}"\n'
+    )
+    done = CliRunner().invoke(cli, arguments, env={"MODELSHELF_HOME": str(settings.home)}, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return list(json.loads(done.output))
