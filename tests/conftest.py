@@ -17,6 +17,7 @@ from modelshelf.catalog.database import Catalog
 from modelshelf.library.opening import Library, migrate
 from modelshelf.settings import Settings, default_catalog
 from modelshelf.sources import hub_environment
+from tests.stand_ins import postgres
 from tests.stand_ins.hub import Hub
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -104,3 +105,13 @@ def registry() -> Iterator[OllamaRegistry]:
 def hub() -> Iterator[Hub]:
     with Hub() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own on a free loopback port, gone with the session."""
+    if (programs := postgres.programs()) is None:
+        missing("PostgreSQL")
+    assert programs is not None
+    with postgres.server(programs, tmp_path_factory.mktemp("postgres")) as url:
+        yield url

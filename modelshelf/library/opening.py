@@ -6,6 +6,7 @@ of it: a node, and the store of that node's region.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -91,9 +92,12 @@ class Shelf:
     def open(cls, settings: Settings) -> Self:
         """Nothing is written. Raises CatalogNotMade if `migrate` has not made the catalog yet, OtherHome if it is another's."""
         catalog = Catalog(settings.catalog_url)
-        catalog.require()
-        store = DirectoryStore(settings.store)
-        store_id, node_id = identity.find_ids(catalog, settings, store)
+        with ExitStack() as opened:
+            opened.callback(catalog.close)
+            catalog.require()
+            store = DirectoryStore(settings.store)
+            store_id, node_id = identity.find_ids(catalog, settings, store)
+            opened.pop_all()
         node = NodeAt(node_id, settings.node_name, settings.region, local_node(settings, store))
         return cls(settings, catalog, (StoreAt(store_id, settings.region, store),), (node,))
 
@@ -141,12 +145,11 @@ def migrate(settings: Settings, *, take_over: bool = False) -> None:
     Raises OtherHome if they are another home's, unless this one is to `take_over`.
     """
     private_folder(settings.home)
-    catalog = Catalog(settings.catalog_url)
-    catalog.migrate()
-    store = DirectoryStore(settings.store)
-    node = local_node(settings, store)
-    if take_over:
-        identity.take_over(catalog, settings, node)
-    else:
-        identity.join(catalog, settings, store)
-    catalog.close()
+    with closing(Catalog(settings.catalog_url)) as catalog:
+        catalog.migrate()
+        store = DirectoryStore(settings.store)
+        node = local_node(settings, store)
+        if take_over:
+            identity.take_over(catalog, settings, node)
+        else:
+            identity.join(catalog, settings, store)

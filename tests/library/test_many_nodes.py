@@ -6,22 +6,23 @@ Each home is a node with a store of its own; all are on this machine.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from sqlalchemy import text
 
 from flows.launch_instance import launch_instance
 from flows.reconcile import reconcile
 from modelshelf.catalog import blobs, holdings, instances, replicas, versions
 from modelshelf.catalog.versions import Version
-from modelshelf.cli.main import cli
 from modelshelf.digest import Digest
 from modelshelf.errors import ContentElsewhere, DigestMismatch, OtherHome, OtherNode, StillInUse
 from modelshelf.library import auditing, building, caching, copying, deleting, running
@@ -32,6 +33,7 @@ from modelshelf.stop import StopToken
 from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, ollama_source
 from tests.project.test_instances import run
+from tests.stand_ins import postgres
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
 WEIGHTS = gguf(300_000)
@@ -41,32 +43,44 @@ WEIGHTS = gguf(300_000)
 class Fleet:
     """`eu1` and `eu2` are in one region, `us1` in another."""
 
-    eu1: Library
-    eu2: Library
-    us1: Library
+    folder: Path
+    catalog_url: str
+    all: list[Library] = field(default_factory=list)
+
+    def join(self, name: str, region: str) -> Library:
+        settings = Settings(self.folder / name, self.catalog_url, node_name=NodeName(name), region=region)
+        migrate(settings)
+        self.all.append(with_engine(Library.open(settings), self.folder))
+        return self.all[-1]
 
     @property
-    def all(self) -> tuple[Library, ...]:
-        return self.eu1, self.eu2, self.us1
+    def eu1(self) -> Library:
+        return self.all[0]
+
+    @property
+    def eu2(self) -> Library:
+        return self.all[1]
+
+    @property
+    def us1(self) -> Library:
+        return self.all[2]
 
 
-def node(folder: Path, name: str, region: str) -> Library:
-    settings = Settings(folder / name, f"sqlite:///{folder / 'shared.db'}", node_name=NodeName(name), region=region)
-    migrate(settings)
-    return Library.open(settings)
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, empty_catalog: Path) -> Iterator[Fleet]:
-    shutil.copy(empty_catalog, tmp_path / "shared.db")
-    made = Fleet(*(with_engine(node(tmp_path, name, region), tmp_path) for name, region in NODES))
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.live)])
+def fleet(request: pytest.FixtureRequest, tmp_path: Path, empty_catalog: Path) -> Iterator[Fleet]:
+    if request.param == "sqlite":
+        shutil.copy(empty_catalog, tmp_path / "shared.db")
+        url = f"sqlite:///{tmp_path / 'shared.db'}"
+    else:
+        url = postgres.new_database(request.getfixturevalue("postgres_server"))
+    made = Fleet(tmp_path, url)
+    for name, region in (("eu1", "eu-1"), ("eu2", "eu-1"), ("us1", "us-1")):
+        made.join(name, region)
     yield made
     for library in made.all:
         for label in library.node.look():
             library.node.stop(label, 5)
-
-
-NODES = (("eu1", "eu-1"), ("eu2", "eu-1"), ("us1", "us-1"))
+        library.catalog.close()
 
 
 @pytest.fixture
@@ -112,13 +126,13 @@ def test_content_that_is_there_is_not_copied_again(fleet: Fleet, registry: Ollam
 def test_a_region_gets_it_once_and_its_other_nodes_from_there(fleet: Fleet, tiny: Version) -> None:
     fill(fleet.us1, tiny)
     shutil.rmtree(fleet.eu1.settings.store / "blobs")  # whoever asks eu1 from now on fails
-    other = node(fleet.us1.settings.home.parent, "us2", "us-1")
+    other = fleet.join("us2", "us-1")
     fill(other, tiny)
     assert holders(other, tiny) == ["eu1", "us1", "us2"]
 
 
 def test_two_nodes_of_a_region_that_ask_at_once_move_the_bytes_between_regions_once(fleet: Fleet, tiny: Version) -> None:
-    other = node(fleet.us1.settings.home.parent, "us2", "us-1")
+    other = fleet.join("us2", "us-1")
     with ThreadPoolExecutor(2) as pool:
         sources = list(pool.map(lambda one: copying.bring_content(one, tiny, StopToken()), (fleet.us1, other)))
     assert sorted(source.region for source in sources if source is not None) == ["eu-1", "us-1"]
@@ -237,6 +251,7 @@ def command(library: Library, *arguments: str) -> list[dict[str, Any]]:
     settings.config_file.write_text(
         f'node = "{settings.node_name}"\nregion = "{settings.region}"\ncatalog_url = "{settings.catalog_url}"\n'
     )
-    done = CliRunner().invoke(cli, arguments, env={"MODELSHELF_HOME": str(settings.home)}, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return list(json.loads(done.output))
+    program = str(Path(sys.executable).with_name("modelshelf"))
+    environment = {**os.environ, "MODELSHELF_HOME": str(settings.home)}
+    done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout))
