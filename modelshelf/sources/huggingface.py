@@ -93,7 +93,8 @@ class HuggingFaceSource:
         sizes = {name: file.size if isinstance(file.size, int) else 0 for name, file in listed.items()}
 
         def read(name: str) -> bytes:
-            return self._read(self._file(FilePath(name), Role.CONFIG, listed[name], pin.resolved), stop)
+            path = FilePath(name)
+            return self._read(self._remote(path, listed[name], pin.resolved), _proof(listed[name]), stop)
 
         chosen = choose(sizes, self._asked, read, self._limits)
         files = tuple(self._file(path, role, listed[path.text], pin.resolved) for path, role in chosen.roles.items())
@@ -104,29 +105,30 @@ class HuggingFaceSource:
             left_out=chosen.left_out,
         )
 
-    def _read(self, file: SourceFile, stop: StopToken) -> bytes:
-        """Return the content of a small file, proven as every file is."""
-        remote, limit = file.wanted.body, self._limits.api_body_bytes
-        assert isinstance(remote, Remote)
+    def _read(self, remote: Remote, proof: tuple[Digest | None, str | None], stop: StopToken) -> bytes:
+        """Return the content of a small file, proven as every file is: by its digest, or by its git object id."""
+        limit, (digest, oid) = self._limits.api_body_bytes, proof
         if remote.size > limit:
             raise LimitExceeded(what=remote.what, found=f"{remote.size:,} bytes", limit=f"{limit:,} bytes")
         answer = self.wire.ask("GET", remote.url, login=self.login, at_most=limit, stop=stop)
         content = answer.expect(200, what=remote.what, login=remote.login).body
-        if file.wanted.git_oid is not None:
-            prove_git_object(content, oid=file.wanted.git_oid, what=remote.what, whose=remote.whose)
-        elif file.digest is not None and (found := Digest.of(content)) != file.digest:
-            raise DigestMismatch(what=remote.what, whose=remote.whose, expected=file.digest, found=found, size=len(content))
+        if oid is not None:
+            prove_git_object(content, oid=oid, what=remote.what, whose=remote.whose)
+        elif digest is not None and (found := Digest.of(content)) != digest:
+            raise DigestMismatch(what=remote.what, whose=remote.whose, expected=digest, found=found, size=len(content))
         return content
 
     def _file(self, path: FilePath, role: Role, listed: _Listed, commit: str) -> SourceFile:
+        remote = self._remote(path, listed, commit)
+        return SourceFile(path, role, Wanted(path, remote, *_proof(listed)))
+
+    def _remote(self, path: FilePath, listed: _Listed, commit: str) -> Remote:
         size, oid = listed.size, listed.git_oid
         if type(size) is not int or not 0 <= size <= self._limits.file_bytes:
             raise UnexpectedAnswer(host=self._endpoint.place, what=path, reason=f"it lists a size of {str(size)[:50]!r}")
         if oid is not None and re.fullmatch(r"[0-9a-f]{40}", oid) is None:
             raise UnexpectedAnswer(host=self._endpoint.place, what=path, reason=f"its git object id is {oid[:50]!r}")
-        digest = Digest(listed.sha256) if listed.sha256 is not None else None
-        remote = Remote(what=str(path), whose="the Hub", url=self._address(path, commit), size=size, login="huggingface")
-        return SourceFile(path, role, Wanted(path, remote, digest, oid))
+        return Remote(what=str(path), whose="the Hub", url=self._address(path, commit), size=size, login="huggingface")
 
     def _address(self, path: FilePath, commit: str) -> Url:
         escaped = re.sub(r"[^A-Za-z0-9._/-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), str(path))
@@ -160,6 +162,11 @@ class HuggingFaceSource:
             etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None,
             etag if re.fullmatch(r"[0-9a-f]{40}", etag) else None,
         )
+
+
+def _proof(listed: _Listed) -> tuple[Digest | None, str | None]:
+    """What decides whether the file's bytes are the right ones: a digest, or a git object id."""
+    return Digest(listed.sha256) if listed.sha256 is not None else None, listed.git_oid
 
 
 def _listed(file: Any) -> _Listed:

@@ -33,7 +33,7 @@ class Connections:
         self._looked_at, self._processor = time.monotonic(), time.process_time()
 
     @contextmanager
-    def one(self, file: object, stop: StopToken) -> Iterator[None]:
+    def turn(self, file: object, stop: StopToken) -> Iterator[None]:
         """Files come in turn, so that their hashes run side by side; within one, its front is not overtaken."""
         mine = (file, object())
         with self._changed:

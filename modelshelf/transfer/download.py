@@ -131,7 +131,7 @@ class _Attempt:
             self.counted -= len(span)
 
     def _receive_part(self, span: Span) -> None:
-        with self._connections.one(self, self._stop):
+        with self._connections.turn(self, self._stop):
             self._receive_in_turn(span)
 
     def _receive_in_turn(self, span: Span) -> None:
