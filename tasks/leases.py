@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from modelshelf.catalog.leases import Holding, Lease, LeaseName, Renewal
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import ModelshelfError
-from modelshelf.library import importing as steps
+from modelshelf.library.importing import give_up
+from modelshelf.library.leases import take_lease
 from tasks import logs
 from tasks.library import library, who
 from tasks.threads import in_thread
@@ -26,7 +27,7 @@ async def hold(name: LeaseName) -> AsyncIterator[Lease]:
             logs.say(f"Waiting for {other.says}, which does the same work; its lease expires in {other.seconds_left:.0f} s.")
             before = other.says
 
-    await in_thread(lambda stop: steps.take_lease(library(), lease, stop, waiting))
+    await in_thread(lambda stop: take_lease(library(), lease, stop, waiting))
     with Renewal(library().catalog, lease):
         yield lease
 
@@ -41,5 +42,5 @@ async def importing(version: Version) -> AsyncIterator[Lease]:
         try:
             yield lease
         except ModelshelfError as error:
-            steps.give_up(library(), version, lease, str(error), who())
+            give_up(library(), version, lease, str(error), who())
             raise

@@ -22,7 +22,7 @@ from modelshelf.formats.describing import describe
 from modelshelf.formats.image import Image, PackedFile
 from modelshelf.formats.kinds import Format, Header, Role
 from modelshelf.library import copying
-from modelshelf.library.importing import alone
+from modelshelf.library.leases import alone
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT
 from modelshelf.names import FilePath, ModelRef, ProjectName

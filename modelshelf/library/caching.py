@@ -21,7 +21,7 @@ from modelshelf.errors import LeaseLost, ModelshelfError, NodeFull, NotReady, St
 from modelshelf.formats.image import PackedFile
 from modelshelf.library import copying, registering, stamps
 from modelshelf.library.evicting import remove_left_over, remove_unneeded
-from modelshelf.library.importing import alone
+from modelshelf.library.leases import alone
 from modelshelf.library.opening import Library
 from modelshelf.names import ModelRef, NodeName, ProjectName
 from modelshelf.states import ReplicaObserved

@@ -16,7 +16,8 @@ from modelshelf.catalog.ids import VersionId
 from modelshelf.catalog.stale import Policy, Stale
 from modelshelf.digest import Digest
 from modelshelf.errors import NoSuchModel, StillInUse, Unreadable
-from modelshelf.library.deleting import Deletion, remove_condemned, remove_replica, remove_rows
+from modelshelf.library.deleting import Deletion, remove_replica, remove_rows
+from modelshelf.library.deletions import remove_condemned
 from modelshelf.library.evicting import remove_left_over
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT

@@ -17,8 +17,8 @@ from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobMissing, ContentElsewhere, DiskFull, NotReady
 from modelshelf.library import identity
-from modelshelf.library.deleting import finish_deletions
-from modelshelf.library.importing import alone
+from modelshelf.library.deletions import finish_deletions
+from modelshelf.library.leases import alone
 from modelshelf.library.opening import Library, open_store
 from modelshelf.stop import StopToken
 from modelshelf.store.contract import Store

@@ -10,7 +10,7 @@ from modelshelf.catalog.versions import Version
 from modelshelf.digest import Blob, Digest
 from modelshelf.errors import BlobBeingDeleted
 from modelshelf.library import stamps
-from modelshelf.library.deleting import finish_deletions
+from modelshelf.library.deletions import finish_deletions
 from modelshelf.library.opening import Library
 from modelshelf.names import ProjectName
 from modelshelf.states import BlobState

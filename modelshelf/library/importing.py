@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from modelshelf.catalog import aliases, blobs, journal, leases, versions
+from modelshelf.catalog import aliases, blobs, journal, versions
 from modelshelf.catalog.journal import EventKind
-from modelshelf.catalog.leases import Holding, Lease, Renewal, fetch_lease
+from modelshelf.catalog.leases import Lease, fetch_lease
 from modelshelf.catalog.versions import Version
 from modelshelf.crash_points import reach
 from modelshelf.digest import Blob, Digest
@@ -27,6 +26,7 @@ from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.formats.named_code import may_name_code, refuse_named_code
 from modelshelf.formats.parts import Parts
 from modelshelf.library import categories, holding, licensing, stamps
+from modelshelf.library.leases import alone
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT, Limits
 from modelshelf.names import FilePath, ModelName, ModelRef, ProjectName, Tag, refuse_colliding
@@ -197,26 +197,6 @@ def _decide(
 def _blobs_of(library: Library, connection: Connection, target: Version) -> set[Digest]:
     """Every blob that a ready version needs; none of one that is not ready."""
     return set(versions.blob_sizes(connection, library.store_id, target)) if target.state == VersionState.READY else set()
-
-
-def take_lease(library: Library, lease: Lease, stop: StopToken, waiting: Callable[[Holding], None] = lambda _: None) -> None:
-    """The lease is ours: whoever had it was waited for, and told of once a second."""
-    while True:
-        with library.catalog.writing() as connection:
-            if lease.acquire(connection):
-                return
-            other = leases.holding(connection, lease.name)
-        if other is not None:
-            waiting(other)
-        stop.wait(1.0)
-
-
-@contextmanager
-def alone(library: Library, lease: Lease, stop: StopToken) -> Iterator[None]:
-    """The lease is ours within, renewed by itself and released at the end."""
-    take_lease(library, lease, stop)
-    with Renewal(library.catalog, lease):
-        yield
 
 
 class Meter:

@@ -8,7 +8,7 @@ from datetime import datetime
 from modelshelf.catalog import instances, recoveries, replicas, versions
 from modelshelf.catalog.instances import Instance
 from modelshelf.library import caching
-from modelshelf.library.deleting import remove_condemned
+from modelshelf.library.deletions import remove_condemned
 from modelshelf.library.evicting import remove_left_over
 from modelshelf.library.launching.request import LaunchSpec, again
 from modelshelf.library.opening import Library

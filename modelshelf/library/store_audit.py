@@ -15,7 +15,7 @@ from modelshelf.digest import Digest
 from modelshelf.errors import Unreadable
 from modelshelf.library import stamps
 from modelshelf.library.cleaning import manifest_layers
-from modelshelf.library.deleting import finish_deletions
+from modelshelf.library.deletions import finish_deletions
 from modelshelf.library.findings import Fault, Finding, FindingKind, Rehash
 from modelshelf.library.opening import Library
 from modelshelf.limits import DEFAULT

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from modelshelf.catalog import instances, versions
 from modelshelf.crash_points import POINTS
 from modelshelf.digest import Digest
-from modelshelf.library import deleting, running
+from modelshelf.library import deletions, running
 from modelshelf.library.opening import Library
 from modelshelf.nodes import processes
 from modelshelf.stop import StopToken
@@ -125,7 +125,7 @@ def test_killed_while_deleting_no_reference_points_at_a_missing_blob_and_the_res
 ) -> None:
     assert lifecycle.start(point).wait(60) == -signal.SIGKILL
     lifecycle.check_promises()
-    deleting.remove_condemned(lifecycle.library, StopToken())
+    deletions.remove_condemned(lifecycle.library, StopToken())
     assert list(lifecycle.library.store.stored()) == []
     lifecycle.lapse_leases()
     assert lifecycle.start().wait(60) == 0
