@@ -11,7 +11,6 @@ from modelshelf.engines.table import ENGINES
 from modelshelf.library.launching.request import LaunchRequest
 
 Count = Annotated[int, Field(ge=0, le=100_000)]
-Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 ShortText = Annotated[str, Field(max_length=500)]
 Arguments = Annotated[list[Annotated[str, Field(max_length=4000)]], Field(max_length=200)]

@@ -12,7 +12,6 @@ class VersionState(StrEnum):
     IMPORTING = "importing"
     READY = "ready"
     FAILED = "failed"
-    RETIRED = "retired"
 
 
 class BlobState(StrEnum):
@@ -59,18 +58,3 @@ class InstanceState(StrEnum):
     READY = "ready"
     STOPPED = "stopped"
     FAILED = "failed"
-
-
-class MountDesired(StrEnum):
-    """Whether the instance should serve the version."""
-
-    MOUNTED = "mounted"
-    ABSENT = "absent"
-
-
-class MountObserved(StrEnum):
-    """Whether an answer of the version was seen."""
-
-    MOUNTED = "mounted"
-    ABSENT = "absent"
-    UNKNOWN = "unknown"

@@ -32,8 +32,6 @@ from modelshelf.states import (
     ImageState,
     InstanceDesired,
     InstanceState,
-    MountDesired,
-    MountObserved,
     ReplicaDesired,
     ReplicaObserved,
     VersionState,
@@ -123,7 +121,7 @@ version = Table(
     Column("in_place", Boolean, nullable=False, server_default=false()),
     Column("parts", JSON(none_as_null=True)),
     UniqueConstraint("model_id", "name"),
-    _one_of("state", VersionState),
+    _one_of("state", (*VersionState, "retired")),  # which none ever was
     CheckConstraint(
         "(state IN ('ready', 'retired')) = (image IS NOT NULL OR (in_place AND state IN ('ready', 'retired')))",
         name="ready_has_image",
@@ -314,8 +312,8 @@ mount = Table(
     Column("desired", String(16), nullable=False, default="mounted"),  # these three are read by nobody
     Column("observed", String(16), nullable=False, default="unknown"),
     Column("verified_at", Double),
-    _one_of("desired", MountDesired),
-    _one_of("observed", MountObserved),
+    _one_of("desired", ("mounted", "absent")),
+    _one_of("observed", ("mounted", "absent", "unknown")),
     Index("ix_mount_version_id", "version_id"),
 )
 
