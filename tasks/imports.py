@@ -5,6 +5,7 @@ from __future__ import annotations
 from modelshelf.catalog import journal
 from modelshelf.catalog.leases import Lease
 from modelshelf.catalog.versions import Version
+from modelshelf.json_form import as_json
 from modelshelf.library import categories, importing
 from modelshelf.library.importing import Arrived, ImportPlan
 from modelshelf.names import ModelName, ProjectName
@@ -32,7 +33,7 @@ async def plan_only(
             library(), project, name, pin, listing, source=source, category=category, allow_code=allow_code, stop=stop
         )
         with library().catalog.writing() as connection:
-            journal.record_plan(connection, run_id(), plan.to_json())
+            journal.record_plan(connection, run_id(), as_json(plan))
         return plan
 
     return await in_thread(work)

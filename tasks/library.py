@@ -6,12 +6,13 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from modelshelf.catalog import journal
+from modelshelf.json_form import as_json
 from modelshelf.library.opening import Library, Shelf
 from modelshelf.names import ASKED_BY
 from modelshelf.settings import load_settings
@@ -69,17 +70,11 @@ def who() -> str:
     return f"{by}, run {run.name}" if by else f"run {run.name}"
 
 
-class Plan(Protocol):
-    """What a run will do, as a frozen value."""
-
-    def to_json(self) -> dict[str, Any]: ...
-
-
-P = TypeVar("P", bound=Plan)
+P = TypeVar("P")
 
 
 def recorded(plan: P) -> P:
     """Record the plan with its run before the run acts, for the command to show; return it."""
     with library().catalog.writing() as connection:
-        journal.record_plan(connection, run_id(), plan.to_json())
+        journal.record_plan(connection, run_id(), as_json(plan))
     return plan

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from modelshelf.catalog import journal
 from modelshelf.catalog.stale import Policy
+from modelshelf.json_form import as_json
 from modelshelf.library import auditing, caching, cleaning
 from modelshelf.library.caching import Warmed
 from modelshelf.library.cleaning import CleanPlan, CleanReport
@@ -38,7 +39,7 @@ async def clean(project: ProjectName, plan: CleanPlan) -> CleanReport:
     for ref, why in report.left:
         logs.say(f"Left {ref}: {why}.")
     logs.say(f"{said_bytes(report.freed)} were freed.")
-    await _add_to_plan(report.to_json())
+    await _add_to_plan(as_json(report))
     return report
 
 
@@ -57,7 +58,7 @@ async def audit(*, rehash: Rehash, repair: bool) -> list[Finding]:
     for one in findings:
         logs.say(f"{one.kind}: {one.what}: {one.found}{f' ({one.outcome})' if one.outcome else ''}")
     logs.say(f"{counted(len(findings), 'difference')}.")
-    await _add_to_plan({"findings": [one.to_json() for one in findings], "repaired": repair})
+    await _add_to_plan({"findings": as_json(findings), "repaired": repair})
     return findings
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import BadSetting
@@ -33,9 +32,6 @@ class Changed:
     alias: Tag | None
     already: bool = False
     """It was so before: nothing was changed."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {"ref": str(self.ref), "change": self.change, "alias": str(self.alias or ""), "already": self.already}
 
 
 @step

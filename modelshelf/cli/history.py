@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelshelf.cli import options
+from modelshelf.cli import new_home, options
 from modelshelf.names import ModelRef, ProjectName
 
 _MOST = 1000
@@ -17,6 +17,7 @@ _IN_WORDS = {"model.category": "category changed"}
 @click.option("--limit", type=click.IntRange(1, _MOST), default=50, show_default=True, help="How many events to list.")
 @options.project
 @options.as_json
+@new_home.answered(new_home.nothing_yet([]))
 def history(model: ModelRef | None, limit: int, project: ProjectName, as_json: bool) -> None:
     """List what happened, newest first: who did what, when. Needs no server.
 
@@ -27,15 +28,13 @@ def history(model: ModelRef | None, limit: int, project: ProjectName, as_json: b
       modelshelf history
       modelshelf history qwen3:0.6b --limit 10
     """
-    from dataclasses import asdict
-
     from modelshelf.catalog import journal
     from modelshelf.cli import reading, tables
 
     with reading.open_catalog().reading() as connection:
         events = journal.history(connection, project, model, limit)
     if as_json:
-        tables.show_json([asdict(event) for event in events])
+        tables.show_json(events)
         return
     rows = [
         (reading.ago(one.at), _IN_WORDS.get(one.what, one.what.replace(".", " ")), one.subject, one.detail, one.who)

@@ -63,7 +63,10 @@ def show_facts(facts: Sequence[tuple[str, object]]) -> None:
 
 
 def show_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, default=str))
+    """Print a value of ours, in the one form that its kind has."""
+    from modelshelf.json_form import as_json
+
+    click.echo(json.dumps(as_json(value), indent=2))
 
 
 def styled(text: str, **style: Any) -> str:

@@ -183,7 +183,7 @@ def disk(project: ProjectName, as_json: bool) -> None:
 
     found = report(_library(), project)
     if as_json:
-        tables.show_json(found.to_json())
+        tables.show_json(found)
         return
     rows = [(one.ref, said_bytes(one.size), said_bytes(one.shared), said_bytes(one.frees), one.held) for one in found.versions]
     tables.show(("VERSION", "SIZE", "SHARED", "FREED IF DELETED", "HELD"), rows, empty="No version is ready.")

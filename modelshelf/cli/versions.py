@@ -169,7 +169,7 @@ def diff(before: ModelRef, after: ModelRef, project: ProjectName, as_json: bool)
 
     found = compare(Library.open(load_settings()), project, before, after)
     if as_json:
-        tables.show_json(found.to_json())
+        tables.show_json(found)
         return
     facts = [(name, _known(old), _known(new)) for name, old, new in found.facts]
     tables.show(("WHAT", str(found.before), str(found.after)), facts, empty="Their recorded facts are the same.")
@@ -214,7 +214,7 @@ def explain(model: ModelRef, instance: InstanceName | None, engine: str | None, 
         with_engine = f" --engine {engine}" if engine else ""
         fine = f"{model} can be launched: modelshelf launch {model}{with_engine}{of_project(project)}"
     if as_json:
-        tables.show_json([cause.to_json() for cause in causes])
+        tables.show_json(causes)
         return
     for cause in causes:
         tables.show_facts([("because" if cause.hinders else "note", cause.because), ("do", cause.command)])
@@ -287,15 +287,13 @@ def _size(size: int | None) -> str:
 
 
 def _show_history(model: ModelName, project: ProjectName, *, as_json: bool) -> None:
-    from dataclasses import asdict
-
     from modelshelf.catalog import aliases
     from modelshelf.cli import reading, tables
 
     with reading.open_catalog().reading() as connection:
         moves = aliases.history(connection, project, model)
     if as_json:
-        tables.show_json([asdict(move) for move in moves])
+        tables.show_json(moves)
         return
     rows = [(move.alias, move.before or "—", move.after or "—", move.who, reading.ago(move.at)) for move in moves]
     tables.show(("ALIAS", "BEFORE", "AFTER", "WHO", "WHEN"), rows, empty=f"{model} has had no aliases.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
@@ -41,9 +41,6 @@ class BuildPlan:
     size: int
     blobs: int
     to: Path
-
-    def to_json(self) -> dict[str, object]:
-        return {**asdict(self), "ref": str(self.ref), "image": str(self.image), "to": str(self.to)}
 
 
 def plan_build(library: Library, asking: ProjectName, ref: ModelRef, to: Path) -> BuildPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
@@ -40,9 +40,6 @@ class CachePlan:
     there: bool
     evicts: tuple[str, ...]
     """What has to go to stay within the node's budget, least recently used first."""
-
-    def to_json(self) -> dict[str, object]:
-        return {**asdict(self), "ref": str(self.ref), "node": str(self.node)}
 
 
 @dataclass(frozen=True, slots=True)

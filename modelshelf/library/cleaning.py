@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from modelshelf.catalog import stale, versions
 from modelshelf.catalog.ids import VersionId
@@ -45,10 +44,6 @@ class CleanPlan:
     versions: tuple[Planned, ...]
     frees: int
 
-    def to_json(self) -> dict[str, Any]:
-        rows = [{**asdict(one), "ref": str(one.ref)} for one in self.versions]
-        return {"policy": asdict(self.policy), "versions": rows, "frees": self.frees}
-
 
 @dataclass(frozen=True, slots=True)
 class CleanReport:
@@ -57,9 +52,6 @@ class CleanReport:
     removed: tuple[str, ...]
     left: tuple[tuple[str, str], ...]
     freed: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def plan_clean(library: Library, asking: ProjectName, policy: Policy) -> CleanPlan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -39,9 +39,6 @@ class Difference:
     new: int
     to_fetch: int
     """Bytes that this node lacks to serve `after`."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "before": str(self.before), "after": str(self.after)}
 
 
 def compare(library: Library, asking: ProjectName, before: ModelRef, after: ModelRef) -> Difference:

@@ -7,7 +7,7 @@ meanwhile: it looks again under the digest's lock (decision 0020).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
@@ -35,11 +35,6 @@ class Deletion:
     filesystem: str | None
     shared: tuple[Digest, ...] = ()
     """The blobs that stay."""
-
-    def to_json(self) -> dict[str, object]:
-        named = {"ref": str(self.ref), "image": str(self.image or "")}
-        listed = {"blobs": [str(digest) for digest in self.blobs], "shared": [str(digest) for digest in self.shared]}
-        return {**asdict(self), **named, **listed}
 
 
 def plan_deletion(library: Library, asking: ProjectName, ref: ModelRef) -> Deletion:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from modelshelf.catalog import blobs, images, instances, versions
 from modelshelf.library.opening import Library
@@ -46,9 +45,6 @@ class DiskReport:
     total: int
     free: int
     versions: tuple[Share, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def report(library: Library, asking: ProjectName, limit: int = 100) -> DiskReport:

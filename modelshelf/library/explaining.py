@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
@@ -42,9 +41,6 @@ class Cause:
     command: str
     hinders: bool = True
     """False for what is worth knowing and keeps nothing from being launched."""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 HasKey = Callable[[str], bool | None]

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from sqlalchemy.engine import Connection
 
@@ -25,6 +25,7 @@ from modelshelf.formats.kinds import Header, PartKind, Role
 from modelshelf.formats.licenses import TEXT_BYTES, is_license_file
 from modelshelf.formats.named_code import may_name_code, refuse_named_code
 from modelshelf.formats.parts import Parts
+from modelshelf.json_form import as_json
 from modelshelf.library import categories, holding, licensing, stamps
 from modelshelf.library.leases import alone
 from modelshelf.library.opening import Library
@@ -85,9 +86,7 @@ class ImportPlan:
     def free_after(self) -> int:
         return self.free_before - self.to_fetch
 
-    def to_json(self) -> dict[str, Any]:
-        files = [{**asdict(file), "path": str(file.path), "digest": str(file.digest or "")} for file in self.files]
-        return {**asdict(self), "model": str(self.model), "files": files, "moved": self.moved, "free_after": self.free_after}
+    JSON_ALSO: ClassVar = ("moved", "free_after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ def plan_and_hold(
             blobs.release_holds(connection, target.id)
         else:
             versions.begin_import(connection, target.id, plan.to_fetch)
-        journal.record_plan(connection, run, plan.to_json())
+        journal.record_plan(connection, run, as_json(plan))
         journal.record_progress(connection, run, journal.Progress("fetching", 0, plan.to_fetch))
     reach("import.reserved")
     return plan

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from modelshelf.catalog import places, versions
 from modelshelf.catalog.leases import Lease
@@ -51,9 +50,6 @@ class RegisterPlan:
     to_hash: int
     ready: bool
     """It was registered already, with the same files: nothing is to be done."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "ref": str(self.ref)}
 
 
 def source_of(
