@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.as_json
 @new_home.answered(new_home.nothing_yet([]), unless="budget")
 def nodes(budget: int | None, as_json: bool) -> None:
-    """List this node's replicas and filesystems, and the other nodes of the catalog.
+    """List the nodes, and this node's replicas and filesystems.
 
     Shows each replica's size, last use, and what protects it from eviction. Other nodes are shown as they recorded themselves.
     Needs no server.
