@@ -57,5 +57,5 @@ async def install(client: PrefectClient) -> None:
             await client.update_automation(one.id, wanted.model_copy(update={"enabled": one.enabled}))
 
 
-def _essence(one: AutomationCore | Automation) -> dict[str, object]:
-    return one.model_dump(mode="json", include={"description", "trigger", "actions"}, exclude={"trigger": {"id"}})
+def _essence(one: AutomationCore | Automation) -> tuple[object, ...]:
+    return one.description, one.trigger.model_dump(exclude={"id"}), [action.model_dump() for action in one.actions]

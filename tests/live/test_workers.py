@@ -61,7 +61,7 @@ def test_deployments_of_an_earlier_version_go_and_what_a_person_set_of_them_stay
     for one in api.deployments():
         if one["name"] in ("clean-weekly", "import-ollama"):
             as_it_was = {
-                "flow_id": one["flow_id"], "entrypoint": one["entrypoint"], "parameters": {"dry_run": True},
+                "flow_id": one["flow_id"], "entrypoint": one["entrypoint"],
                 "name": "weekly" if one["name"] == "clean-weekly" else "on-demand",
                 "schedules": [{"schedule": {"cron": "7 7 * * *", "timezone": "UTC"}, "active": True, "parameters": {"keep": 5}}],
             }  # fmt: skip
@@ -84,8 +84,9 @@ def test_a_run_of_an_earlier_versions_deployment_is_retried_by_the_one_of_today(
     api.set_state(run, "CANCELLED", "of long ago")
     api._request("DELETE", f"deployments/{earlier['id']}").expect(204, what="the deletion")
     again = shelf("retry", run[:8], "--no-wait").stdout.split()[5].rstrip(".")
-    assert api.find_run(again)["parameters"] == parameters
-    until(lambda: api.find_run(again)["state_type"] in FINAL)
+    (made,) = until(lambda: [one for one in api.runs(20) if one["id"].startswith(again)])
+    assert (made["deployment_id"], made["parameters"]) == (deployment["id"], parameters)
+    until(lambda: api.run(made["id"])["state_type"] in FINAL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
