@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import re
@@ -75,6 +76,22 @@ def test_a_cancelled_import_ends_its_threads_and_the_next_one_goes_on(shelf: She
     shelf("retry", run[:8])
     assert shelf.json("show", "slow:1b")["state"] == "ready"
     shelf("delete", "slow:1b")
+
+
+def test_the_history_names_who_asked_and_the_publisher_is_asked_once_by_all_steps_of_a_run(
+    shelf: Shelf, registry: OllamaRegistry, hub: Hub
+) -> None:
+    registry.add_model("library/tiny", "92b", gguf(seed=92))
+    registry.token = "token-0"
+    shelf.login(registry, hub)
+    shelf("import", f"ollama://{registry.host}/library/tiny:92b")
+    paths = [path for _, path, _ in registry.requests if not path.endswith("/v2/")]
+    assert sum("/token" in path for path in paths) == 1
+    assert sum("/manifests/" in path for path in paths) == 2, "the first was answered with where tokens are from"
+    shelf("delete", "tiny:92b")
+    events = {one["what"]: one["who"] for one in shelf.json("history", "tiny")}
+    assert events["version.ready"].startswith(f"{getpass.getuser()}, run import ")
+    assert events["version.deleted"].startswith(f"{getpass.getuser()}, run ")
 
 
 def test_a_killed_run_is_seen_and_the_next_one_completes_it(shelf: Shelf, registry: OllamaRegistry, slow: str) -> None:

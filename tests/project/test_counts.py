@@ -22,7 +22,7 @@ from modelshelf.names import InstanceName
 from modelshelf.sources.contract import Source
 from modelshelf.sources.uri import OllamaName, OllamaUri
 from tasks.library import working_on
-from tasks.sources import OllamaOrigin
+from tasks.sources import OllamaOrigin, opened_once, source_of
 from tests.counting import asked_of_the_catalog
 from tests.library.test_launch import with_engine
 from tests.making import P, gguf
@@ -84,6 +84,24 @@ def test_an_import_asks_once_for_the_manifest_and_once_for_a_token(library: Libr
         "/v2/library/tiny/manifests/1b",
     ]
     assert sum("/token" in path for _, path, _ in registry.requests) == 1
+
+
+def test_each_run_opens_its_source_once_and_none_has_anothers(library: Library, registry: OllamaRegistry) -> None:
+    origin = OverHttp(OllamaUri(OllamaName.parse(f"{registry.host}/library/tiny:1b")))
+
+    async def one_run() -> tuple[Source, Source]:
+        with opened_once():
+            first = await source_of(origin)
+            await asyncio.sleep(0)  # the other run goes on
+            return first, await source_of(origin)
+
+    async def two_runs() -> list[tuple[Source, Source]]:
+        return list(await asyncio.gather(one_run(), one_run()))
+
+    one, other = run(library, two_runs())
+    assert one[0] is one[1]
+    assert other[0] is other[1]
+    assert one[0] is not other[0], "a login that was changed between two runs is used"
 
 
 def test_an_import_asks_the_catalog_little(library: Library, registry: OllamaRegistry) -> None:
