@@ -17,7 +17,7 @@ check: $(INSTALLED) lint ## What to run at every commit, in under a minute: the 
 	$(BIN)/python -m pytest -n auto -m "not live"
 
 test: $(INSTALLED) lint ## Lint, type check, and run every test whose parts are on this machine
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --cov --cov-report=
 
 lint: $(INSTALLED) ## Check the style, the types and the layers
 	$(BIN)/ruff check .

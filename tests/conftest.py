@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,7 @@ from tests.stand_ins.ollama_registry import OllamaRegistry
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
 
+LIVE = "tests/live/"
 OUR_THREADS = ("renew ", "hasher", "file", "part", "prove", "register")
 """How the names of the threads that modelshelf starts begin."""
 
@@ -33,6 +35,23 @@ def missing(part: str) -> None:
     if os.environ.get("MODELSHELF_REQUIRE_LIVE"):
         pytest.fail(f"{part} is missing, and here nothing may be")
     pytest.skip(f"{part} is not on this machine")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run what talks to real services in one process, one after the other, and the rest beside it.
+
+    For this xdist has `loadgroup`, which has no effect in its version 3.8 under pytest 9.2.
+    """
+    if config.getoption("markexpr") == "not live":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneProcessForServices(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return LIVE if nodeid.startswith(LIVE) else nodeid
+
+    return OneProcessForServices(config, log)
 
 
 @pytest.fixture(autouse=True)
