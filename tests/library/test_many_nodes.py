@@ -23,6 +23,7 @@ from flows.launch_instance import launch_instance
 from flows.reconcile import reconcile
 from modelshelf.catalog import blobs, holdings, instances, replicas, versions
 from modelshelf.catalog.versions import Version
+from modelshelf.crash_points import Point
 from modelshelf.digest import Digest
 from modelshelf.errors import ContentElsewhere, DigestMismatch, OtherHome, OtherNode, StillInUse
 from modelshelf.library import auditing, building, caching, copying, deleting, running
@@ -31,7 +32,7 @@ from modelshelf.names import InstanceName, NodeName
 from modelshelf.settings import Settings
 from modelshelf.stop import StopToken
 from tests.library.test_launch import with_engine
-from tests.making import P, bring_in, gguf, ollama_source
+from tests.making import P, bring_in, gguf, ollama_source, reaching
 from tests.project.test_instances import run
 from tests.stand_ins import postgres
 from tests.stand_ins.ollama_registry import OllamaRegistry
@@ -137,6 +138,22 @@ def test_two_nodes_of_a_region_that_ask_at_once_move_the_bytes_between_regions_o
         sources = list(pool.map(lambda one: copying.bring_content(one, tiny, StopToken()), (fleet.us1, other)))
     assert sorted(source.region for source in sources if source is not None) == ["eu-1", "us-1"]
     assert sorted(holders(other, tiny)) == ["eu1", "us1", "us2"]
+
+
+@pytest.mark.parametrize("point", ["copy.arrived", "copy.recorded", "commit.renamed"])
+def test_a_copy_that_died_is_completed_by_the_next_and_nothing_is_left_over(fleet: Fleet, tiny: Version, point: Point) -> None:
+    class Died(BaseException): ...
+
+    def die() -> None:
+        raise Died
+
+    with reaching(point, die), pytest.raises(Died):
+        fill(fleet.us1, tiny)
+    assert holders(fleet.us1, tiny) == (["eu1", "us1"] if point == "copy.recorded" else ["eu1"])
+    fill(fleet.us1, tiny)
+    assert holders(fleet.us1, tiny) == ["eu1", "us1"]
+    assert audit(fleet.us1) == []
+    assert list(fleet.us1.store.arriving()) == []
 
 
 def test_a_store_that_lies_is_found_out_and_nothing_is_kept(fleet: Fleet, tiny: Version) -> None:
