@@ -13,7 +13,7 @@ help: ## List these commands
 demo: $(INSTALLED) ## Import a real model, launch it, ask it a question (SOURCE=ollama://… or hf://… uses a real publisher)
 	$(BIN)/python -m tests.demo $(SOURCE)
 
-check: $(INSTALLED) lint ## What to run at every commit, in under a minute: the style, the types, the layers, the tests that start no service
+check: $(INSTALLED) lint ## What to run at every commit: the style, the types, the layers, the tests that start no service
 	$(BIN)/python -m pytest -n auto -m "not live"
 
 test: $(INSTALLED) lint ## Lint, type check, and run every test whose parts are on this machine
