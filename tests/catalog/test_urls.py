@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,5 +78,5 @@ def test_a_role_that_may_only_read_can_list(postgres_server: str, tmp_path: Path
 
 @pytest.mark.live
 def test_an_empty_database_is_a_catalog_that_is_not_made(postgres_server: str) -> None:
-    with pytest.raises(CatalogNotMade):
-        Catalog(f"{postgres_server}/postgres").require()
+    with closing(Catalog(f"{postgres_server}/postgres")) as catalog, pytest.raises(CatalogNotMade):
+        catalog.require()
