@@ -229,7 +229,7 @@ def test_a_run_starts_over_the_http_api_as_the_how_to_says(shelf: Shelf, registr
     [
         (["import", "ollama://{host}/library/none:1b"], 1, "has no"),
         (["import", "hf://org/gone"], 1, "private or does not exist"),
-        (["import", "nonsense"], 2, "is not a source"),
+        (["import", "nonsense"], 2, "neither a file nor a folder"),
         (["show", "nothing"], 1, "modelshelf list"),
         (["launch", "nothing"], 1, "can see no nothing"),
         (["launch", "NOT A NAME"], 2, "is not a model reference|not a model name"),
@@ -414,7 +414,7 @@ def test_a_schedule_that_someone_switched_off_stays_off(shelf: Shelf) -> None:
 
 def test_two_commands_that_find_no_server_start_one(shelf: Shelf) -> None:
     shelf("down")
-    both = [subprocess.Popen(shelf.command("up", "--detach"), env=shelf.environment, stdout=subprocess.PIPE) for _ in range(2)]
+    both = [subprocess.Popen(shelf.command("up", "--detach"), env=shelf.environment, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [one.wait(120) for one in both] == [0, 0]
     servers = [line for _, line in _proc("cmdline") if b"prefect\0server\0start" in line]
     ours = [
