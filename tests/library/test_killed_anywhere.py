@@ -327,7 +327,7 @@ def _(shelf: Shelf) -> None:
 def everywhere(shelf: Shelf) -> list[int]:
     """The ids of the versions that are to be on every node."""
     with shelf.library.catalog.reading() as connection:
-        return [id for _, id in versions.to_cache_everywhere(connection)]
+        return [one.id for one in versions.to_cache_everywhere(connection)]
 
 
 @case("auto_cache", "bring", "bring_next")
