@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from modelshelf.cli import lost, server_secrets, starting
 from modelshelf.cli.deployments import Deployment
+from modelshelf.cli.errors import NoSuchRun
 from modelshelf.cli.state_file import Running
 from modelshelf.errors import BadSecret, CatalogUnknown, Unavailable
 from modelshelf.nodes import processes
@@ -117,19 +118,28 @@ def _drain(api: PrefectApi, say: Say, *, ours: bool) -> None:
 
     Of a server that is not `ours`, only the runs that have a process here are this machine's.
     """
-    from modelshelf.cli.prefect_api import FINAL
-
     if ours:
         lost.conclude(api)
     here = lost.runs_with_a_process()
     active = [run for run in api.unfinished() if ours or run["id"] in here]  # what has not begun can wait
     for run in active:
         say(f"Cancelling {run['name']} …")
-        api.set_state(run["id"], "CANCELLING", "modelshelf down")
+        with contextlib.suppress(NoSuchRun):
+            api.set_state(run["id"], "CANCELLING", "modelshelf down")
     until = time.monotonic() + _DRAIN_SECONDS
     while active and time.monotonic() < until:
         time.sleep(0.25)
-        active = [run for run in active if api.run(run["id"])["state_type"] not in FINAL]
+        active = [run for run in active if not _has_ended(api, run["id"])]
+
+
+def _has_ended(api: PrefectApi, run: str) -> bool:
+    """Return whether the run has ended; one that is gone has: a look deletes the looks before it that did nothing."""
+    from modelshelf.cli.prefect_api import FINAL
+
+    try:
+        return api.run(run)["state_type"] in FINAL
+    except NoSuchRun:
+        return True
 
 
 @contextlib.contextmanager

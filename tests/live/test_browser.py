@@ -91,7 +91,7 @@ def test_a_person_logs_in_fills_the_form_of_an_import_and_sees_its_report(
         assert words not in shown, words
 
     page.goto(f"{url}/deployments")
-    page.locator("text=import-ollama").first.wait_for(timeout=LOADED)
+    page.locator("a[href*='/deployments/deployment/']").first.wait_for(timeout=LOADED)
     keep(page, "deployments")
 
     (deployment,) = [one for one in shelf.api.deployments() if one["entrypoint"] == "flows.import_ollama.import_ollama"]
