@@ -174,6 +174,6 @@ def test_every_change_of_state_is_a_prefect_event(shelf: Shelf, registry: Ollama
 
     until(told)
     lines = [json.loads(line) for line in (shelf.settings.run / "worker.log").read_text().splitlines()]
-    about = [line for line in lines if line["version"].startswith("told:1b-")]
+    about = [line for line in lines if line.get("version", "").startswith("told:1b-")]
     assert {"import-ollama", "launch-instance", "delete-version"} <= {line["flow_name"] for line in about}
     assert all(line["flow_run_id"] for line in about), "the version and the run are in each line"

@@ -36,7 +36,7 @@ def test_a_published_model_becomes_an_answer(shelf: Shelf, registry: OllamaRegis
 
     assert "0 B to copy" in shelf("cache", "gemma3").stdout
     launched = shelf("launch", "gemma3", "--engine", "llamacpp")
-    assert "llama.cpp does not apply its prompt template" in launched.stdout
+    assert "llama.cpp does not apply its prompt template" in launched.stderr
     (instance,) = shelf.json("instances")
     assert instance["state"] == "ready"
     assert set(instance["stages"]) == {"queue", "replica", "create", "engine up", "model visible", "first token"}
