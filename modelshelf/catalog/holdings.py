@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.engine import Connection
 
 from modelshelf.catalog.database import insert_into
@@ -80,8 +80,3 @@ def lose(connection: Connection, store_id: StoreId, blob: Digest) -> set[Digest]
         select(image_at.c.image).where(image_at.c.image.in_(with_it), image_at.c.state == ImageState.PRESENT).distinct()
     )
     return {Digest.parse(one) for one in with_it - {row.image for row in whole}}
-
-
-def forget(connection: Connection, store_id: StoreId, digest: Digest) -> None:
-    """The store need not hold the image any more; its blobs there are condemned by the caller, in this transaction."""
-    connection.execute(delete(image_at).where(image_at.c.store_id == store_id, image_at.c.image == str(digest)))

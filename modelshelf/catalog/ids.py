@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NewType
 
-ProjectId = NewType("ProjectId", int)
 ModelId = NewType("ModelId", int)
 VersionId = NewType("VersionId", int)
 StoreId = NewType("StoreId", int)

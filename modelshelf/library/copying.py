@@ -51,11 +51,11 @@ def bring_content(
         if _is_here(library, target.image):
             return None
         holder, source = _nearest(library, target)
-        if holder.region != library.settings.region:
-            says = f"copying {target.ref} into the region {library.settings.region}"
-            with alone(library, Lease(copy_lease(library.settings.region, target.image), says=says), stop):
+        if holder.region != library.node_at.region:
+            says = f"copying {target.ref} into the region {library.node_at.region}"
+            with alone(library, Lease(copy_lease(library.node_at.region, target.image), says=says), stop):
                 holder, source = _nearest(library, target)
-                if holder.region != library.settings.region:
+                if holder.region != library.node_at.region:
                     _copy(library, target, source, stop, on_bytes)
                     return holder
         _copy(library, target, source, stop, on_bytes)
@@ -72,7 +72,7 @@ def _nearest(library: Library, target: Version) -> tuple[Holder, Store]:
     assert target.image is not None
     with library.catalog.reading() as connection:
         holders = holdings.holders(connection, target.image)
-    for holder in sorted(holders, key=lambda one: one.region != library.settings.region):
+    for holder in sorted(holders, key=lambda one: one.region != library.node_at.region):
         if (source := _reach(holder)) is not None:
             return holder, source
     named = ", ".join(f"{one.name} (region {one.region})" for one in holders) or "no store"

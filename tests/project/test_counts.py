@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
 from blocks.ollama_registry import OllamaRegistry as Block
 from flows.importing import bring_in
 from flows.launch_instance import launch_instance
 from modelshelf.catalog import instances
-from modelshelf.library import running
 from modelshelf.library.opening import Library
 from modelshelf.names import InstanceName
 from modelshelf.sources.contract import Source
@@ -24,7 +21,6 @@ from modelshelf.sources.uri import OllamaName, OllamaUri
 from tasks.library import working_on
 from tasks.sources import OllamaOrigin, opened_once, source_of
 from tests.counting import asked_of_the_catalog
-from tests.library.test_launch import with_engine
 from tests.making import P, gguf
 from tests.stand_ins.ollama_registry import OllamaRegistry
 
@@ -37,19 +33,7 @@ class OverHttp(OllamaOrigin):
         return Block(plain_http=True).open(self.uri)
 
 
-@pytest.fixture(autouse=True)
-def no_server() -> Iterator[None]:
-    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
-        yield
-
-
-@pytest.fixture
-def equipped(library: Library, tmp_path: Path) -> Iterator[Library]:
-    made = with_engine(library, tmp_path)
-    yield made
-    with made.catalog.reading() as connection:
-        for one in instances.page(connection, P):
-            running.stop_engine(made, one)
+pytestmark = pytest.mark.usefixtures("no_server")
 
 
 def publish(registry: OllamaRegistry, seed: int = 1) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -21,26 +19,16 @@ from flows.recover_instance import recover_instance
 from flows.refill_replica import refill_replica
 from flows.restart_instance import restart_instance
 from flows.stop_instance import stop_instance
-from modelshelf.catalog import instances, replicas
+from modelshelf.catalog import replicas
 from modelshelf.catalog.versions import Version
 from modelshelf.errors import EngineTooSlow, ModelshelfError
-from modelshelf.library import caching, recovery, running
+from modelshelf.library import caching, recovery
 from modelshelf.library.opening import Library
 from modelshelf.stop import StopToken
-from tests.library.test_launch import with_engine
 from tests.making import P, bring_in, gguf, ollama_source
 from tests.nodes.local import handled
 from tests.project.test_instances import CHAT, found, launch, run
 from tests.stand_ins.ollama_registry import OllamaRegistry
-
-
-@pytest.fixture
-def equipped(library: Library, tmp_path: Path) -> Iterator[Library]:
-    made = with_engine(library, tmp_path)
-    yield made
-    with made.catalog.reading() as connection:
-        for one in instances.page(connection, P):
-            running.stop_engine(made, one)
 
 
 @pytest.fixture
